@@ -1,0 +1,37 @@
+"""Sort the tokens into training, validation and test arrays."""
+
+import argparse
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from tinyllm import console
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=Path, required=True, help="folder of tokens to read")
+    parser.add_argument("--train", type=Path, required=True, help="folder to write")
+    parser.add_argument("--validation", type=Path, required=True, help="folder to write")
+    parser.add_argument("--test", type=Path, required=True, help="folder to write")
+    parser.add_argument("--summary", type=Path, required=True, help="JSON file to write")
+    args = parser.parse_args()
+
+    from tinyllm.files import publish_folder, write_json
+    from tinyllm.tokens.split import SPLITS
+    from tinyllm.tokens.store import write_splits
+
+    with ExitStack() as stack:
+        folders = {s: stack.enter_context(publish_folder(getattr(args, s))) for s in SPLITS}
+        summaries = write_splits(args.tokens, folders)
+    write_json(args.summary, {split: asdict(summaries[split]) for split in SPLITS})
+    total = sum(summary.bytes for summary in summaries.values())
+    for split, held in summaries.items():
+        print(
+            f"split: {split:<10} {held.documents:>9,} documents {held.tokens:>13,} tokens "
+            f"{console.megabytes(held.bytes):>10} {held.bytes / total:6.1%}"
+        )
+
+
+if __name__ == "__main__":
+    console.run(main)

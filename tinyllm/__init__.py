@@ -1,0 +1,1 @@
+"""A small language model, trained from scratch by a pipeline that anybody can rerun."""

@@ -1,0 +1,168 @@
+"""Text to token ids and back, with tiktoken; a vocabulary of our own or a published one."""
+
+import base64
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tiktoken
+
+from tinyllm.files import read_json, sha256_of, write_json, write_text
+from tinyllm.params import END_OF_TEXT, N_BYTES
+from tinyllm.tokens import hub
+
+RANKS = "vocabulary.tiktoken"
+DESCRIPTION = "encoding.json"
+
+# GPT-4's way of cutting text into pieces, within which tokens are merged; two digits at most
+# instead of three, which suits small vocabularies (docs/log.md).
+PATTERN = "|".join(
+    [
+        r"'(?i:[sdmt]|ll|ve|re)",
+        r"[^\r\n\p{L}\p{N}]?+\p{L}++",
+        r"\p{N}{1,2}+",
+        r" ?[^\s\p{L}\p{N}]++[\r\n]*+",
+        r"\s++$",
+        r"\s*[\r\n]",
+        r"\s+(?!\S)",
+        r"\s",
+    ]
+)
+
+
+class Tokenizer:
+    """A byte-level tiktoken encoding: any text goes in, and comes back byte for byte."""
+
+    def __init__(self, encoding: tiktoken.Encoding) -> None:
+        self.encoding = encoding
+
+    @classmethod
+    def train(cls, documents: Iterable[str], vocab_size: int) -> "Tokenizer":
+        """Learn a byte-level BPE of at most `vocab_size` tokens, <|endoftext|> included.
+
+        A text too small to give that many tokens gives fewer.
+        """
+        from tokenizers import Regex, models, pre_tokenizers, trainers
+        from tokenizers import Tokenizer as Learner
+
+        learner = Learner(models.BPE())
+        learner.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(PATTERN), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size - 1,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        learner.train_from_iterator(documents, trainer)
+        learned = sorted(learner.get_vocab().items(), key=lambda item: item[1])
+        tokens = [hub.to_bytes(token) for token, _ in learned]
+        merged = [token for token in tokens if len(token) > 1]
+        ranks = {bytes([byte]): byte for byte in range(N_BYTES)}
+        ranks |= {token: N_BYTES + rank for rank, token in enumerate(merged)}
+        return cls(
+            tiktoken.Encoding(
+                name=f"bpe-{len(ranks) + 1}",
+                pat_str=PATTERN,
+                mergeable_ranks=ranks,
+                special_tokens={END_OF_TEXT: len(ranks)},
+            )
+        )
+
+    @classmethod
+    def named(cls, name: str) -> "Tokenizer":
+        """A published tiktoken encoding, like "gpt2".
+
+        Raises:
+            ValueError: there is none of that name, or its file can't be had.
+        """
+        if name not in tiktoken.list_encoding_names():
+            known = ", ".join(["bpe", *tiktoken.list_encoding_names()])
+            raise ValueError(f"tokenize.encoding = {name!r}: must be one of {known}")
+        try:
+            encoding = tiktoken.get_encoding(name)
+        except OSError as error:  # requests' errors are OSErrors
+            raise ValueError(
+                f"tokenize.encoding = {name!r}: its vocabulary could not be downloaded; without a "
+                f"network, fill the folder that TIKTOKEN_CACHE_DIR names ({error})"
+            ) from None
+        return cls(encoding)
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Number of ids, unused ones among them included (V)."""
+        return self.encoding.n_vocab
+
+    @cached_property
+    def end_of_text(self) -> int:
+        """Id of the token that ends every document."""
+        return self.encoding.eot_token
+
+    @cached_property
+    def dtype(self) -> type[np.unsignedinteger]:
+        """The smallest unsigned type that holds every id."""
+        return np.uint16 if self.vocab_size <= 1 << 16 else np.uint32
+
+    def encode(self, text: str) -> npt.NDArray[np.unsignedinteger]:
+        """Token ids of a text; what looks like a special token in it is text like any other."""
+        return self.encoding.encode_to_numpy(text, disallowed_special=()).astype(self.dtype)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of token ids; bytes that are no UTF-8 become the replacement character."""
+        return self.decode_bytes(tokens).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, tokens: Iterable[int]) -> bytes:
+        """The bytes of token ids."""
+        return self.encoding.decode_bytes(list(tokens))
+
+    def token_bytes(self) -> npt.NDArray[np.int64]:
+        """Bytes of text that each id stands for (V,); 0 for special and unused ids."""
+        sizes = np.zeros(self.vocab_size, dtype=np.int64)
+        for token, rank in self.encoding._mergeable_ranks.items():
+            sizes[rank] = len(token)
+        return sizes
+
+    def save(self, folder: Path) -> None:
+        """Write the vocabulary in tiktoken's text format, with what else makes the encoding."""
+        folder.mkdir(parents=True, exist_ok=True)
+        ranks = sorted(self.encoding._mergeable_ranks.items(), key=lambda item: item[1])
+        lines = [f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in ranks]
+        write_text(folder / RANKS, "".join(lines))
+        write_json(
+            folder / DESCRIPTION,
+            {
+                "name": self.encoding.name,
+                "pattern": self.encoding._pat_str,
+                "special_tokens": self.encoding._special_tokens,
+                "vocab_size": self.vocab_size,
+                "sha256": sha256_of(folder / RANKS),
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> "Tokenizer":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: it is missing or damaged.
+        """
+        description = read_json(folder / DESCRIPTION)
+        if sha256_of(folder / RANKS) != description["sha256"]:
+            raise ValueError(f"{folder / RANKS} is damaged: its SHA-256 is not the recorded one")
+        ranks = {}
+        for line in (folder / RANKS).read_text(encoding="ascii").splitlines():
+            token, rank = line.split()
+            ranks[base64.b64decode(token)] = int(rank)
+        return cls(
+            tiktoken.Encoding(
+                name=description["name"],
+                pat_str=description["pattern"],
+                mergeable_ranks=ranks,
+                special_tokens=description["special_tokens"],
+            )
+        )
