@@ -154,8 +154,9 @@ def write_splits(tokens_folder: Path, folders: dict[str, Path]) -> dict[str, Spl
 
 @dataclass(frozen=True)
 class TokenSplit:
-    """A split, read back: its ids (N,), memory-mapped, and its summary."""
+    """A split, read back: its folder, its ids (N,), memory-mapped, and its summary."""
 
+    path: Path
     tokens: Tokens
     summary: SplitSummary
 
@@ -167,7 +168,7 @@ def read_split(folder: Path) -> TokenSplit:
         ValueError: it is missing or damaged.
     """
     summary = SplitSummary(**read_json(folder / SUMMARY))
-    return TokenSplit(_load_checked(folder / TOKENS, summary.sha256), summary)
+    return TokenSplit(folder, _load_checked(folder / TOKENS, summary.sha256), summary)
 
 
 def _load_checked(path: Path, sha256: str) -> Tokens:

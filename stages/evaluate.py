@@ -1,0 +1,48 @@
+"""Score the trained model on the test split, which nothing else reads, and let it write."""
+
+import argparse
+from pathlib import Path
+
+from tinyllm import console
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", type=Path, required=True, help="params.yaml")
+    parser.add_argument("--model", type=Path, required=True, help="model folder to read")
+    parser.add_argument("--train", type=Path, required=True, help="training split to read")
+    parser.add_argument("--test", type=Path, required=True, help="test split to read")
+    parser.add_argument("--reports", type=Path, required=True, help="folder of reports to write")
+    args = parser.parse_args()
+
+    from tinyllm import final, runtime
+    from tinyllm.export import WEIGHTS, load_model
+    from tinyllm.files import sha256_of
+    from tinyllm.params import load_params
+    from tinyllm.tokens.store import read_split
+    from tinyllm.tracking.journal import Header, Journal
+
+    params = load_params(args.params)
+    compute = runtime.choose(params.hardware)
+    model, tokenizer = load_model(args.model)
+    model.to(compute.device)
+    train, test = read_split(args.train), read_split(args.test)
+    header = Header(name="evaluate", model_sha256=sha256_of(args.model / WEIGHTS))
+    with Journal(header, params.runtime) as journal:
+        scores = final.score_test(model, tokenizer, test, params.evaluate)
+        baselines = final.baseline_scores(tokenizer, train, test)
+        samples = final.write_samples(model, tokenizer, params.evaluate, params.seed)
+        final.write_report(args.reports, scores, baselines, samples)
+        journal.metrics(0, {f"test/{name}": value for name, value in scores.as_dict().items()})
+        journal.metrics(0, {f"baseline/{name}": value for name, value in baselines.items()})
+        journal.file(args.reports)
+    print(
+        f"evaluate: {scores.bits_per_byte:.4f} bits/byte on {scores.tokens:,} test tokens "
+        f"(loss {scores.loss:.4f}, accuracy {scores.accuracy:.1%}); "
+        + ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
+    )
+    print(f"evaluate: {args.model} writes:\n\n{samples[0].prompt}{samples[0].text}\n")
+
+
+if __name__ == "__main__":
+    console.run(main)

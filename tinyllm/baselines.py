@@ -1,0 +1,50 @@
+"""What a model's score is worth: the same text, compressed or predicted by simpler means."""
+
+import lzma
+import math
+import zlib
+
+import numpy as np
+
+from tinyllm.tokens.store import Tokens
+
+CONCENTRATION = 50.0  # weight of the unigram in a bigram's prediction, in observations
+
+
+def zlib_bits_per_byte(text: bytes) -> float:
+    """Bits a byte that zlib needs, at its best level."""
+    return 8 * len(zlib.compress(text, 9)) / len(text)
+
+
+def lzma_bits_per_byte(text: bytes) -> float:
+    """Bits a byte that lzma (xz) needs, at its best level."""
+    return 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / len(text)
+
+
+def bigram_bits_per_byte(
+    train: Tokens, test: Tokens, vocab_size: int, end_of_text: int, n_bytes: int
+) -> float:
+    """Bits a byte of a model that sees only the token before.
+
+    Its prediction is the pair's frequency in training, smoothed with the token's own frequency
+    (Dirichlet prior), which is smoothed with a uniform guess.
+
+    Args:
+        train, test: ids (N,).
+        n_bytes: of the test tokens' text.
+    """
+    single = np.bincount(train, minlength=vocab_size)
+    unigram = (single + 1) / (len(train) + vocab_size)
+    pairs, counts = np.unique(_pairs(train, end_of_text, vocab_size), return_counts=True)
+    wanted = _pairs(test, end_of_text, vocab_size)
+    place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+    seen = np.where(pairs[place] == wanted, counts[place], 0)
+    before, after = wanted // vocab_size, wanted % vocab_size
+    probability = (seen + CONCENTRATION * unigram[after]) / (single[before] + CONCENTRATION)
+    return float(-np.log(probability).sum() / math.log(2) / n_bytes)
+
+
+def _pairs(tokens: Tokens, first: int, vocab_size: int) -> np.ndarray:
+    """Each token with the one before it, as one number; `first` stands before them all."""
+    ids = np.concatenate([[first], tokens]).astype(np.int64)
+    return ids[:-1] * vocab_size + ids[1:]

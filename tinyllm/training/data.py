@@ -1,0 +1,85 @@
+"""What training reads, opened and checked before any work."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from tinyllm.evaluation import Windows, make_windows
+from tinyllm.files import read_json
+from tinyllm.model import ModelConfig
+from tinyllm.params import Params
+from tinyllm.tokens.store import SplitSummary, TokenSplit, read_split
+from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.training.dataset import Batches, loader
+from tinyllm.training.history import TRAIN, VALIDATION
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Attributes:
+    tokenizer: that made the tokens.
+    splits: the training and the validation tokens.
+    model_config: the model that params.yaml and the vocabulary make.
+    batches: (inputs, targets), each (B, T), of every step.
+    evaluation: fixed windows of both splits, scored now and then.
+    """
+
+    tokenizer: Tokenizer
+    splits: dict[str, TokenSplit]
+    model_config: ModelConfig
+    batches: Iterable[tuple[Tensor, Tensor]]
+    evaluation: dict[str, Windows]
+
+
+def load_data(
+    params: Params, *, tokenizer: Path, train: Path, validation: Path, summary: Path
+) -> TrainingData:
+    """Open the tokenizer and the splits.
+
+    Raises:
+        ValueError: one is missing or damaged, or a split is shorter than the context.
+    """
+    settings = params.train
+    for split, held in read_json(summary).items():
+        if SplitSummary(**held).tokens <= settings.context_length:
+            raise ValueError(
+                f"train.context_length = {settings.context_length}: must be below the "
+                f"{held['tokens']} tokens of the {split} split"
+            )
+    loaded = Tokenizer.load(tokenizer)
+    splits = {TRAIN: read_split(train), VALIDATION: read_split(validation)}
+    token_bytes = loaded.token_bytes()
+    batches = Batches(
+        splits[TRAIN].tokens, settings.context_length, settings.batch_size, params.seed
+    )
+    return TrainingData(
+        tokenizer=loaded,
+        splits=splits,
+        model_config=ModelConfig(
+            vocab_size=loaded.vocab_size,
+            context_length=settings.context_length,
+            n_layer=settings.n_layer,
+            n_head=settings.n_head,
+            d_model=settings.d_model,
+            dropout=settings.dropout,
+        ),
+        batches=loader(
+            batches,
+            first_step=0,
+            last_step=settings.max_steps,
+            num_workers=params.runtime.num_workers,
+            pin_memory=params.runtime.pin_memory,
+        ),
+        evaluation={
+            name: make_windows(
+                split.tokens,
+                token_bytes,
+                loaded.end_of_text,
+                settings.context_length,
+                limit=settings.eval_tokens,
+            )
+            for name, split in splits.items()
+        },
+    )

@@ -1,0 +1,107 @@
+"""Tells the journal and the terminal what happens in training; nothing here changes a result."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from tinyllm.evaluation import Scores
+from tinyllm.files import sha256_of
+from tinyllm.model import TinyLLM
+from tinyllm.params import Params
+from tinyllm.runtime import Compute
+from tinyllm.tracking.journal import Header, Journal
+from tinyllm.tracking.provenance import flatten, provenance
+from tinyllm.tracking.resources import Resources
+from tinyllm.training.data import TrainingData
+from tinyllm.training.history import TRAIN, VALIDATION
+from tinyllm.training.progress import Progress
+
+# Where each split's evaluations stand in MLflow; `train/loss` is that of each step's batch.
+GROUPS = {TRAIN: "train_eval", VALIDATION: "val"}
+ROLES = {TRAIN: "training", VALIDATION: "validation"}
+
+
+class Watch:
+    """A `Watcher` that records every step and evaluation in the journal and shows them."""
+
+    def __init__(self, journal: Journal, progress: Progress, resources: Resources) -> None:
+        self.journal = journal
+        self.progress = progress
+        self.resources = resources
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        speed = self.progress.step(values["loss"], values["learning_rate"])
+        metrics = {f"train/{name}": value for name, value in values.items()}
+        metrics["train/tokens_per_second"] = speed
+        metrics |= self.resources.read() or {}
+        self.journal.metrics(step, metrics)
+
+    def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None:
+        metrics = {
+            f"{GROUPS[split]}/{name}": value
+            for split, scored in scores.items()
+            for name, value in scored.as_dict().items()
+        }
+        self.journal.metrics(step, metrics)
+        self.progress.evaluation(step, scores, best)
+
+    def keep(self, model: Path, weights: str, reports: Path) -> None:
+        """Record the finished model, by the hash that other stages find the run by, and reports."""
+        self.journal.tags({"tinyllm.model_sha256": sha256_of(model / weights)})
+        self.journal.file(model)
+        self.journal.file(reports)
+
+
+@contextmanager
+def watch(params: Params, compute: Compute, data: TrainingData, model: TinyLLM) -> Iterator[Watch]:
+    """Begin a run in the journal and on the terminal; it ends with the block."""
+    train = params.train
+    print(
+        f"train: {model.n_parameters:,} parameters, {data.splits[TRAIN].summary.tokens:,} tokens, "
+        f"{compute.device_name} ({compute.device}, {compute.precision}, "
+        f"{compute.threads} threads)",
+        flush=True,
+    )
+    tokens = train.batch_size * train.context_length
+    with (
+        Journal(header(params, compute, data, model), params.runtime) as journal,
+        Progress(train.max_steps, first_step=0, step_tokens=tokens) as progress,
+    ):
+        yield Watch(journal, progress, Resources(params.runtime.resource_interval))
+
+
+def header(params: Params, compute: Compute, data: TrainingData, model: TinyLLM) -> Header:
+    """All that is known of a training run when it begins."""
+    origin = provenance()
+    train, config = params.train.resolve(), data.model_config
+    resolved = {
+        "parameters": model.n_parameters,
+        "vocab_size": config.vocab_size,
+        "micro_batch_size": train.micro_batch_size,
+        "decay_steps": train.decay_steps,
+        **asdict(compute),
+    }
+    name = origin.experiment or f"{config.n_layer}x{config.d_model}-seed{params.seed}"
+    return Header(
+        name=name,
+        params={
+            **flatten(params.model_dump()),
+            **{f"resolved.{key}": value for key, value in resolved.items()},
+        },
+        tags={
+            **origin.tags(),
+            **{f"data.{split}_sha256": held.summary.sha256 for split, held in data.splits.items()},
+        },
+        note=origin.note(f"tinyllm, {model.n_parameters:,} parameters"),
+        datasets=[
+            {
+                "name": f"{split} split",
+                "digest": held.summary.sha256[:32],  # MLflow takes 36 characters
+                "source": str(held.path),
+                "role": ROLES[split],
+                "profile": asdict(held.summary),
+            }
+            for split, held in data.splits.items()
+        ],
+    )
