@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tinyllm.files import publish_folder, read_json, write_json
@@ -19,7 +19,8 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 def save_model(folder: Path, model: TinyLLM, tokenizer: Tokenizer) -> None:
     """Publish a model folder: weights in safetensors, configuration, tokenizer."""
     with publish_folder(folder) as new:
-        save_file(to_hub(model.state_dict()), new / WEIGHTS, metadata={"format": "pt"})
+        # One metadata key: with several their order, and so the bytes, vary (safetensors #584).
+        (new / WEIGHTS).write_bytes(save(to_hub(model.state_dict()), metadata={"format": "pt"}))
         write_json(new / CONFIG, hub_config(model.config, tokenizer.end_of_text))
         write_json(
             new / "generation_config.json",

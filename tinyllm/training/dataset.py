@@ -75,6 +75,6 @@ def loader(
         batch_size=None,  # an item is a whole batch
         sampler=range(first_step, last_step),
         num_workers=num_workers,
-        pin_memory=pin_memory,
+        pin_memory=pin_memory and torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
     )
