@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinyllm.model import IGNORE, TinyLLM
+from tinyllm.kernels import IGNORE
+from tinyllm.model import TinyLLM
 from tinyllm.tokens.store import Tokens
 
 

@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tinyllm.files import publish_folder, read_json, write_json
-from tinyllm.model import NORM_EPS, ROPE_THETA, ModelConfig, TinyLLM
+from tinyllm.kernels import NORM_EPS
+from tinyllm.model import ROPE_THETA, ModelConfig, TinyLLM
 from tinyllm.tokens.hub import write_tokenizer
 from tinyllm.tokens.tokenizer import Tokenizer
 

@@ -9,19 +9,14 @@ head, V: vocabulary.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-IGNORE = -1  # a target that counts for nothing
-NORM_EPS = 1e-6
-ROPE_THETA = 10_000.0
+from tinyllm.kernels import attend, cross_entropy, norm, split_heads, squared_relu
 
-# Up to this many tokens, two batched products and a softmax are faster on a CPU than the flash
-# kernel; docs/log.md has the figures.
-EXPLICIT_ATTENTION_LIMIT = 512
+ROPE_THETA = 10_000.0
 
 
 @dataclass(frozen=True)
@@ -97,37 +92,6 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight.to(x.dtype))
 
 
-def norm(x: Tensor) -> Tensor:
-    """RMS norm over the last dimension, without weights (https://arxiv.org/abs/1910.07467)."""
-    return F.rms_norm(x, (x.size(-1),), eps=NORM_EPS)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions (https://arxiv.org/abs/2104.09864): turn each pair of features by its angle.
-
-    Args:
-        x: (B, T, ..., D), the first half of D paired with the second.
-        cos, sin: of the angles, (T, ..., D / 2), broadcast against x.
-    """
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos + second * sin, second * cos - first * sin), dim=-1)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-    """Causal attention: (B, H, T, D) for each of q, k, v; k and v may start earlier than q."""
-    new, seen = q.size(2), k.size(2)
-    if q.device.type != "cpu" or seen > EXPLICIT_ATTENTION_LIMIT:
-        mask = None
-        if 1 < new < seen:
-            mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=new == seen)
-    scores = q @ k.transpose(-2, -1) * q.size(-1) ** -0.5  # (B, H, T, seen)
-    if new > 1:
-        future = torch.ones(new, seen, dtype=torch.bool, device=q.device).triu(seen - new + 1)
-        scores = scores.masked_fill(future, float("-inf"))
-    return F.dropout(scores.softmax(dim=-1), dropout) @ v
-
-
 class Attention(nn.Module):
     """Multi-head causal self-attention with rotary positions and normalised queries and keys."""
 
@@ -143,8 +107,7 @@ class Attention(nn.Module):
     ) -> Tensor:
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)
-        q, k = norm(rotate(qkv[:, :, :2], cos, sin)).permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
-        v = qkv[:, :, 2].transpose(1, 2)
+        q, k, v = split_heads(qkv, cos, sin)  # each (B, H, T, D)
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         y = attend(q, k, v, self.dropout if self.training else 0.0)
@@ -160,7 +123,7 @@ class MLP(nn.Module):
         self.down = Linear(config.d_mlp, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.up(x).relu().square())
+        return self.down(squared_relu(self.up(x)))
 
 
 class Block(nn.Module):
@@ -201,7 +164,7 @@ class TinyLLM(nn.Module):
 
         pairs = torch.arange(0, config.d_head, 2, dtype=torch.float32) / config.d_head
         positions = torch.arange(config.context_length, dtype=torch.float32)
-        angles = torch.outer(positions, ROPE_THETA**-pairs)[:, None, None]  # (T, 1, 1, D / 2)
+        angles = torch.outer(positions, ROPE_THETA**-pairs)  # (T, D / 2)
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
         if generator is not None:
@@ -228,6 +191,19 @@ class TinyLLM(nn.Module):
         """How many weights are trained."""
         return sum(p.numel() for p in self.parameters())
 
+    def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+        """What the head reads: the normalised residual stream (B, T, C) after the last block."""
+        start = 0 if cache is None else cache.length
+        end = start + tokens.size(1)
+        assert end <= self.config.context_length, (end, self.config.context_length)
+        x = self.dropout(norm(self.embedding(tokens).to(self.compute_dtype)))  # (B, T, C)
+        cos, sin = self.cos[start:end], self.sin[start:end]
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cos, sin, cache, layer)
+        if cache is not None:
+            cache.length = end
+        return norm(x)
+
     def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits of the token after each position.
 
@@ -238,27 +214,13 @@ class TinyLLM(nn.Module):
         Returns:
             logits (B, T, V), fp32.
         """
-        start = 0 if cache is None else cache.length
-        end = start + tokens.size(1)
-        assert end <= self.config.context_length, (end, self.config.context_length)
-        x = norm(self.embedding(tokens).to(self.compute_dtype))  # (B, T, C)
-        x = self.dropout(x)
-        cos, sin = self.cos[start:end].to(x.dtype), self.sin[start:end].to(x.dtype)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, cos, sin, cache, layer)
-        if cache is not None:
-            cache.length = end
-        return self.head(norm(x)).float()
+        return self.head(self.hidden(tokens, cache)).float()
 
-    def loss(
-        self, tokens: Tensor, targets: Tensor, reduction: Literal["mean", "sum", "none"] = "mean"
-    ) -> Tensor:
-        """Cross-entropy in nats; `targets` (B, T) are the inputs shifted by one, IGNORE left out.
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Sum of the cross-entropies in nats, a scalar.
 
-        Returns a scalar, or with reduction "none" (B, T), 0 where the target is IGNORE.
+        Args:
+            tokens, targets: ids (B, T); the targets are the inputs shifted by one, IGNORE left out.
         """
-        logits = self(tokens)
-        loss = F.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction=reduction
-        )
-        return loss.view_as(targets) if reduction == "none" else loss
+        x = self.hidden(tokens).flatten(0, 1)  # (B * T, C)
+        return cross_entropy(x, self.head.weight, targets.flatten())

@@ -1,12 +1,16 @@
 """Where and how the numbers are computed: device, precision, threads, random generators."""
 
+import ctypes
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 
 import torch
 
 from tinyllm.params import Hardware
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def choose(settings: Hardware) -> Compute:
         precision = "bf16" if _native_bf16(device) else "fp32"
     threads = settings.threads or available_threads()
     torch.set_num_threads(threads)
+    _keep_memory()
     # CUDA's matrix library is deterministic only with a fixed workspace, set before it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
@@ -60,6 +65,20 @@ def choose(settings: Hardware) -> Compute:
         instruction_set=torch.backends.cpu.get_cpu_capability(),
         torch_version=torch.__version__,
     )
+
+
+def _keep_memory() -> None:
+    """Have glibc keep freed memory instead of giving it back to the system at once.
+
+    A training step frees and asks for the same arrays again and again; getting each anew from the
+    system, page by page, cost a sixth of a step here (docs/log.md).
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def available_threads() -> int:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tinyllm.evaluation import Scores, Windows, score
-from tinyllm.model import IGNORE, TinyLLM
+from tinyllm.kernels import IGNORE
+from tinyllm.model import TinyLLM
 from tinyllm.params import Train
 from tinyllm.runtime import derive_seed
 from tinyllm.training.history import VALIDATION, History
@@ -110,7 +111,7 @@ def accumulate_gradient(
     size = micro_batch_size or len(inputs)
     for i, t in zip(inputs.split(size), targets.split(size), strict=True):
         i, t = i.to(device, non_blocking=True), t.to(device, non_blocking=True)
-        loss = model.loss(i, t, reduction="sum") / n_targets
+        loss = model.loss(i, t) / n_targets
         loss.backward()
         total += loss.detach()
     return total.item()
