@@ -215,11 +215,7 @@ def load_params(path: Path) -> Params:
 
 def _explain(error: Any) -> tuple[str, str]:
     """One of pydantic's errors as (key, what is wrong with it)."""
-    keys = [str(part) for part in error["loc"]]
-    # A failure within "this or null" carries the branch's name at the end.
-    while keys and re.search(r"[\[(]|^(str|int|float|constrained-.*)$", keys[-1]):
-        keys.pop()
-    key = ".".join(keys)
+    key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
         return key, ": is missing"
     if error["type"] == "extra_forbidden":

@@ -53,7 +53,7 @@ class _Loader(yaml.SafeLoader):
         return int(node.value)  # YAML 1.1 would take 010 for eight
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        return float(node.value.replace(".inf", "inf").replace(".nan", "nan").lower())
+        return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
     yaml_constructors: ClassVar[dict[str | None, Callable[..., Any]]] = {
         **yaml.SafeLoader.yaml_constructors,
@@ -78,5 +78,5 @@ def load(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ValueError(f"{line}{error.problem}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, OverflowError) as error:  # "\UFFFFFFFF" overflows
         raise ValueError(f"is not plain YAML: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,43 @@
+"""What many tests share: a small corpus, a small tokenizer, and torch left as it was found."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import ROOT, make_documents
+from tinyllm.tokens.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="session")
+def documents() -> list[str]:
+    """A few hundred short documents, the same every time."""
+    return make_documents(300, seed=1)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(documents: list[str]) -> Tokenizer:
+    """A vocabulary of 320 tokens, learned from the documents."""
+    return Tokenizer.train(documents, 320)
+
+
+@pytest.fixture
+def tiktoken_cache(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """GPT-2's vocabulary as tiktoken caches it; the test is skipped where it is not at hand."""
+    folder = Path(os.environ.get("TIKTOKEN_CACHE_DIR") or ROOT.parent / "shared/data/tiktoken")
+    if not folder.is_dir():
+        pytest.skip("GPT-2's vocabulary is not here, and tests use no network: TIKTOKEN_CACHE_DIR")
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    """Undo what a test sets for the whole process."""
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)

@@ -1,0 +1,129 @@
+"""Small things that tests make: documents, settings, models."""
+
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tinyllm.evaluation import Scores, Windows, make_windows
+from tinyllm.model import ModelConfig, TinyLLM
+from tinyllm.params import Split, Train, load_params
+from tinyllm.tokens.store import Tokens
+
+ROOT = Path(__file__).resolve().parents[1]
+SPLIT = Split(validation_fraction=0.1, test_fraction=0.1)
+
+_SYLLABLES = re.findall("..", "bacedifoguhajekilomunaperisotuvawexiyozu")
+# Of many scripts and kinds: letters with and without case, digits, marks, every white space,
+# control characters, emoji with joiners and variation selectors, private use, beyond the BMP.
+ALPHABET = [chr(code) for code in [*range(0x180), *range(0x370, 0x400), *range(0x590, 0x5B0)]]
+ALPHABET += "\u1680\u180e\u2000\u2003\u2009\u200b\u200d\u2028\u2029\u202f\u205f\u3000\ufeff\ufe0f"
+ALPHABET += "日本語한국어ไทยहिन्दी①½Ⅷ٣৪\u0301\u0308\ue000\ufffd\uffff"
+ALPHABET += "😀👩🏽‍🚀🇫🇷❤️\U0001d518\U0001d7d8\U0001f9d1\U0002070e\U000e0041\U0010ffff"
+WORDS = ["the", " and", " of", "ing", "  ", "\n", "\r\n", "\n\n", "'ll", "'S", "2024", " 3.14"]
+
+
+def make_documents(count: int, seed: int, prefix: str = "") -> list[str]:
+    """Documents of made-up words, which repeat enough for a tokenizer to learn something."""
+    chance = random.Random(seed)
+    words = ["".join(chance.choices(_SYLLABLES, k=chance.randint(1, 3))) for _ in range(200)]
+    documents = []
+    for _ in range(count):
+        lines = [
+            " ".join(chance.choices(words, k=chance.randint(3, 9))).capitalize() + "."
+            for _ in range(chance.randint(1, 4))
+        ]
+        documents.append(prefix + "\n".join(lines))
+    return documents
+
+
+def random_text(chance: random.Random, longest: int = 40) -> str:
+    """Text of anything that UTF-8 can hold."""
+    pieces = ALPHABET if chance.random() < 0.5 else WORDS + ALPHABET[32:127]
+    return "".join(chance.choices(pieces, k=chance.randint(0, longest)))
+
+
+def train_settings(**changes: Any) -> Train:
+    """The training section of params.yaml, made small, with changes; checked like the original."""
+    small = {
+        "n_layer": 2, "n_head": 2, "d_model": 32, "context_length": 16, "dropout": 0.0,
+        "batch_size": 8, "micro_batch_size": None, "optimizer": "adamw", "betas": [0.9, 0.95],
+        "momentum": 0.9, "weight_decay": 0.1, "grad_clip": 1.0, "max_steps": 12,
+        "learning_rate": 0.01, "min_learning_rate": 0.0, "warmup_steps": 2, "decay_steps": None,
+        "eval_interval": 4, "eval_tokens": None, "patience": None, "save": "last",
+    }  # fmt: skip
+    section = load_params(ROOT / "params.yaml").train.model_dump()
+    return Train.model_validate(section | small | changes)
+
+
+def tiny_config(**changes: Any) -> ModelConfig:
+    """The shape of a model that computes in milliseconds."""
+    shape = {"vocab_size": 61, "context_length": 16, "n_layer": 2, "n_head": 2, "d_model": 32}
+    return ModelConfig(**(shape | changes))
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@torch.no_grad()
+def random_model(config: ModelConfig | None = None, seed: int = 1) -> TinyLLM:
+    """A model in evaluation mode whose every weight matters, as after training.
+
+    Fresh weights would not do: some begin at zero, so that whole layers change nothing.
+    """
+    model = TinyLLM(config or tiny_config(), generator(seed))
+    chance = generator(seed + 1000)
+    for parameter in model.parameters():
+        parameter.normal_(std=parameter.size(-1) ** -0.5, generator=chance)
+    return model.eval()
+
+
+def random_ids(*shape: int, seed: int = 0, vocab_size: int = 61) -> torch.Tensor:
+    return torch.randint(vocab_size, shape, generator=generator(seed))
+
+
+def markov_tokens(count: int, seed: int = 0, vocab_size: int = 61) -> Tokens:
+    """Ids in which most follow from the one before, so that there is something to learn."""
+    chance = np.random.default_rng(seed)
+    ids = [0]
+    for jump in chance.random(count - 1) < 0.1:
+        ids.append(int(chance.integers(vocab_size)) if jump else (ids[-1] * 3 + 7) % vocab_size)
+    return np.array(ids, dtype=np.uint16)
+
+
+def windows_of(tokens: Tokens, context_length: int = 16, vocab_size: int = 61) -> Windows:
+    """All of some tokens, ready to be scored, as if each id stood for one byte."""
+    sizes = np.ones(vocab_size, dtype=np.int64)
+    return make_windows(tokens, sizes, vocab_size - 1, context_length)
+
+
+def assert_same_weights(a: TinyLLM, b: TinyLLM) -> None:
+    """Every weight has the same bits."""
+    theirs = b.state_dict()
+    for name, weight in a.state_dict().items():
+        assert torch.equal(weight, theirs[name]), name
+
+
+class Recorder:
+    """A watcher of training that only remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, dict[str, float]]] = []
+        self.evaluations: list[tuple[int, dict[str, Scores], bool]] = []
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        self.steps.append((step, values))
+
+    def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None:
+        self.evaluations.append((step, scores, best))
+
+
+def flip_bit(path: Path, offset: int) -> None:
+    """Damage one byte of a file; a negative offset counts from its end."""
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0x10
+    path.write_bytes(data)
