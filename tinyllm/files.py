@@ -19,6 +19,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def verify(path: Path, sha256: str) -> None:
+    """Compare a file with the SHA-256 that was recorded when it was written.
+
+    Raises:
+        ValueError: it has another, or is missing.
+    """
+    if not path.is_file() or sha256_of(path) != sha256:
+        raise ValueError(f"{path} is damaged: its SHA-256 is not the recorded one; run `dvc repro`")
+
+
 def sync(path: Path) -> None:
     """Flush a file, or the entries of a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -35,7 +35,10 @@ def docstrings(requirement: str) -> Iterator[str]:
         )
     seen: set[str] = set()
     for path in _source_files(package):
-        tree = ast.parse(path.read_bytes())
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError) as error:  # templates, or another version's Python
+            raise ValueError(f"download.packages: {path} can't be read: {error}") from None
         for node in ast.walk(tree):
             text = ast.get_docstring(node) if isinstance(node, _DOCUMENTED) else None
             if text and text not in seen:

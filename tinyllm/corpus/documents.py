@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from tinyllm.files import read_json, write_json
+from tinyllm.files import read_json, verify, write_json
 
 MANIFEST = "manifest.json"
 
@@ -65,10 +65,11 @@ def read_documents(folder: Path) -> Iterator[str]:
     """Yield the text of each document of a raw folder, in order, empty ones left out.
 
     Raises:
-        ValueError: a file is not UTF-8 (names the file and the byte offset).
+        ValueError: a file is not what the manifest says it was.
     """
     manifest = read_manifest(folder)
     for file in manifest.files:
+        verify(folder / file.name, file.sha256)
         yield from file_documents(folder / file.name, manifest.format, manifest.separator)
 
 

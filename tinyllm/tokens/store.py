@@ -3,7 +3,7 @@
 A token folder, in the documents' order:
     tokens-00000.npy, ...   ids (N,), uint16, or uint32 where the vocabulary needs it
     documents.npy           a record a document: its split, tokens and bytes
-    index.json              totals, and each shard's documents, tokens and SHA-256
+    index.json              totals, each shard's documents and tokens, each file's SHA-256
 
 A split folder:
     tokens.npy              ids (N,) of all its documents, one after the other
@@ -17,7 +17,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from tinyllm.files import read_json, sha256_of, write_json
+from tinyllm.files import read_json, sha256_of, verify, write_json
 from tinyllm.tokens.split import SPLITS
 
 Tokens = npt.NDArray[np.unsignedinteger]
@@ -89,6 +89,7 @@ class TokenWriter:
                 "vocab_size": self.vocab_size,
                 "dtype": self.dtype.name,
                 "splits": list(SPLITS),
+                "documents_sha256": sha256_of(self.folder / DOCUMENTS),
                 "shards": self._shards,
             },
         )
@@ -112,9 +113,10 @@ def write_splits(tokens_folder: Path, folders: dict[str, Path]) -> dict[str, Spl
         folders: split name to an existing empty folder.
 
     Raises:
-        ValueError: a shard is damaged.
+        ValueError: a file is missing or damaged.
     """
     index = read_json(tokens_folder / INDEX)
+    verify(tokens_folder / DOCUMENTS, index["documents_sha256"])
     documents = np.load(tokens_folder / DOCUMENTS, allow_pickle=False)
     totals = {
         split: documents[documents["split"] == code]["tokens"].sum()
@@ -172,6 +174,5 @@ def read_split(folder: Path) -> TokenSplit:
 
 
 def _load_checked(path: Path, sha256: str) -> Tokens:
-    if not path.is_file() or sha256_of(path) != sha256:
-        raise ValueError(f"{path} is damaged: its SHA-256 is not the recorded one; run `dvc repro`")
+    verify(path, sha256)
     return np.load(path, mmap_mode="r", allow_pickle=False)

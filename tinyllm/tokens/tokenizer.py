@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tiktoken
 
-from tinyllm.files import read_json, sha256_of, write_json, write_text
+from tinyllm.files import read_json, sha256_of, verify, write_json, write_text
 from tinyllm.params import END_OF_TEXT, N_BYTES
 from tinyllm.tokens import hub
 
@@ -104,6 +104,12 @@ class Tokenizer:
         return self.encoding.eot_token
 
     @cached_property
+    def _used(self) -> frozenset[int]:
+        """Ids that stand for something; published encodings leave some out, like cl100k_base."""
+        encoding = self.encoding
+        return frozenset([*encoding._mergeable_ranks.values(), *encoding._special_tokens.values()])
+
+    @cached_property
     def dtype(self) -> type[np.unsignedinteger]:
         """The smallest unsigned type that holds every id."""
         return np.uint16 if self.vocab_size <= 1 << 16 else np.uint32
@@ -117,8 +123,8 @@ class Tokenizer:
         return self.decode_bytes(tokens).decode("utf-8", errors="replace")
 
     def decode_bytes(self, tokens: Iterable[int]) -> bytes:
-        """The bytes of token ids."""
-        return self.encoding.decode_bytes(list(tokens))
+        """The bytes of token ids; an id that the encoding leaves unused stands for none."""
+        return self.encoding.decode_bytes([token for token in tokens if token in self._used])
 
     def token_bytes(self) -> npt.NDArray[np.int64]:
         """Bytes of text that each id stands for (V,); 0 for special and unused ids."""
@@ -152,8 +158,7 @@ class Tokenizer:
             ValueError: it is missing or damaged.
         """
         description = read_json(folder / DESCRIPTION)
-        if sha256_of(folder / RANKS) != description["sha256"]:
-            raise ValueError(f"{folder / RANKS} is damaged: its SHA-256 is not the recorded one")
+        verify(folder / RANKS, description["sha256"])
         ranks = {}
         for line in (folder / RANKS).read_text(encoding="ascii").splitlines():
             token, rank = line.split()
