@@ -1,0 +1,97 @@
+# `make` says what there is to do. Each target sets up what it needs; .venv is made once.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 5000
+# Nothing is reported to anybody. To let MLflow report: make ui MLFLOW_DISABLE_TELEMETRY=false;
+# to let DVC: make repro DVC_NO_ANALYTICS= after `dvc config --local core.analytics true`.
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DVC_NO_ANALYTICS ?= true
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+INSTALLING := .venv/.installing
+MYPY_FOLDERS := $(sort $(dir $(wildcard tinyllm/*.py stages/*.py tests/*.py benchmarks/*.py)))
+CACHES := .mypy_cache .pytest_cache .ruff_cache
+
+.PHONY: help
+help: ## Show this list
+	@b= n=; \
+	if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then b=$$(printf '\033[1m') n=$$(printf '\033[0m'); fi; \
+	echo; echo "  $${b}tinyllm$$n: a small language model, trained from scratch"; echo; \
+	sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
+		printf "  $${b}make %-7s$$n  %s\n" "$$target" "$$text"; \
+	done; echo
+
+.PHONY: repro
+repro: $(INSTALLED) ## Run what has to run of the pipeline: text to tokens to model to scores
+	@PATH="$$PWD/$(BIN):$$PATH" python -m dvc repro $(ARGS)
+
+# MLflow's job runners are seven processes and 1.7 GB that looking at runs has no use for.
+.PHONY: ui
+ui: $(INSTALLED) ## Look at the runs in MLflow, on this machine only (PORT=5000)
+	@export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=$${MLFLOW_SERVER_ENABLE_JOB_EXECUTION:-false}; \
+	case "$${MLFLOW_TRACKING_URI:=sqlite:///mlflow.db}" in \
+	http*) echo "The runs are at $$MLFLOW_TRACKING_URI" ;; \
+	*) exec $(BIN)/python -m mlflow ui --host $(HOST) --port $(PORT) --workers 1 \
+		--backend-store-uri "$$MLFLOW_TRACKING_URI" $(ARGS) ;; \
+	esac
+
+.PHONY: test
+test: $(INSTALLED) ## Run the tests (ARGS="-k name" chooses some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(INSTALLED) ## Check style, format and types
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy $(MYPY_FOLDERS)
+
+.PHONY: lock
+lock: ## Renew the lock files from pyproject.toml (ARGS=--upgrade: the newest of all)
+	@set -e; \
+	if ! uv=$$(command -v uv); then \
+		new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
+		$(PYTHON) -m venv "$$new"; "$$new/bin/python" -m pip install --quiet uv; uv=$$new/bin/uv; \
+	fi; \
+	compile() { \
+		"$$uv" pip compile --quiet --universal --python-version 3.11 pyproject.toml \
+			--no-header --no-annotate $(ARGS) "$$@"; \
+	}; \
+	compile -o requirements.lock; \
+	compile --extra dev -c requirements.lock -o requirements-dev.lock
+
+.PHONY: setup
+setup: $(INSTALLED) ## Set up .venv and nothing else
+
+.PHONY: clean
+clean: ## Remove the caches of tools; no data, no model, no run
+	rm -rf $(CACHES)
+	find stages tinyllm tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The marker is made before the work and becomes the stamp after it. Where it is found again, a
+# set-up was interrupted, and what that left can't be trusted. The lock is a constraint, not a list
+# to install, so that a CPU build of torch brings no CUDA libraries.
+$(INSTALLED): pyproject.toml requirements-dev.lock
+	@set -e; \
+	python=$(BIN)/python; \
+	if [ -e $(INSTALLING) ] || [ ! -x $$python ]; then python=$(PYTHON); fi; \
+	if ! command -v $$python >/dev/null; then \
+		echo "error: there is no $$python; name a Python: make PYTHON=..." >&2; exit 1; \
+	fi; \
+	if ! $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+		echo "error: $$python is not 3.11 or newer; name another: make PYTHON=..." >&2; exit 1; \
+	fi; \
+	echo "Setting up .venv (the first time some minutes and 2 GB)"; \
+	if [ "$$python" != $(BIN)/python ]; then \
+		rm -rf .venv; mkdir .venv; touch $(INSTALLING); \
+		$$python -m venv .venv; \
+	fi; \
+	rm -f $@; touch $(INSTALLING); \
+	$(BIN)/python -m pip install --disable-pip-version-check -c requirements-dev.lock -e '.[dev]'; \
+	mv $(INSTALLING) $@
+
+# The Python that .venv was made with may be gone after an upgrade of the system.
+ifneq ($(shell test -x $(BIN)/python && echo there),there)
+.PHONY: $(INSTALLED)
+endif

@@ -1,0 +1,282 @@
+"""dvc.yaml says all that the stages depend on, and nothing else does (docs: its opening comment).
+
+What is read here is source code, with `ast`: imports inside functions count as any others.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import yaml
+
+from tinyllm.params import Params
+
+ROOT = Path(__file__).resolve().parents[1]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES: dict[str, dict[str, Any]] = PIPELINE["stages"]
+PACKAGES = ("stages", "tinyllm")
+SOURCES = sorted(p.relative_to(ROOT) for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
+SECTIONS = set(Params.model_fields)
+NOT_A_DEPENDENCY = "runtime"  # the section that changes no result
+# DVC's own name for the settings, under which provenance.py asks Git what changed in them.
+SETTINGS = "params.yaml"
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_bytes())
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a project module; None for anything else."""
+    path = Path(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if path.parts[0] in PACKAGES and (ROOT / candidate).exists():
+            return candidate
+    return None
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def with_packages(module: str) -> Iterator[Path]:
+    """The files that importing a module runs: the module's, and its packages' before it."""
+    parts = module.split(".")
+    for length in range(1, len(parts) + 1):
+        path = file_of(".".join(parts[:length]))
+        if path is not None:
+            yield path
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """What a file imports, anywhere in it; of `from a import b` both a and a.b, if that is one."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = module_of(path).split(".")
+            if path.name != "__init__.py":
+                package.pop()
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def imports(path: Path) -> set[Path]:
+    """The project files that a file imports itself."""
+    return {found for name in imported_names(path) for found in with_packages(name)} - {path}
+
+
+def closure(path: Path) -> set[Path]:
+    """A file, and the project files that it imports, directly or not."""
+    found, waiting = set[Path](), set(with_packages(module_of(path)))
+    while waiting:
+        found |= waiting
+        waiting = {new for path in waiting for new in imports(path)} - found
+    return found
+
+
+def last_name(node: ast.expr) -> str | None:
+    """`a` of `a`, `b.a`, `a(...)` and `b.a(...)`."""
+    if isinstance(node, ast.Call):
+        return last_name(node.func)
+    return getattr(node, "attr", getattr(node, "id", None))
+
+
+def place(path: Path, node: ast.AST) -> str:
+    return f"{path}:{getattr(node, 'lineno', '?')}: {ast.unparse(node)}"
+
+
+def names(entries: list[str | dict[str, Any]]) -> list[str]:
+    """dvc.yaml writes `- name`, or `- name: {options}`."""
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+def deps(stage: str) -> list[str]:
+    return names(STAGES[stage]["deps"])
+
+
+def outs(stage: str) -> list[str]:
+    return names(STAGES[stage]["outs"])
+
+
+def script(stage: str) -> Path:
+    return Path("stages", f"{stage}.py")
+
+
+def arguments(stage: str) -> dict[str, str]:
+    """The options of a stage's command and the paths that they give."""
+    words = STAGES[stage]["cmd"].split()
+    assert words[:3] == ["python", "-m", f"stages.{stage}"]
+    return dict(zip(words[3::2], words[4::2], strict=True))
+
+
+# Law 2: dependencies are complete
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_code_dependencies_are_exactly_the_imports(stage: str) -> None:
+    listed = [dep for dep in deps(stage) if dep.endswith(".py")]
+    wanted = sorted(path.as_posix() for path in closure(script(stage)))
+    assert sorted(listed) == wanted, (
+        f"in dvc.yaml {stage} lacks {sorted(set(wanted) - set(listed))} "
+        f"and lists in vain {sorted(set(listed) - set(wanted))}"
+    )
+
+
+def test_every_stage_is_in_the_pipeline() -> None:
+    scripts = {path.stem for path in SOURCES if path.parts[0] == "stages"} - {"__init__"}
+    assert set(STAGES) == scripts
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_depends_on_the_libraries(stage: str) -> None:
+    assert "requirements.lock" in deps(stage)
+
+
+def test_no_import_hides_from_the_graph() -> None:
+    """An import by a name made up at run time would be missing above."""
+    hidden = {"import_module", "__import__", "run_module", "run_path"}
+    for path in SOURCES:
+        for node in ast.walk(tree_of(path)):
+            called = last_name(node) if isinstance(node, ast.Call) else None
+            assert called not in hidden, place(path, node)
+        assert all("*" not in name for name in imported_names(path)), path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_imports_another(stage: str) -> None:
+    others = {path for path in closure(script(stage)) if path.parts[0] == "stages"}
+    assert others == {Path("stages/__init__.py"), script(stage)}
+
+
+def test_the_library_knows_no_stage() -> None:
+    for path in SOURCES:
+        if path.parts[0] == "tinyllm":
+            assert not [name for name in imported_names(path) if name.startswith("stages")], path
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    named = {path: set(filter(None, map(file_of, imported_names(path)))) for path in SOURCES}
+    for path in SOURCES:
+        reached, waiting = set[Path](), named[path]
+        while waiting:
+            reached |= waiting
+            waiting = set[Path]().union(*(named[found] for found in waiting)) - reached
+        assert path not in reached, path
+
+
+# Law 2, 3: settings
+
+
+def sections_read(path: Path) -> set[str]:
+    """The sections of params.yaml that a file reads from a value called params."""
+    return {
+        node.attr
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and node.attr in SECTIONS and is_params(node.value)
+    }
+
+
+def is_params(node: ast.expr) -> bool:
+    """`params`, `self.params` or `load_params(...)`."""
+    return last_name(node) in {"params", "load_params"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_settings_read_are_exactly_those_declared(stage: str) -> None:
+    declared = STAGES[stage].get("params", [])
+    read = set[str]().union(*map(sections_read, closure(script(stage)))) - {NOT_A_DEPENDENCY}
+    assert sorted(declared) == sorted(read)
+
+
+def test_what_changes_no_result_is_no_dependency() -> None:
+    assert NOT_A_DEPENDENCY in SECTIONS
+    for stage, description in STAGES.items():
+        for key in description.get("params", []):
+            assert key.split(".")[0] != NOT_A_DEPENDENCY, stage
+
+
+def test_settings_are_called_params_everywhere() -> None:
+    """So that `sections_read` sees all that is read."""
+    for path in SOURCES:
+        for node in ast.walk(tree_of(path)):
+            for name, value in settings_named(node):
+                assert name == "params" and value != "params", place(path, node)
+
+
+def settings_named(node: ast.AST) -> Iterator[tuple[str | None, str | None]]:
+    """The name that a piece of code gives the whole settings, and the one it takes them from."""
+    match node:
+        case ast.arg(arg=name, annotation=ast.expr() as annotation):
+            if re.search(r"\bParams\b", ast.unparse(annotation)):
+                yield name, None
+        case ast.Assign(targets=targets, value=value) if is_params(value):
+            yield from ((last_name(target), last_name(value)) for target in targets)
+        case ast.Call(func=ast.Name(id="getattr" | "vars" as called), args=[value, *_]):
+            if is_params(value):
+                yield called, None
+
+
+# Law 1: one source for paths
+
+
+def paths() -> list[str]:
+    """Every path that dvc.yaml gives a stage."""
+    given = {path for stage in STAGES for path in arguments(stage).values()}
+    return sorted(given - {SETTINGS})
+
+
+def test_no_path_is_repeated_in_code() -> None:
+    repeated = re.compile(rf"(?<![\w/.-])({'|'.join(map(re.escape, paths()))})(?![\w-])")
+    for path in SOURCES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not repeated.search(node.value), place(path, node)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_a_stage_is_given_is_what_it_declares(stage: str) -> None:
+    """A path in the command that is no dependency, no output: DVC would not know of it."""
+    data = {dep for dep in deps(stage) if not dep.endswith((".py", ".lock")) and "${" not in dep}
+    declared = data | set(outs(stage)) | ({SETTINGS} if STAGES[stage].get("params") else set())
+    assert sorted(arguments(stage).values()) == sorted(declared)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_failing_stage_leaves_its_outputs(stage: str) -> None:
+    """DVC deletes an output before its stage starts, unless it persists."""
+    for entry in STAGES[stage]["outs"]:
+        assert isinstance(entry, dict), entry
+        ((_, options),) = entry.items()
+        assert options.get("persist") is True, entry
+
+
+@pytest.mark.parametrize("kind", ["metrics", "plots"])
+def test_what_is_shown_is_made(kind: str) -> None:
+    """Each metric and plot stands in an output of a stage."""
+    made = [PurePosixPath(out) for stage in STAGES for out in outs(stage)]
+    for entry in PIPELINE[kind]:
+        shown = [entry] if isinstance(entry, str) else list(next(iter(entry.values()))["y"])
+        for file in map(PurePosixPath, shown):
+            assert any(out in (file, *file.parents) for out in made), file
+
+
+# Law 6: the test data
+
+
+def test_only_evaluate_sees_the_test_split() -> None:
+    test = PurePosixPath(arguments("split")["--test"])
+    for stage in STAGES:
+        near = [
+            dep
+            for dep in map(PurePosixPath, deps(stage))
+            if test in (dep, *dep.parents) or dep in test.parents
+        ]
+        assert near == ([test] if stage == "evaluate" else []), stage
