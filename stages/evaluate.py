@@ -20,22 +20,22 @@ def main() -> None:
     from tinyllm.files import sha256_of
     from tinyllm.params import load_params
     from tinyllm.tokens.store import read_split
-    from tinyllm.tracking.journal import Header, Journal
+    from tinyllm.tracking.journal import Journal
 
     params = load_params(args.params)
     compute = runtime.choose(params.hardware)
     model, tokenizer = load_model(args.model)
     model.to(compute.device)
     train, test = read_split(args.train), read_split(args.test)
-    header = Header(name="evaluate", model_sha256=sha256_of(args.model / WEIGHTS))
+    header = final.header(params, test, sha256_of(args.model / WEIGHTS))
     with Journal(header, params.runtime) as journal:
         scores = final.score_test(model, tokenizer, test, params.evaluate)
         baselines = final.baseline_scores(tokenizer, train, test)
         samples = final.write_samples(model, tokenizer, params.evaluate, params.seed)
         final.write_report(args.reports, scores, baselines, samples)
         journal.metrics(0, {f"test/{name}": value for name, value in scores.as_dict().items()})
-        journal.metrics(0, {f"baseline/{name}": value for name, value in baselines.items()})
-        journal.file(args.reports)
+        journal.metrics(0, {f"baseline/{name}_bits_per_byte": v for name, v in baselines.items()})
+        journal.file(args.reports, "reports/evaluate")
     print(
         f"evaluate: {scores.bits_per_byte:.4f} bits/byte on {scores.tokens:,} test tokens "
         f"(loss {scores.loss:.4f}, accuracy {scores.accuracy:.1%}); "

@@ -10,11 +10,13 @@ from tinyllm.evaluation import Scores, make_windows, score
 from tinyllm.files import publish_folder, write_json, write_text
 from tinyllm.generation import Sampling, generate
 from tinyllm.model import TinyLLM
-from tinyllm.params import Evaluate
+from tinyllm.params import Evaluate, Params
 from tinyllm.pictures import comparison
 from tinyllm.runtime import generator
 from tinyllm.tokens.store import TokenSplit
 from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tracking.journal import Header
+from tinyllm.tracking.provenance import dataset, flatten, provenance
 
 
 @dataclass(frozen=True)
@@ -96,3 +98,17 @@ def write_report(
         )
         write_text(new / "samples.md", samples_markdown(samples))
         comparison(new / "comparison.png", {**baselines, "tinyllm": scores.bits_per_byte})
+
+
+def header(params: Params, test: TokenSplit, model_sha256: str) -> Header:
+    """What this evaluation is; name, tags and note count if the model's own run is not there."""
+    origin = provenance()
+    return Header(
+        stage="evaluate",
+        name=origin.experiment or "evaluate",
+        params=flatten({"evaluate": params.evaluate.model_dump()}),
+        tags=origin.tags(),
+        note=origin.note(f"Test scores of the model {model_sha256[:12]}"),
+        model_sha256=model_sha256,
+        datasets=[dataset("test split", test, "testing")],
+    )

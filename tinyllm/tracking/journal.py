@@ -6,15 +6,19 @@
     {"kind": "file", "time": ..., "path": ..., "folder": ...}
     {"kind": "end", "time": ..., "status": "FINISHED"}  FINISHED, FAILED or KILLED
 
-Times are milliseconds since 1970.
+Times are milliseconds since 1970. While a journal is being written it is locked, so that a journal
+without an end and without a lock is known to be of a stage that was killed.
 """
 
+import fcntl
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +28,7 @@ from tinyllm.params import Runtime
 
 JOURNAL = "journal.jsonl"
 FILES = "files"
+LOG = "follower.log"
 STATE_FOLDER = ".tinyllm"
 PATIENCE = 5.0  # seconds that the end of a stage waits for MLflow
 
@@ -33,14 +38,16 @@ class Header:
     """What a run is, as far as it is known when it begins.
 
     Attributes:
+        stage: that writes the journal.
         name: shown in lists of runs.
         params: settings, dotted names to values.
         tags: facts to search by.
         note: Markdown, shown on the run's page.
         model_sha256: given by a stage that adds to the run which made that model.
-        datasets: what the run reads: for each name, digest, source and role.
+        datasets: what the run reads: for each name, digest, source, role and profile.
     """
 
+    stage: str
     name: str
     params: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -51,22 +58,48 @@ class Header:
 
 def project_root() -> Path:
     """The main repository, also from inside the temporary folder of a DVC experiment."""
-    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
+    if root := os.environ.get("DVC_ROOT"):
+        return Path(root).resolve()
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
+
+
+def journals_folder() -> Path:
+    """Where journals wait until MLflow has them."""
+    return project_root() / STATE_FOLDER / "journals"
 
 
 class Journal:
     """Appends a run's events to its journal, and has them sent to MLflow meanwhile.
 
-    Used as a context: leaving it ends the run, as FINISHED, FAILED or KILLED.
+    Used as a context: leaving it ends the run, as FINISHED, FAILED or KILLED. It never stops the
+    stage: where the journal cannot be written (a full disk, a folder of another user) it says so
+    once and goes on.
     """
 
     def __init__(self, header: Header, settings: Runtime) -> None:
-        identity = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{header.name}"
-        self.folder = project_root() / STATE_FOLDER / "journals" / identity
-        self.folder.mkdir(parents=True)
-        self._file = (self.folder / JOURNAL).open("a", encoding="utf-8")
-        self._write("run", id=identity, experiment=settings.experiment, **asdict(header))
-        self._follower = follow(self.folder) if settings.tracker == "mlflow" else None
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        identity = f"{stamp}-{secrets.token_hex(3)}-{header.stage}"  # sorts by time
+        self.folder = journals_folder() / identity
+        self._file: int | None = None
+        self._follower: subprocess.Popen[bytes] | None = None
+        self._complete = True
+        if settings.tracker == "none":
+            return
+        try:
+            self._create({"id": identity, "experiment": settings.experiment, **asdict(header)})
+            self._follower = follow(self.folder)
+        except OSError as error:
+            self._warn(error)
+
+    def _create(self, header: dict[str, Any]) -> None:
+        """Publish a journal that is locked and has its first line from the beginning."""
+        hidden = self.folder.with_name(f".{self.folder.name}")
+        hidden.mkdir(parents=True)
+        self._file = os.open(hidden / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._write("run", **header)
+        hidden.rename(self.folder)
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Record numbers of one step."""
@@ -76,21 +109,49 @@ class Journal:
         """Record facts about the run."""
         self._write("tags", values=values)
 
-    def file(self, path: Path, folder: str = "") -> None:
-        """Record a file as it is now, or all files of a folder, to be kept under `folder`."""
-        for found in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if found.is_file():
-                name = found.relative_to(path.parent)
-                kept = self.folder / FILES / folder / name
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                _keep(found, kept)
-                where = (Path(folder) / name).parent.as_posix()
-                self._write("file", path=str(kept.relative_to(self.folder)), folder=where)
+    def file(self, path: Path, name: str) -> None:
+        """Record a file as it is now, or all files of a folder, under a name of its own."""
+        if self._file is None:
+            return
+        try:
+            for found in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if found.is_file():
+                    kept = self.folder / FILES / name / found.relative_to(path)
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    _keep(found, kept)
+                    self._record_file(kept)
+        except OSError as error:
+            self._warn(error)
+
+    def content(self, name: str, content: bytes) -> None:
+        """Record a file that exists nowhere else."""
+        if self._file is None:
+            return
+        try:
+            kept = self.folder / FILES / name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(content)
+            self._record_file(kept)
+        except OSError as error:
+            self._warn(error)
+
+    def _record_file(self, kept: Path) -> None:
+        folder = kept.parent.relative_to(self.folder / FILES).as_posix()
+        self._write("file", path=kept.relative_to(self.folder).as_posix(), folder=folder)
 
     def _write(self, kind: str, **content: Any) -> None:
+        if self._file is None:
+            return
         event = {"kind": kind, "time": time.time_ns() // 1_000_000, **content}
-        self._file.write(json.dumps(event) + "\n")
-        self._file.flush()
+        try:
+            os.write(self._file, (json.dumps(event, default=str) + "\n").encode())
+        except OSError as error:
+            self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        if self._complete:
+            print(f"MLflow will not get all of this run: {error}", file=sys.stderr)
+        self._complete = False
 
     def __enter__(self) -> "Journal":
         return self
@@ -101,13 +162,18 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._file is None:
+            return
         status = "FINISHED"
         if kind is not None:
-            status = "FAILED" if issubclass(kind, Exception) else "KILLED"
+            interrupted = issubclass(kind, (KeyboardInterrupt, SystemExit))
+            status = "KILLED" if interrupted else "FAILED"
         self._write("end", status=status)
-        self._file.close()
+        fcntl.flock(self._file, fcntl.LOCK_UN)  # a forked worker may still hold the file open
+        os.close(self._file)
+        self._file = None
         if self._follower is not None:
-            wait_for(self._follower)
+            wait_for(self._follower, self.folder / LOG)
 
 
 def follow(folder: Path) -> subprocess.Popen[bytes]:
@@ -116,36 +182,45 @@ def follow(folder: Path) -> subprocess.Popen[bytes]:
     It lives in a session of its own, so that an interruption of the stage leaves it to finish, and
     learns from the end of its standard input that the stage is gone, however that happened.
     """
-    root = project_root()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
-    code = Path(__file__).resolve().parents[2]
-    with (folder / "follower.log").open("ab") as log:
+    code = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
+    with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
             # -P: the code beside this file, not what the project's root may hold meanwhile
             [sys.executable, "-P", "-m", "tinyllm.tracking", "follow", str(folder)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            cwd=root,
-            env={**os.environ, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(code)},
+            env={**os.environ, "DVC_ROOT": str(project_root()), "PYTHONPATH": path},
             start_new_session=True,
         )
 
 
-def wait_for(follower: subprocess.Popen[bytes]) -> None:
+def wait_for(follower: subprocess.Popen[bytes], log: Path) -> None:
     """Let a follower send the rest, for a few seconds at most; it goes on alone after that."""
     assert follower.stdin is not None
-    follower.stdin.close()
+    with suppress(OSError):  # it is gone already
+        # A forked worker may hold the pipe open too, so that closing it would not be noticed.
+        os.write(follower.stdin.fileno(), b"\n")
+        follower.stdin.close()
     try:
         failed = follower.wait(PATIENCE) != 0
     except subprocess.TimeoutExpired:
-        failed = True
+        print("MLflow gets the rest of this run in the background.", file=sys.stderr)
+        return
     if failed:
         print(
-            "MLflow has not got everything yet. Nothing is lost: the next stage or "
-            "`python -m tinyllm.tracking sync` sends the rest.",
+            f"MLflow has not got all of this run{_last_line(log)}. Nothing is lost: the next stage "
+            "or `python -m tinyllm.tracking sync` sends the rest.",
             file=sys.stderr,
         )
+
+
+def _last_line(log: Path) -> str:
+    with suppress(OSError):
+        if lines := log.read_text(errors="replace").split("\n")[-2:-1]:
+            return f" ({lines[0][:200]})"
+    return ""
 
 
 def _keep(source: Path, target: Path) -> None:

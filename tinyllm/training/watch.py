@@ -11,7 +11,7 @@ from tinyllm.model import TinyLLM
 from tinyllm.params import Params
 from tinyllm.runtime import Compute
 from tinyllm.tracking.journal import Header, Journal
-from tinyllm.tracking.provenance import flatten, provenance
+from tinyllm.tracking.provenance import PATCH, Provenance, dataset, flatten, provenance
 from tinyllm.tracking.resources import Resources
 from tinyllm.training.data import TrainingData
 from tinyllm.training.history import TRAIN, VALIDATION
@@ -49,8 +49,8 @@ class Watch:
     def keep(self, model: Path, weights: str, reports: Path) -> None:
         """Record the finished model, by the hash that other stages find the run by, and reports."""
         self.journal.tags({"tinyllm.model_sha256": sha256_of(model / weights)})
-        self.journal.file(model)
-        self.journal.file(reports)
+        self.journal.file(model, "model")
+        self.journal.file(reports, "reports/train")
 
 
 @contextmanager
@@ -64,16 +64,20 @@ def watch(params: Params, compute: Compute, data: TrainingData, model: TinyLLM) 
         flush=True,
     )
     tokens = train.batch_size * train.context_length
+    origin = provenance()
     with (
-        Journal(header(params, compute, data, model), params.runtime) as journal,
+        Journal(header(params, compute, data, model, origin), params.runtime) as journal,
         Progress(train.max_steps, first_step=0, step_tokens=tokens) as progress,
     ):
+        if origin.patch:
+            journal.content(PATCH, origin.patch)
         yield Watch(journal, progress, Resources(params.runtime.resource_interval))
 
 
-def header(params: Params, compute: Compute, data: TrainingData, model: TinyLLM) -> Header:
+def header(
+    params: Params, compute: Compute, data: TrainingData, model: TinyLLM, origin: Provenance
+) -> Header:
     """All that is known of a training run when it begins."""
-    origin = provenance()
     train, config = params.train.resolve(), data.model_config
     resolved = {
         "parameters": model.n_parameters,
@@ -82,26 +86,21 @@ def header(params: Params, compute: Compute, data: TrainingData, model: TinyLLM)
         "decay_steps": train.decay_steps,
         **asdict(compute),
     }
-    name = origin.experiment or f"{config.n_layer}x{config.d_model}-seed{params.seed}"
+    size = f"{config.n_layer}x{config.d_model}-{model.n_parameters / 1e6:.1f}M"
     return Header(
-        name=name,
+        stage="train",
+        name=origin.experiment or f"{size}-seed{params.seed}",
         params={
-            **flatten(params.model_dump()),
+            # What `evaluate` is set to, it records itself: it may run again with other settings.
+            **flatten(params.model_dump(exclude={"evaluate"})),
             **{f"resolved.{key}": value for key, value in resolved.items()},
         },
-        tags={
-            **origin.tags(),
-            **{f"data.{split}_sha256": held.summary.sha256 for split, held in data.splits.items()},
-        },
-        note=origin.note(f"tinyllm, {model.n_parameters:,} parameters"),
+        tags=origin.tags(),
+        note=origin.note(
+            f"{config.n_layer} layers of width {config.d_model}, {model.n_parameters:,} "
+            f"parameters, seed {params.seed}, {compute.device_name}"
+        ),
         datasets=[
-            {
-                "name": f"{split} split",
-                "digest": held.summary.sha256[:32],  # MLflow takes 36 characters
-                "source": str(held.path),
-                "role": ROLES[split],
-                "profile": asdict(held.summary),
-            }
-            for split, held in data.splits.items()
+            dataset(f"{split} split", held, ROLES[split]) for split, held in data.splits.items()
         ],
     )
