@@ -74,13 +74,12 @@ clean: ## Remove the caches of tools; no data, no model, no run
 # to install, so that a CPU build of torch brings no CUDA libraries.
 $(INSTALLED): pyproject.toml requirements-dev.lock
 	@set -e; \
-	python=$(BIN)/python; \
-	if [ -e $(INSTALLING) ] || [ ! -x $$python ]; then python=$(PYTHON); fi; \
-	if ! command -v $$python >/dev/null; then \
-		echo "error: there is no $$python; name a Python: make PYTHON=..." >&2; exit 1; \
+	python=$(BIN)/python; mend="remove .venv"; \
+	if [ -e $(INSTALLING) ] || [ ! -x $$python ]; then \
+		python=$(PYTHON); mend="name another: make PYTHON=..."; \
 	fi; \
-	if ! $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
-		echo "error: $$python is not 3.11 or newer; name another: make PYTHON=..." >&2; exit 1; \
+	if ! $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo "error: $$python is not there, or is not 3.11 or newer; $$mend" >&2; exit 1; \
 	fi; \
 	echo "Setting up .venv (the first time some minutes and 2 GB)"; \
 	if [ "$$python" != $(BIN)/python ]; then \
