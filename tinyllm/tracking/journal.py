@@ -88,9 +88,10 @@ class Journal:
             return
         try:
             self._create({"id": identity, "experiment": settings.experiment, **asdict(header)})
-            self._follower = follow(self.folder)
         except OSError as error:
             self._warn(error)
+        with suppress(OSError):  # told at the end
+            self._follower = follow(self.folder)
 
     def _create(self, header: dict[str, Any]) -> None:
         """Publish a journal that is locked and has its first line from the beginning."""
@@ -172,8 +173,7 @@ class Journal:
         fcntl.flock(self._file, fcntl.LOCK_UN)  # a forked worker may still hold the file open
         os.close(self._file)
         self._file = None
-        if self._follower is not None:
-            wait_for(self._follower, self.folder / LOG)
+        wait_for(self._follower, self.folder / LOG)
 
 
 def follow(folder: Path) -> subprocess.Popen[bytes]:
@@ -196,18 +196,20 @@ def follow(folder: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def wait_for(follower: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(follower: subprocess.Popen[bytes] | None, log: Path) -> None:
     """Let a follower send the rest, for a few seconds at most; it goes on alone after that."""
-    assert follower.stdin is not None
-    with suppress(OSError):  # it is gone already
-        # A forked worker may hold the pipe open too, so that closing it would not be noticed.
-        os.write(follower.stdin.fileno(), b"\n")
-        follower.stdin.close()
-    try:
-        failed = follower.wait(PATIENCE) != 0
-    except subprocess.TimeoutExpired:
-        print("MLflow gets the rest of this run in the background.", file=sys.stderr)
-        return
+    failed = True
+    if follower is not None:
+        assert follower.stdin is not None
+        with suppress(OSError):  # it is gone already
+            # A forked worker may hold the pipe open too, so that closing it would not be noticed.
+            os.write(follower.stdin.fileno(), b"\n")
+            follower.stdin.close()
+        try:
+            failed = follower.wait(PATIENCE) != 0
+        except subprocess.TimeoutExpired:
+            print("MLflow gets the rest of this run in the background.", file=sys.stderr)
+            return
     if failed:
         print(
             f"MLflow has not got all of this run{_last_line(log)}. Nothing is lost: the next stage "

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tinyllm.files import write_text
+from tinyllm.tracking.database import prepare
 from tinyllm.tracking.journal import JOURNAL, project_root
 
 SENT = "sent.json"  # how far the journal has been sent, and to where
@@ -34,6 +35,7 @@ class Sender:
 
         self.folder = folder
         self.header = _header(folder)
+        prepare(os.environ["MLFLOW_TRACKING_URI"])
         self.client = MlflowClient()
         self.run_id: str | None = None
         self.ended = False

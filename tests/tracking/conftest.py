@@ -1,0 +1,38 @@
+"""A project's folder, with an empty MLflow database of its own."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tracking.helpers import Project
+from tinyllm.tracking.database import prepare
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database without runs, which takes seconds to make."""
+    database = tmp_path_factory.mktemp("template") / "mlflow.db"
+    prepare(f"sqlite:///{database}")
+    return database
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Project:
+    """The current folder, untouched by the developer's own settings of Git, DVC and MLflow."""
+    for name in [name for name in os.environ if name.startswith(("GIT_", "DVC_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def no_follower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Followers cannot start: what a test records is sent when the test says so."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")

@@ -1,0 +1,174 @@
+"""Whatever state MLflow is in, a stage goes on, ends soon, and loses nothing."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from tests.tracking.helpers import (
+    ALL_POINTS,
+    PYTHON,
+    ROOT,
+    Project,
+    events,
+    finish,
+    free_port,
+    header,
+    mlflow_server,
+    record,
+    settings,
+    wait_until,
+)
+from tinyllm.tracking.journal import Journal
+
+LONGEST_END = 6.5  # seconds: the five that a stage waits, and those of a busy machine
+
+
+def test_a_dead_port(project: Project) -> None:
+    stage = project.start("dead port", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
+    seconds, errors = finish(stage)
+    assert stage.returncode == 0
+    assert seconds < LONGEST_END
+    assert "Nothing is lost" in errors
+
+    (journal,) = project.journals  # the local record is complete meanwhile
+    kinds = [event["kind"] for event in events(journal)]
+    assert kinds == ["run"] + ["metrics"] * 30 + ["end"]
+
+    done = project.sync()
+    assert done.returncode == 0, done.stderr
+    assert project.statuses() == {"dead port": "FINISHED"}
+    assert project.points(project.runs()["dead port"]) == ALL_POINTS
+    assert project.sync().stdout == "MLflow has everything.\n"
+
+
+def test_a_server_that_never_answers(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        stage = project.start("silence", MLFLOW_TRACKING_URI=uri, MLFLOW_HTTP_REQUEST_TIMEOUT="8")
+        seconds, errors = finish(stage)
+        assert stage.returncode == 0
+        assert seconds < LONGEST_END
+        assert "in the background" in errors or "Nothing is lost" in errors
+        (journal,) = project.journals
+        log = journal / "follower.log"
+        wait_until(lambda: "not sent" in log.read_text(), 40, "the follower hangs")
+    assert [event["kind"] for event in events(journal)][-1] == "end"
+
+
+def test_a_locked_database(project: Project) -> None:
+    ready, release = multiprocessing.Event(), multiprocessing.Event()
+    other = multiprocessing.Process(target=_lock, args=(project.root, ready, release))
+    other.start()
+    assert ready.wait(10)
+    seconds, errors = finish(project.start("locked"))
+    assert seconds < LONGEST_END
+    assert "in the background" in errors
+    assert len(project.journals) == 1
+    release.set()
+    other.join()
+    project.wait_until_sent()  # by the follower, which goes on alone
+    assert project.statuses() == {"locked": "FINISHED"}
+    assert project.points(project.runs()["locked"]) == ALL_POINTS
+
+
+def _lock(root: Path, ready: Event, release: Event) -> None:
+    database = sqlite3.connect(root / "mlflow.db")
+    database.execute("BEGIN EXCLUSIVE")
+    ready.set()
+    release.wait(30)
+
+
+def test_a_server_killed_and_restarted(project: Project) -> None:
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    with mlflow_server(project.root, port):
+        stage = project.start("survivor", MLFLOW_TRACKING_URI=uri)
+        wait_until(lambda: "survivor" in project.runs(), 40, "the run is not there")
+        wait_until(
+            lambda: len(project.points(project.runs()["survivor"])) == 30, 40, "half is not there"
+        )
+        assert project.statuses() == {"survivor": "RUNNING"}
+    seconds, errors = finish(stage)  # the second half, with the server gone
+    assert seconds < LONGEST_END
+    assert "Nothing is lost" in errors
+    with mlflow_server(project.root, port):
+        done = project.sync(MLFLOW_TRACKING_URI=uri)
+        assert done.returncode == 0, done.stderr
+    assert project.statuses() == {"survivor": "FINISHED"}
+    assert project.points(project.runs()["survivor"]) == ALL_POINTS
+
+
+def test_a_broken_mlflow(project: Project) -> None:
+    broken = project.root / "broken" / "mlflow"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('no such thing')")
+    stage = project.start("broken", PYTHONPATH=f"{ROOT}{os.pathsep}{broken.parent}")
+    seconds, errors = finish(stage)
+    assert stage.returncode == 0
+    assert seconds < LONGEST_END
+    assert "(no such thing)" in errors or "not sent: no such thing" in errors
+    assert project.sync().returncode == 0
+    assert project.statuses() == {"broken": "FINISHED"}
+
+
+@pytest.mark.usefixtures("no_follower")
+def test_a_follower_that_cannot_start(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    with Journal(header(), settings()) as journal:
+        record(journal, range(30))
+    assert "Nothing is lost" in capsys.readouterr().err
+    assert len(project.journals) == 1
+
+
+def test_a_place_where_nothing_can_be_written(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.root / ".tinyllm").write_text("a file where the folder should be")
+    started = time.monotonic()
+    with Journal(header(), settings()) as journal:
+        record(journal, range(30))
+        journal.file(project.root / "mlflow.db", "file")
+        journal.content("text", b"text")
+        journal.tags({"a": "b"})
+    assert time.monotonic() - started < 1
+    errors = capsys.readouterr().err
+    assert errors.count("MLflow will not get") == 1
+
+
+def test_a_full_disk(project: Project) -> None:
+    """The kernel refuses to write more to a file than the process may, as a full disk does."""
+    stage = subprocess.run(
+        [PYTHON, "-c", FULL_DISK],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert stage.returncode == 0, stage.stderr
+    assert "trained to the end" in stage.stdout
+    assert stage.stderr.count("MLflow will not get all of this run") == 1
+    project.wait_until_sent()
+    assert project.statuses() == {"full": "KILLED"}  # as far as its journal tells
+    assert 0 < len(project.points(project.runs()["full"])) < len(ALL_POINTS)
+
+
+FULL_DISK = f"""
+import resource, signal
+from tests.tracking.helpers import header, record, settings
+from tinyllm.tracking.journal import Journal
+
+signal.signal({int(signal.SIGXFSZ)}, signal.SIG_IGN)
+with Journal(header(name="full"), settings()) as journal:
+    resource.setrlimit({resource.RLIMIT_FSIZE}, (1500, 1500))
+    record(journal, range(30))
+    print("trained to the end")
+"""

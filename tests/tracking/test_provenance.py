@@ -1,0 +1,144 @@
+"""A run's page says truly where the run comes from, in real repositories."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.utils.hydra import apply_overrides
+
+from tests.tracking.helpers import PYTHON, Project
+from tinyllm import strict_yaml
+from tinyllm.tracking.provenance import Provenance, flatten, hydra, provenance
+
+PIPELINE = """
+stages:
+  train:
+    cmd: cp params.yaml seen.yaml
+    deps: [code.py]
+    params: [train, evaluate]
+    outs: [{seen.yaml: {cache: false}}]
+"""
+SETTINGS = """
+train:
+  learning_rate: 0.003
+  optimizer: adamw
+  decay_steps: null
+evaluate:
+  prompts: ["Return "]
+"""
+
+
+def git(*arguments: str, folder: Path | None = None) -> str:
+    who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"]
+    done = subprocess.run(
+        ["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a pipeline of one stage, which is also the current folder."""
+    monkeypatch.setenv("PATH", str(Path(PYTHON).parent), prepend=os.pathsep)
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
+    (project.root / ".dvc").rmdir()
+    files = {"params.yaml": SETTINGS, "dvc.yaml": PIPELINE, "code.py": "x = 1\n"}
+    for name, content in {**files, ".gitignore": "/mlflow.db\n/seen.yaml\n"}.items():
+        (project.root / name).write_text(content)
+    git("init", "--quiet")
+    subprocess.run(["dvc", "init", "--quiet"], check=True)
+    git("add", ".")
+    git("commit", "--quiet", "-m", "first")
+    return project.root
+
+
+def test_a_clean_commit(repository: Path) -> None:
+    origin = provenance()
+    assert origin.commit == git("rev-parse", "HEAD")
+    assert not origin.dirty
+    assert origin.command() == f"git checkout {origin.commit}\ndvc repro"
+    assert origin.tags() == {
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": origin.commit,
+        "git.dirty": "false",
+    }
+    # What the pipeline writes itself is no change.
+    (repository / "reports").mkdir()
+    (repository / "reports" / "metrics.json").write_text("{}")
+    (repository / "dvc.lock").write_text("{}")
+    git("add", ".")
+    assert not provenance().dirty
+
+
+def test_the_note_makes_the_settings_and_the_code_again(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Its command is run, in a clone, as a person would."""
+    prompts = ["it's a, [list]\n", 'C:\\temp\\ "x"', "${train.optimizer} $HOME `x` \\${y}", "é▶"]
+    changed = strict_yaml.load(SETTINGS)
+    changed["train"] |= {"learning_rate": 1e-05, "optimizer": "sgd", "decay_steps": 100}
+    changed["evaluate"]["prompts"] = prompts
+    changes = [f"{key}={hydra(value)}" for key, value in flatten(changed).items()]
+    apply_overrides(repository / "params.yaml", changes)
+    (repository / "code.py").write_bytes(b"x = 2\r\n\xff")
+    (repository / "new.py").write_text("y = 1\n")
+
+    origin = provenance()
+    assert origin.dirty
+    assert origin.changed == ["code.py", "params.yaml"]
+    assert origin.settings == flatten(changed)
+    note = origin.note("A title")
+    assert "`new.py`: not in Git" in note
+
+    clone = tmp_path_factory.mktemp("clone")
+    git("clone", "--quiet", str(repository), str(clone))
+    (clone / "changes.patch").write_bytes(origin.patch)
+    command = note.split("```")[1].removeprefix("sh")
+    subprocess.run(["bash", "-e", "-c", command], cwd=clone, check=True, capture_output=True)
+    assert strict_yaml.load((clone / "seen.yaml").read_text(encoding="utf-8")) == changed
+    assert (clone / "code.py").read_bytes() == b"x = 2\r\n\xff"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, True, False, 0, -3, 1e-05, 1e20, 0.1, [], [1, 2], [0.9, 0.95]),
+        *("", " ", "a b", "null", "True", "nan", "1e5", "x=y,z", "[a]", "{a}", "a: b", "#c", "~"),
+        *("it's", '"', "\\", "a\\", "\\'", "\\n", "\n\n", "\t", "${x}", "\\${x}", "${oc.env:HOME}"),
+        *("é▶", "<|endoftext|>", "1_000", ["a,b", "it's", "pandas==3.1.1", "\\"]),
+    ],
+)
+def test_dvc_reads_a_setting_as_it_was(value: Any, tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("a:\n  b: 1\n", encoding="utf-8")
+    apply_overrides(file, [f"a.b={hydra(value)}"])
+    assert strict_yaml.load(file.read_text(encoding="utf-8")) == {"a": {"b": value}}
+
+
+def test_a_dvc_experiment(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert repository == Path.cwd()
+    monkeypatch.setenv("DVC_EXP_NAME", "tidy-lark")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc")
+    tags = provenance().tags()
+    assert tags["dvc.experiment"] == "tidy-lark"
+    assert tags["dvc.base_revision"] == "abc"
+
+
+def test_a_file_name_beyond_ascii(repository: Path) -> None:
+    (repository / "naïve file.py").write_text("z = 1\n")
+    assert provenance().untracked == ["naïve file.py"]
+
+
+def test_outside_a_repository(project: Project) -> None:
+    assert project.root == Path.cwd()
+    origin = provenance()
+    assert origin == Provenance(None, [], [], b"", {}, None, None)
+    assert origin.command() == "dvc repro"
+    assert "git.dirty" not in origin.tags()
+
+
+def test_settings_that_were_not_there_before(repository: Path) -> None:
+    (repository / "params.yaml").write_text(SETTINGS + "more:\n  x: 1\n")
+    assert provenance().settings == {"more.x": 1}

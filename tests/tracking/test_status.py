@@ -1,0 +1,78 @@
+"""What MLflow says about a run is what happened to it."""
+
+import os
+import signal
+import subprocess
+
+import psutil
+
+from tests.tracking.helpers import ALL_POINTS, PYTHON, ROOT, Project, finish
+
+
+def test_how_a_run_ended_is_how_the_stage_ended(project: Project) -> None:
+    stages = {how: project.start(how) for how in ("fine", "failed", "interrupted", "killed")}
+    stages["killed"].kill()
+    stages["interrupted"].send_signal(signal.SIGINT)
+    finish(stages["fine"])
+    finish(stages["failed"], "fail")
+    for stage in stages.values():
+        stage.wait()
+    project.wait_until_sent()
+    assert project.statuses() == {
+        "fine": "FINISHED",
+        "failed": "FAILED",
+        "interrupted": "KILLED",
+        "killed": "KILLED",
+    }
+    runs = project.runs()
+    assert project.points(runs["fine"]) == ALL_POINTS
+    half = [(name, step) for name, step in ALL_POINTS if step < 15]
+    assert project.points(runs["killed"]) == half  # all that was recorded before
+
+
+def test_a_stage_whose_follower_died_is_not_called_killed(project: Project) -> None:
+    stage = project.start("fine")
+    (follower,) = _followers_of(stage)
+    os.kill(follower, signal.SIGKILL)
+
+    done = project.sync()
+    assert done.returncode == 0, done.stderr
+    assert "its stage is running" in done.stdout
+    assert project.statuses() == {"fine": "RUNNING"}
+    assert len(project.points(project.runs()["fine"])) == 30  # what is there so far
+    assert len(project.journals) == 1
+
+    seconds, errors = finish(stage)
+    assert seconds < 6
+    assert "Nothing is lost" in errors
+    assert project.sync().returncode == 0
+    assert project.statuses() == {"fine": "FINISHED"}
+    assert project.points(project.runs()["fine"]) == ALL_POINTS
+
+
+def test_workers_that_outlive_a_stage_do_not_hide_its_end(project: Project) -> None:
+    """A forked data loader holds open whatever its parent had open: the lock and the pipe too."""
+    code = """
+import os, time
+from tests.tracking.helpers import header, record, settings
+from tinyllm.tracking.journal import Journal
+
+with Journal(header(name="parent"), settings()) as journal:
+    record(journal, range(30))
+    if os.fork() == 0:
+        time.sleep(30)
+        os._exit(0)
+"""
+    stage = subprocess.run(
+        [PYTHON, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        timeout=20,
+    )
+    assert stage.returncode == 0
+    project.wait_until_sent(20)
+    assert project.statuses() == {"parent": "FINISHED"}
+
+
+def _followers_of(stage: subprocess.Popen[str]) -> list[int]:
+    return [child.pid for child in psutil.Process(stage.pid).children()]

@@ -1,0 +1,285 @@
+"""What a journal becomes in MLflow: everything once, in the right run, however often it is sent."""
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import random_model
+from tests.tracking.helpers import (
+    ALL_POINTS,
+    EXPERIMENT,
+    STEPS,
+    Project,
+    header,
+    record,
+    settings,
+)
+from tinyllm.export import WEIGHTS, save_model
+from tinyllm.files import sha256_of
+from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tracking import outbox
+from tinyllm.tracking.journal import JOURNAL, Header, Journal
+from tinyllm.tracking.outbox import Delivery, sync
+
+pytestmark = pytest.mark.usefixtures("no_follower")
+
+MODEL = "tinyllm.model_sha256"
+
+
+def journal_of(what: Header, *, scores: dict[str, float] | None = None, model: str = "") -> Path:
+    """A stage's journal, which nobody has sent yet."""
+    with Journal(what, settings()) as journal:
+        record(journal, range(0 if scores else STEPS))
+        if scores:
+            journal.metrics(0, scores)
+        if model:
+            journal.tags({MODEL: model})
+    return journal.folder
+
+
+def evaluation(model: str, **params: str) -> Path:
+    """An evaluation's journal."""
+    what = header("evaluate", params=params, model_sha256=model)
+    return journal_of(what, scores={"test/loss": 1.5})
+
+
+def test_sent_twice_is_there_once(project: Project) -> None:
+    dataset = {"name": "d", "digest": "0" * 32, "source": "x", "role": "training", "profile": {}}
+    folder = journal_of(header(datasets=[dataset], params={"a": 1}))
+    shutil.copytree(folder, kept := project.root / "kept")
+    assert sync(0) == 0
+    for _ in range(2):
+        shutil.rmtree(project.root / ".tinyllm" / "sent")
+        shutil.copytree(kept, folder)  # as if nobody knew how far it had been sent
+        assert sync(0) == 0
+    (run,) = project.runs().values()
+    assert project.points(run) == ALL_POINTS
+    assert len(run.inputs.dataset_inputs) == 1
+    with closing(sqlite3.connect(project.root / "mlflow.db")) as database:
+        count = database.execute("SELECT count(*), sum(is_nan) FROM metrics").fetchone()
+    assert count == (len(ALL_POINTS), 1)  # NaN, inf and -inf were among them
+
+
+def test_a_sender_goes_on_where_the_last_one_stopped(project: Project) -> None:
+    with Journal(header(), settings()) as journal:
+        record(journal, range(10))
+        assert not Delivery(journal.folder).attempt()  # the stage lives
+        sent = json.loads((journal.folder / "sent.json").read_text())
+        assert sent["position"] == (journal.folder / JOURNAL).stat().st_size
+        record(journal, range(10, STEPS))
+    assert sync(0) == 0
+    assert project.statuses() == {"train": "FINISHED"}
+    assert project.points(project.runs()["train"]) == ALL_POINTS
+
+
+def test_another_store_gets_everything(
+    project: Project, monkeypatch: pytest.MonkeyPatch, empty_database: Path
+) -> None:
+    with Journal(header(), settings()) as journal:
+        record(journal, range(10))
+        Delivery(journal.folder).attempt()
+        record(journal, range(10, STEPS))
+    other = project.root / "other"
+    other.mkdir()
+    shutil.copyfile(empty_database, other / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other / 'mlflow.db'}")
+    assert sync(0) == 0
+    there = Project(other)
+    assert there.points(there.runs()["train"]) == ALL_POINTS
+
+
+def test_what_is_too_much_for_mlflow(project: Project) -> None:
+    params = {**{f"p{i}": i for i in range(250)}, "long": "x" * 9000, "none": None, "odd": "\udcff"}
+    folder = journal_of(header(params=params, tags={"long": "y" * 9000}, note="z" * 9000))
+    assert sync(0) == 0
+    (run,) = project.runs().values()
+    assert len(run.data.params) == 253
+    assert run.data.params["p249"] == "249"
+    assert run.data.params["long"] == "x" * 6000
+    assert run.data.params["odd"] == "?"
+    assert run.data.tags["long"] == "y" * 8000
+    assert not folder.exists()
+
+
+def test_half_a_line_waits_and_a_damaged_one_is_left_out(project: Project) -> None:
+    with Journal(header(), settings()) as journal:
+        record(journal, range(15))
+        file = journal.folder / JOURNAL
+        with file.open("a") as torn:
+            torn.write('{"kind": "metrics", "st')
+        Delivery(journal.folder).attempt()
+        assert len(project.points(project.runs()["train"])) == 30
+        with file.open("a") as torn:
+            torn.write("\n")
+        record(journal, range(15, STEPS))
+    assert sync(0) == 0
+    assert project.points(project.runs()["train"]) == ALL_POINTS
+
+
+def test_an_unreadable_journal_stops_no_other(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = journal_of(header(name="broken"))
+    (broken / JOURNAL).write_bytes(b"\0" * 100)
+    journal_of(header(name="whole"))
+    assert sync(0) == 1
+    assert "its first line is damaged" in capsys.readouterr().out
+    assert project.statuses() == {"whole": "FINISHED"}
+    assert project.journals == [broken]
+
+
+@pytest.mark.parametrize("order", ["train first", "evaluate first"])
+def test_an_evaluation_joins_the_run_that_made_the_model(project: Project, order: str) -> None:
+    trained = journal_of(header(), model="abc")
+    evaluated = evaluation("abc", stride="64")
+    if order == "evaluate first":
+        assert Delivery(evaluated).attempt()  # it sends the other before itself
+        assert not trained.exists()
+    else:
+        assert sync(0) == 0
+    (run,) = project.runs().values()
+    assert run.info.run_name == "train"
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/loss"] == 1.5
+    assert run.data.params["stride"] == "64"
+    assert run.data.tags["tinyllm.evaluate"] == "FINISHED"
+
+
+def test_a_failed_evaluation_leaves_the_training_finished(project: Project) -> None:
+    journal_of(header(), model="abc")
+    with (
+        pytest.raises(ValueError, match="too long"),
+        Journal(header("evaluate", model_sha256="abc"), settings()),
+    ):
+        raise ValueError("prompt too long")
+    assert sync(0) == 0
+    (run,) = project.runs().values()
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["tinyllm.evaluate"] == "FAILED"
+
+
+def test_scores_with_other_settings_are_another_run(project: Project) -> None:
+    journal_of(header(), model="abc")
+    evaluation("abc", stride="64")
+    assert sync(0) == 0
+    evaluation("abc", stride="32")
+    assert sync(0) == 0
+    evaluation("abc", stride="32")  # again: the same run
+    assert sync(0) == 0
+    runs = project.runs()
+    assert set(runs) == {"train", "evaluate"}
+    assert runs["train"].data.params["stride"] == "64"
+    assert runs["evaluate"].data.params["stride"] == "32"
+    assert runs["evaluate"].data.tags[MODEL] == "abc"
+    assert runs["evaluate"].info.status == "FINISHED"
+
+
+def test_an_evaluation_prefers_the_run_of_its_dvc_experiment(project: Project) -> None:
+    for name in ("older", "mine", "newer"):
+        journal_of(header(name=name, tags={"dvc.experiment": name}), model="abc")
+    what = header("evaluate", tags={"dvc.experiment": "mine"}, model_sha256="abc")
+    journal_of(what, scores={"test/loss": 1.5})
+    assert sync(0) == 0
+    assert "test/loss" in project.runs()["mine"].data.metrics
+
+
+def test_a_deleted_run_stays_deleted(project: Project) -> None:
+    from mlflow import MlflowClient
+
+    with Journal(header(), settings()) as journal:
+        record(journal, range(10))
+        delivery = Delivery(journal.folder)
+        delivery.attempt()
+        MlflowClient().delete_run(project.runs()["train"].info.run_id)
+        record(journal, range(10, 20))
+        delivery.attempt()  # the sender that has seen the run
+        assert delivery.error == ""
+        record(journal, range(20, 30))
+    assert sync(0) == 0  # and one that has not
+    assert project.runs() == {}
+    assert project.journals == []
+
+
+def test_a_run_made_twice_by_a_late_answer_is_one(project: Project) -> None:
+    from mlflow import MlflowClient
+
+    folder = journal_of(header())
+    client = MlflowClient()
+    experiment = client.create_experiment(EXPERIMENT)
+    for _ in range(2):
+        client.create_run(experiment, tags={"tinyllm.journal": folder.name}, run_name="train")
+    assert sync(0) == 0
+    assert project.statuses() == {"train": "FINISHED"}
+
+
+def test_the_model_and_its_state_dict_load_back(project: Project, tokenizer: Tokenizer) -> None:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.pytorch import load_state_dict
+
+    model = random_model()
+    save_model(project.root / "models" / "tiny", model, tokenizer)
+    with Journal(header(), settings()) as journal:
+        journal.file(project.root / "models" / "tiny", "model")
+        journal.content("changes.patch", b"+ a line")
+        (project.root / "models" / "tiny" / "config.json").unlink()  # what was there then counts
+    assert sync(0) == 0
+    (run,) = project.runs().values()
+    assert run.info.status == "FINISHED"
+    weights = load_state_dict(f"runs:/{run.info.run_id}/state_dict")
+    assert weights.keys() == model.state_dict().keys()
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weights[name], weight)
+    folder = Path(download_artifacts(f"runs:/{run.info.run_id}/model"))
+    assert sha256_of(folder / WEIGHTS) == sha256_of(project.root / "models" / "tiny" / WEIGHTS)
+    assert (folder / "config.json").exists()
+    patch = download_artifacts(f"runs:/{run.info.run_id}/changes.patch")
+    assert Path(patch).read_bytes() == b"+ a line"
+    assert (project.root / "mlartifacts" / run.info.run_id).is_dir()
+    assert not list(project.root.rglob("mlruns"))
+
+
+def test_the_default_store_is_the_main_repository(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from the temporary folder of a DVC experiment, and with a relative address."""
+    temporary = project.root / ".dvc" / "tmp" / "exps" / "standalone" / "tmpx"
+    (temporary / ".dvc").mkdir(parents=True)
+    for uri in ("", "sqlite:///mlflow.db"):
+        monkeypatch.chdir(temporary)
+        monkeypatch.setenv("DVC_ROOT", str(project.root))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with Journal(header(name=uri or "default"), settings()) as journal:
+            (temporary / "notes.txt").write_text("text")
+            journal.file(temporary / "notes.txt", "notes.txt")
+        monkeypatch.chdir(project.root)
+        monkeypatch.delenv("DVC_ROOT")
+        (project.root / "deep").mkdir(exist_ok=True)
+        done = project.sync("deep")
+        assert done.returncode == 0, done.stderr
+    assert project.statuses() == {"default": "FINISHED", "sqlite:///mlflow.db": "FINISHED"}
+    assert len(list(project.root.glob("mlartifacts/*/artifacts/notes.txt"))) == 2
+    assert not list(project.root.rglob("mlruns"))
+    assert not list(temporary.rglob("mlflow.db"))
+
+
+def test_without_a_tracker_nothing_is_kept(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Journal(header(), settings(tracker="none")) as journal:
+        record(journal, range(3))
+        journal.file(project.root / "mlflow.db", "x")
+    assert not (project.root / ".tinyllm").exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_old_sent_journals_go(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = journal_of(header(name="first"))
+    monkeypatch.setattr(outbox, "KEEP_BYTES", int(1.5 * (first / JOURNAL).stat().st_size))
+    journal_of(header(name="second"))
+    assert sync(0) == 0
+    assert len(list(project.root.glob(".tinyllm/sent/*"))) == 1
