@@ -1,8 +1,10 @@
 """Text to token ids and back, with tiktoken; a vocabulary of our own or a published one."""
 
 import base64
+import re
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,12 @@ PATTERN = "|".join(
         r"\s",
     ]
 )
+
+# A run of white space, of letters and digits, or of signs; the first part is kept for learning.
+_LONG_RUN = re.compile(r"(\s{1000})\s+|(\w{1000})\w+|([^\s\w]{1000})[^\s\w]+")
+
+# Characters of white space in a row that every pattern can bear; they overflow at some 500,000.
+LONGEST_SPACE = 100_000
 
 
 class Tokenizer:
@@ -59,7 +67,8 @@ class Tokenizer:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        learner.train_from_iterator(documents, trainer)
+        # Learning takes the square of a piece's length, and a run as long as that teaches nothing.
+        learner.train_from_iterator((_LONG_RUN.sub(r"\1\2\3", text) for text in documents), trainer)
         learned = sorted(learner.get_vocab().items(), key=lambda item: item[1])
         tokens = [hub.to_bytes(token) for token, _ in learned]
         merged = [token for token in tokens if len(token) > 1]
@@ -116,7 +125,14 @@ class Tokenizer:
 
     def encode(self, text: str) -> npt.NDArray[np.unsignedinteger]:
         """Token ids of a text; what looks like a special token in it is text like any other."""
-        return self.encoding.encode_to_numpy(text, disallowed_special=()).astype(self.dtype)
+        try:
+            tokens = self._encode(text)
+        except ValueError:  # tiktoken's regular expressions overflow on very long white space
+            tokens = np.concatenate([self._encode(piece) for piece in _cut_long_space(text)])
+        return tokens.astype(self.dtype)
+
+    def _encode(self, text: str) -> npt.NDArray[np.uint32]:
+        return self.encoding.encode_to_numpy(text, disallowed_special=())
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of token ids; bytes that are no UTF-8 become the replacement character."""
@@ -171,3 +187,10 @@ class Tokenizer:
                 special_tokens=description["special_tokens"],
             )
         )
+
+
+def _cut_long_space(text: str) -> list[str]:
+    """A text in pieces, cut wherever `LONGEST_SPACE` characters of white space end."""
+    spaces = re.finditer(rf"\s{{1,{LONGEST_SPACE}}}", text)
+    cuts = [space.end() for space in spaces if len(space[0]) == LONGEST_SPACE]
+    return [text[a:b] for a, b in pairwise([0, *cuts, len(text)])]

@@ -1,0 +1,168 @@
+"""Tokens on disk: what is written is read, and a flipped bit is found."""
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers import flip_bit
+from tinyllm.files import read_json, sha256_of
+from tinyllm.tokens import store
+from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION
+from tinyllm.tokens.store import Tokens, TokenWriter, read_split, write_splits
+
+Document = tuple[Tokens, int, str]
+
+
+def make_documents(count: int = 120) -> list[Document]:
+    """Documents of random length; the ids of each split are of a thousand of their own."""
+    chance = np.random.default_rng(1)
+    documents = []
+    for _ in range(count):
+        split = int(chance.integers(3))
+        ids = chance.integers(1000 * split, 1000 * (split + 1), chance.integers(1, 30))
+        documents.append((ids.astype(np.uint16), int(chance.integers(1, 99)), SPLITS[split]))
+    return documents
+
+
+def write_tokens(folder: Path, documents: list[Document]) -> Path:
+    folder.mkdir(parents=True)
+    with TokenWriter(folder, 3000, np.uint16) as writer:
+        for document in documents:
+            writer.add(*document)
+    return folder
+
+
+def make_folders(root: Path) -> dict[str, Path]:
+    folders = {split: root / split for split in SPLITS}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    return folders
+
+
+@pytest.mark.parametrize("shard_tokens", [1, 100, 1 << 24])
+def test_each_split_gets_its_documents_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_tokens: int
+) -> None:
+    monkeypatch.setattr(store, "SHARD_TOKENS", shard_tokens)
+    documents = make_documents()
+    tokens = write_tokens(tmp_path / "tokens", documents)
+    folders = make_folders(tmp_path)
+    summaries = write_splits(tokens, folders)
+    for split in SPLITS:
+        mine = [document for document in documents if document[2] == split]
+        held = read_split(folders[split])
+        assert np.array_equal(held.tokens, np.concatenate([ids for ids, _, _ in mine]))
+        assert held.summary == summaries[split]
+        assert held.summary.documents == len(mine)
+        assert held.summary.tokens == len(held.tokens)
+        assert held.summary.bytes == sum(size for _, size, _ in mine)
+        assert held.summary.vocab_size == 3000
+
+
+def test_large_corpora_are_kept_in_shards_of_whole_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "SHARD_TOKENS", 100)
+    documents = make_documents()
+    tokens = write_tokens(tmp_path / "tokens", documents)
+    index = read_json(tokens / "index.json")
+    names = sorted(path.name for path in tokens.glob("tokens-*.npy"))
+    assert len(names) > 5 and [shard["name"] for shard in index["shards"]] == names
+    shards = [np.load(tokens / name) for name in names]
+    assert np.array_equal(np.concatenate(shards), np.concatenate([ids for ids, _, _ in documents]))
+    assert all(100 <= len(shard) < 100 + 30 for shard in shards[:-1])
+    assert index["documents"] == sum(shard["documents"] for shard in index["shards"]) == 120
+    assert index["tokens"] == sum(map(len, shards))
+    assert index["bytes"] == sum(size for _, size, _ in documents)
+
+
+def test_the_size_of_shards_changes_no_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = []
+    for shard_tokens in (50, 1 << 24):
+        monkeypatch.setattr(store, "SHARD_TOKENS", shard_tokens)
+        root = tmp_path / str(shard_tokens)
+        folders = make_folders(root)
+        write_splits(write_tokens(root / "tokens", make_documents()), folders)
+        files = [path for split in SPLITS for path in sorted(folders[split].iterdir())]
+        digests.append([sha256_of(path) for path in files])
+    assert digests[0] == digests[1]
+
+
+def test_test_tokens_are_in_the_test_split_only(tmp_path: Path) -> None:
+    folders = make_folders(tmp_path)
+    write_splits(write_tokens(tmp_path / "tokens", make_documents()), folders)
+    for code, split in enumerate(SPLITS):
+        assert np.unique(read_split(folders[split]).tokens // 1000).tolist() == [code]
+
+
+def test_large_vocabularies_keep_their_ids(tmp_path: Path) -> None:
+    (tmp_path / "tokens").mkdir()
+    ids = np.array([0, 65535, 65536, 199_999], dtype=np.uint32)
+    with TokenWriter(tmp_path / "tokens", 200_000, np.uint32) as writer:
+        for split in SPLITS:
+            writer.add(ids, 4, split)
+    folders = make_folders(tmp_path)
+    write_splits(tmp_path / "tokens", folders)
+    assert read_split(folders[TRAIN]).tokens.tolist() == ids.tolist()
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A token folder of several shards and the splits made of it."""
+    root = tmp_path_factory.mktemp("good")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "SHARD_TOKENS", 500)
+        tokens = write_tokens(root / "tokens", make_documents())
+    write_splits(tokens, make_folders(root))
+    return root
+
+
+@pytest.mark.parametrize("name", ["tokens-00000.npy", "tokens-00002.npy", "documents.npy"])
+def test_a_bit_flipped_in_the_token_folder_is_found(tmp_path: Path, good: Path, name: str) -> None:
+    size = (good / "tokens" / name).stat().st_size
+    places = [0, 128, size - 1, *random.Random(1).choices(range(size), k=12)]
+    for i, place in enumerate(places):
+        tokens = Path(shutil.copytree(good / "tokens", tmp_path / f"tokens{i}"))
+        flip_bit(tokens / name, place)
+        with pytest.raises(ValueError, match=f"{name} is damaged"):
+            write_splits(tokens, make_folders(tmp_path / str(i)))
+
+
+@pytest.mark.parametrize("name", ["tokens-00001.npy", "documents.npy", "index.json"])
+def test_a_file_missing_from_the_token_folder_is_named(
+    tmp_path: Path, good: Path, name: str
+) -> None:
+    tokens = Path(shutil.copytree(good / "tokens", tmp_path / "tokens"))
+    (tokens / name).unlink()
+    with pytest.raises(ValueError, match=name):
+        write_splits(tokens, make_folders(tmp_path / "splits"))
+
+
+@pytest.mark.parametrize("split", [TRAIN, VALIDATION, TEST])
+def test_damage_to_a_split_is_found(tmp_path: Path, good: Path, split: str) -> None:
+    path = good / split / "tokens.npy"
+    size = path.stat().st_size
+    for i, place in enumerate([0, 128, size - 1, *random.Random(1).choices(range(size), k=12)]):
+        bad = Path(shutil.copytree(good / split, tmp_path / str(i)))
+        flip_bit(bad / "tokens.npy", place)
+        with pytest.raises(ValueError, match=r"tokens\.npy is damaged"):
+            read_split(bad)
+    (bad / "tokens.npy").write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(ValueError, match=r"tokens\.npy is damaged"):
+        read_split(bad)
+    for name in ("tokens.npy", "split.json"):
+        (bad / name).unlink()
+        with pytest.raises(ValueError, match=name):
+            read_split(bad)
+
+
+def test_a_writer_that_failed_leaves_no_index(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), TokenWriter(tmp_path, 3000, np.uint16) as writer:
+        writer.add(*make_documents()[0])
+        raise KeyError
+    assert not (tmp_path / "index.json").exists()

@@ -1,0 +1,282 @@
+"""Text to tokens and back, without loss, and the same in the library that others load it with."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiktoken
+
+from tests.helpers import ROOT, flip_bit, make_documents, random_text
+from tinyllm.params import END_OF_TEXT
+from tinyllm.tokens import hub
+from tinyllm.tokens.tokenizer import Tokenizer
+
+AWKWARD = [
+    "",
+    " ",
+    "\n",
+    " \n \r\n\t \n",
+    "a  b   c    ",
+    "".join(map(chr, range(256))),  # as UTF-8, every Latin-1 character
+    "".join(map(chr, range(32))) * 3,
+    "\x00\x7f\x80\x9f\xad\ufeff\u200b\u2028\u2029",
+    "👩🏽‍🚀🇫🇷❤️😀 e\u0301 \U0010ffff \uffff",
+    "日本語 हिन्दी العربية ไทย",
+    "it's IT'S we'LL 'Twas ''ll",
+    "1 12 123 1234567890 ½ ٣ Ⅷ",
+    "def f(x):\n    return x**2  # !?\n\n\n\n\tpass",
+    "x" * 5000,
+    " " * 5000,
+    "\n" * 5000,
+    "ab" * 3000 + "!" * 3000,
+]
+
+
+def assert_comes_back(tokenizer: Tokenizer, text: str) -> None:
+    tokens = tokenizer.encode(text)
+    assert tokens.dtype == tokenizer.dtype
+    assert tokenizer.decode_bytes(tokens.tolist()) == text.encode()
+    assert tokenizer.decode(tokens.tolist()) == text
+    assert tokenizer.token_bytes()[tokens].sum() == len(text.encode())
+
+
+# ----- round trip
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_awkward_text_comes_back(tokenizer: Tokenizer, text: str) -> None:
+    assert_comes_back(tokenizer, text)
+
+
+def test_any_text_comes_back(tokenizer: Tokenizer) -> None:
+    chance = random.Random(1)
+    for _ in range(1500):
+        assert_comes_back(tokenizer, random_text(chance))
+
+
+@pytest.mark.parametrize("space", [" ", "\n", " \n", "\u3000"])
+def test_a_million_spaces_come_back(tokenizer: Tokenizer, space: str) -> None:
+    """They overflow tiktoken's regular expressions."""
+    assert_comes_back(tokenizer, f"a {space * 1_000_000}b 1{space * 100_000} ")
+
+
+def test_learning_from_a_million_spaces() -> None:
+    Tokenizer.train(["ab ab", f"a{' ' * 1_000_000}b"], 300)
+
+
+def test_text_that_is_no_unicode_is_an_error(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match="surrogates"):
+        tokenizer.encode("a\ud800b")
+
+
+@pytest.mark.parametrize("text", [END_OF_TEXT, "a<|endoftext|>b", "<|im_start|>", "<|endoftext"])
+def test_what_looks_like_a_special_token_is_text(tokenizer: Tokenizer, text: str) -> None:
+    assert_comes_back(tokenizer, text)
+    assert tokenizer.end_of_text not in tokenizer.encode(text)
+
+
+def test_bytes_that_are_no_text_are_shown_as_such(tokenizer: Tokenizer) -> None:
+    tokens = tokenizer.encode("é").tolist()
+    assert tokenizer.decode(tokens[:1]) == "\ufffd"
+
+
+def test_ids_that_an_encoding_leaves_unused_stand_for_nothing() -> None:
+    """As in cl100k_base: a model may still produce one."""
+    gap = Tokenizer(
+        tiktoken.Encoding(
+            "gap",
+            pat_str=r"\p{L}+|\P{L}+",
+            mergeable_ranks={bytes([byte]): byte for byte in range(256)},
+            special_tokens={END_OF_TEXT: 257, "<|other|>": 259},
+        )
+    )
+    assert gap.vocab_size == 260
+    assert gap.token_bytes()[256:].tolist() == [0, 0, 0, 0]
+    assert gap.decode([97, 256, 258, 98]) == "ab"
+
+
+# ----- training
+
+
+def test_the_vocabulary_is_as_large_as_asked_and_begins_with_the_bytes(
+    tokenizer: Tokenizer, documents: list[str]
+) -> None:
+    assert tokenizer.vocab_size == 320
+    assert tokenizer.end_of_text == 319
+    assert [tokenizer.decode_bytes([byte]) for byte in range(256)] == [
+        bytes([byte]) for byte in range(256)
+    ]
+    text = "\n".join(documents)
+    assert len(tokenizer.encode(text)) < 0.8 * len(text.encode())  # it learned something
+
+
+def test_a_small_text_gives_fewer_tokens() -> None:
+    small = Tokenizer.train(["abab abab"], 1000)
+    assert 257 < small.vocab_size < 270
+    assert small.end_of_text == small.vocab_size - 1
+    assert_comes_back(small, "abab abab and more")
+
+
+def test_ids_take_two_bytes_where_they_fit(tokenizer: Tokenizer) -> None:
+    assert tokenizer.dtype is np.uint16
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from tinyllm.tokens.tokenizer import Tokenizer
+documents = json.loads(Path(sys.argv[1]).read_text())
+Tokenizer.train(documents, 500).save(Path(sys.argv[2]))
+"""
+
+
+def test_training_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    (tmp_path / "documents.json").write_text(json.dumps(make_documents(400, seed=2)))
+    digests = []
+    for hash_seed, threads in [("0", "1"), ("4242", "4")]:
+        out = tmp_path / hash_seed
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, tmp_path / "documents.json", out],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "RAYON_NUM_THREADS": threads},
+            cwd=ROOT,
+            check=True,
+        )
+        content = b"".join(path.read_bytes() for path in sorted(out.iterdir()))
+        digests.append(hashlib.sha256(content).hexdigest())
+    assert digests[0] == digests[1]
+
+
+# ----- on disk
+
+
+def test_what_is_saved_is_loaded(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "one")
+    loaded = Tokenizer.load(tmp_path / "one")
+    loaded.save(tmp_path / "two")
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    assert loaded.vocab_size == tokenizer.vocab_size
+    assert loaded.end_of_text == tokenizer.end_of_text
+    chance = random.Random(3)
+    for text in [*AWKWARD, *(random_text(chance) for _ in range(300))]:
+        assert np.array_equal(loaded.encode(text), tokenizer.encode(text))
+
+
+def test_tiktoken_itself_reads_the_vocabulary(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    from tiktoken.load import load_tiktoken_bpe
+
+    tokenizer.save(tmp_path)
+    ranks = load_tiktoken_bpe(str(tmp_path / "vocabulary.tiktoken"))
+    assert ranks == tokenizer.encoding._mergeable_ranks
+
+
+def test_damage_is_found(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "good")
+    chance = random.Random(4)
+    size = (tmp_path / "good" / "vocabulary.tiktoken").stat().st_size
+    for place in [0, size - 1, *(chance.randrange(size) for _ in range(20))]:
+        shutil.copytree(tmp_path / "good", tmp_path / "bad", dirs_exist_ok=True)
+        flip_bit(tmp_path / "bad" / "vocabulary.tiktoken", place)
+        with pytest.raises(ValueError, match=r"vocabulary\.tiktoken is damaged"):
+            Tokenizer.load(tmp_path / "bad")
+    for name, message in [("vocabulary.tiktoken", "damaged"), ("encoding.json", "missing")]:
+        shutil.copytree(tmp_path / "good", tmp_path / "bad", dirs_exist_ok=True)
+        (tmp_path / "bad" / name).unlink()
+        with pytest.raises(ValueError, match=message):
+            Tokenizer.load(tmp_path / "bad")
+
+
+# ----- published encodings
+
+
+def test_an_unknown_encoding_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"^tokenize\.encoding = 'gpt5': .*bpe, .*gpt2"):
+        Tokenizer.named("gpt5")
+
+
+@pytest.mark.usefixtures("tiktoken_cache")
+def test_gpt2(tmp_path: Path) -> None:
+    gpt2 = Tokenizer.named("gpt2")
+    assert (gpt2.vocab_size, gpt2.end_of_text, gpt2.dtype) == (50257, 50256, np.uint16)
+    assert gpt2.encode("Hello, world").tolist() == [15496, 11, 995]
+    for text in AWKWARD:
+        assert_comes_back(gpt2, text)
+    gpt2.save(tmp_path)
+    loaded = Tokenizer.load(tmp_path)
+    assert loaded.vocab_size == gpt2.vocab_size
+    assert np.array_equal(loaded.encode("Hello, world"), gpt2.encode("Hello, world"))
+
+
+# ----- the files that transformers loads
+
+
+def assert_same_ids(tokenizer: Tokenizer, other: Any, texts: list[str]) -> None:
+    """`other`, of the tokenizers library, agrees on every text."""
+    for text, found in zip(texts, other.encode_batch(texts), strict=True):
+        assert found.ids == tokenizer.encode(text).tolist(), repr(text)
+        assert other.decode(found.ids, skip_special_tokens=False) == text
+
+
+def many_texts(count: int) -> list[str]:
+    chance = random.Random(5)
+    return [*AWKWARD, *(random_text(chance, 60) for _ in range(count))]
+
+
+def test_tokenizer_json_gives_the_same_ids(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer as Other
+
+    hub.write_tokenizer(tmp_path, tokenizer.encoding, context_length=64)
+    other = Other.from_file(str(tmp_path / "tokenizer.json"))
+    assert_same_ids(tokenizer, other, many_texts(3000))
+    assert other.get_vocab_size() == tokenizer.vocab_size
+
+
+def test_tokenizer_json_agrees_about_every_character(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Both cut text by Unicode's classes, each with tables of its own."""
+    from tokenizers import Tokenizer as Other
+
+    hub.write_tokenizer(tmp_path, tokenizer.encoding, context_length=64)
+    other = Other.from_file(str(tmp_path / "tokenizer.json"))
+    codes = [*range(0xD800), *range(0xE000, 0xE010), *range(0xF900, 0x33500, 3)]
+    assert_same_ids(tokenizer, other, [f"a{chr(c)}b {chr(c)}1{chr(c)}{chr(c)}" for c in codes])
+
+
+@pytest.mark.usefixtures("tiktoken_cache")
+def test_tokenizer_json_of_gpt2(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer as Other
+
+    gpt2 = Tokenizer.named("gpt2")
+    hub.write_tokenizer(tmp_path, gpt2.encoding, context_length=1024)
+    other = Other.from_file(str(tmp_path / "tokenizer.json"))
+    texts = [text for text in many_texts(3000) if len(text) < 1000]
+    assert_same_ids(gpt2, other, texts + make_documents(200, seed=3))
+
+
+def test_transformers_loads_it(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    hub.write_tokenizer(tmp_path, tokenizer.encoding, context_length=1_000_000)
+    other = AutoTokenizer.from_pretrained(tmp_path)
+    for text in many_texts(500):
+        ids = tokenizer.encode(text).tolist()
+        assert other(text)["input_ids"] == ids
+        assert other.decode(ids) == text
+    assert other.eos_token_id == other.bos_token_id == tokenizer.end_of_text
+    assert other.model_max_length == 1_000_000
+    assert other(END_OF_TEXT)["input_ids"] == [tokenizer.end_of_text]  # there it is special
+
+
+def test_the_files_have_the_same_bytes_every_time(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        hub.write_tokenizer(tmp_path / name, tokenizer.encoding, context_length=64)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
