@@ -5,8 +5,19 @@ import signal
 import subprocess
 
 import psutil
+import pytest
 
-from tests.tracking.helpers import ALL_POINTS, PYTHON, ROOT, Project, finish
+from tests.tracking.helpers import (
+    ALL_POINTS,
+    PYTHON,
+    ROOT,
+    Project,
+    finish,
+    header,
+    record,
+    settings,
+)
+from tinyllm.tracking.journal import Journal
 
 
 def test_how_a_run_ended_is_how_the_stage_ended(project: Project) -> None:
@@ -48,6 +59,20 @@ def test_a_stage_whose_follower_died_is_not_called_killed(project: Project) -> N
     assert project.sync().returncode == 0
     assert project.statuses() == {"fine": "FINISHED"}
     assert project.points(project.runs()["fine"]) == ALL_POINTS
+
+
+@pytest.mark.usefixtures("no_follower")
+def test_a_follower_that_reads_the_end_before_it_hears_of_it(project: Project) -> None:
+    with Journal(header(), settings()) as journal:
+        record(journal, range(3))
+    follower = subprocess.Popen(
+        [PYTHON, "-m", "tinyllm.tracking", "follow", str(journal.folder)],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    assert follower.wait(40) == 0
+    assert project.statuses() == {"train": "FINISHED"}
 
 
 def test_workers_that_outlive_a_stage_do_not_hide_its_end(project: Project) -> None:

@@ -69,7 +69,7 @@ def follow(folder: Path) -> int:
     with locked(folder, math.inf) as mine:
         delivery = Delivery(folder)
         over = done = not mine
-        while not over:
+        while not (over or done):
             over = stage_has_ended.wait(INTERVAL)
             done = delivery.attempt()
     if done:
