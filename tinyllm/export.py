@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from tinyllm.files import publish_folder, read_json, write_json
+from tinyllm.files import publish_folder, read_json, sha256_of, verify, write_json
 from tinyllm.kernels import NORM_EPS
 from tinyllm.model import ROPE_THETA, ModelConfig, TinyLLM
 from tinyllm.tokens.hub import write_tokenizer
@@ -15,6 +15,7 @@ from tinyllm.tokens.tokenizer import Tokenizer
 
 ARCHITECTURE = "NanoChatForCausalLM"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CHECKSUMS = "checksums.json"  # SHA-256 of the two: a flipped bit in weights loads without a word
 
 
 def save_model(folder: Path, model: TinyLLM, tokenizer: Tokenizer) -> None:
@@ -23,9 +24,10 @@ def save_model(folder: Path, model: TinyLLM, tokenizer: Tokenizer) -> None:
         # One metadata key: with several their order, and so the bytes, vary (safetensors #584).
         (new / WEIGHTS).write_bytes(save(to_hub(model.state_dict()), metadata={"format": "pt"}))
         write_json(new / CONFIG, hub_config(model.config, tokenizer.end_of_text))
+        write_json(new / CHECKSUMS, {name: sha256_of(new / name) for name in (CONFIG, WEIGHTS)})
         write_json(
             new / "generation_config.json",
-            {"bos_token_id": tokenizer.end_of_text, "eos_token_id": tokenizer.end_of_text},
+            dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.end_of_text),
         )
         tokenizer.save(new)
         write_tokenizer(new, tokenizer.encoding, model.config.context_length)
@@ -37,6 +39,8 @@ def load_model(folder: Path) -> tuple[TinyLLM, Tokenizer]:
     Raises:
         ValueError: it is missing or damaged, or holds another kind of model.
     """
+    for name, sha256 in read_json(folder / CHECKSUMS).items():
+        verify(folder / name, sha256)
     config = read_json(folder / CONFIG)
     if config.get("architectures") != [ARCHITECTURE]:
         raise ValueError(f"{folder / CONFIG}: holds no {ARCHITECTURE}")
@@ -78,7 +82,7 @@ def hub_config(config: ModelConfig, end_of_text: int) -> dict[str, Any]:
         "tie_word_embeddings": False,
         "bos_token_id": end_of_text,
         "eos_token_id": end_of_text,
-        "pad_token_id": end_of_text,
+        "pad_token_id": None,  # or else fine-tuning would leave that token's embedding as it is
         "dtype": "float32",
     }
 
