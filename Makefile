@@ -52,7 +52,7 @@ lock: ## Renew the lock files from pyproject.toml (ARGS=--upgrade: the newest of
 	@set -e; \
 	if ! uv=$$(command -v uv); then \
 		new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
-		$(PYTHON) -m venv "$$new"; "$$new/bin/python" -m pip install --quiet uv; uv=$$new/bin/uv; \
+		"$(PYTHON)" -m venv "$$new"; "$$new/bin/python" -m pip install --quiet uv; uv=$$new/bin/uv; \
 	fi; \
 	compile() { \
 		"$$uv" pip compile --quiet --universal --python-version 3.11 pyproject.toml \
@@ -76,15 +76,15 @@ $(INSTALLED): pyproject.toml requirements-dev.lock
 	@set -e; \
 	python=$(BIN)/python; mend="remove .venv"; \
 	if [ -e $(INSTALLING) ] || [ ! -x $$python ]; then \
-		python=$(PYTHON); mend="name another: make PYTHON=..."; \
+		python="$(PYTHON)"; mend="name another: make PYTHON=..."; \
 	fi; \
-	if ! $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	if ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		echo "error: $$python is not there, or is not 3.11 or newer; $$mend" >&2; exit 1; \
 	fi; \
 	echo "Setting up .venv (the first time some minutes and 2 GB)"; \
 	if [ "$$python" != $(BIN)/python ]; then \
 		rm -rf .venv; mkdir .venv; touch $(INSTALLING); \
-		$$python -m venv .venv; \
+		"$$python" -m venv .venv; \
 	fi; \
 	rm -f $@; touch $(INSTALLING); \
 	$(BIN)/python -m pip install --disable-pip-version-check -c requirements-dev.lock -e '.[dev]'; \

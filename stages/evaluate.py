@@ -35,7 +35,7 @@ def main() -> None:
         final.write_report(args.reports, scores, baselines, samples)
         journal.metrics(0, {f"test/{name}": value for name, value in scores.as_dict().items()})
         journal.metrics(0, {f"baseline/{name}_bits_per_byte": v for name, v in baselines.items()})
-        journal.file(args.reports, "reports/evaluate")
+        journal.file(args.reports, f"reports/{args.reports.name}")
     print(
         f"evaluate: {scores.bits_per_byte:.4f} bits/byte on {scores.tokens:,} test tokens "
         f"(loss {scores.loss:.4f}, accuracy {scores.accuracy:.1%}); "

@@ -1,5 +1,6 @@
 """What `make` does before anything is installed. (.ci/run is the test of what it does after.)"""
 
+import os
 import re
 import shutil
 import subprocess
@@ -23,8 +24,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make, as if no other make ran the tests."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
     return subprocess.run(
-        ["make", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        ["make", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -71,7 +79,9 @@ def test_a_set_up_that_failed_or_was_interrupted_starts_anew(
     (folder / ".venv" / "half-written").touch()
     monkeypatch.setenv("PIP_NO_INDEX", "true")  # so that pip fails, for want of setuptools
     monkeypatch.setenv("PIP_FIND_LINKS", "")
-    done = make(folder, "setup", f"PYTHON={sys.executable}")
+    linked = folder / "a python"
+    linked.symlink_to(Path(sys.executable).resolve())
+    done = make(folder, "setup", f"PYTHON={linked}")
     assert done.returncode != 0 and "setuptools" in done.stdout + done.stderr
     assert not (folder / ".venv" / "half-written").exists()
     assert (folder / ".venv" / ".installing").exists()

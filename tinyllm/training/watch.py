@@ -50,7 +50,7 @@ class Watch:
         """Record the finished model, by the hash that other stages find the run by, and reports."""
         self.journal.tags({"tinyllm.model_sha256": sha256_of(model / weights)})
         self.journal.file(model, "model")
-        self.journal.file(reports, "reports/train")
+        self.journal.file(reports, f"reports/{reports.name}")
 
 
 @contextmanager
