@@ -54,8 +54,8 @@ def train(
         what was measured, and the best weights. With `save: best` the model ends with those.
 
     Raises:
-        ValueError: the loss or the gradient is no longer a finite number. The model is as it was
-            before the step that would have spoilt it.
+        ValueError: a loss or the gradient is no longer a finite number. Of a training loss and a
+            gradient, the model is as it was before the step that would have spoilt it.
     """
     history, best = History(), Best()
     batch = iter(batches)
@@ -65,6 +65,7 @@ def train(
             scores = {
                 split: score(model, w, settings.batch_size) for split, w in evaluation.items()
             }
+            demand_finite(step, validation_loss=scores[VALIDATION].loss)
             history.add_evaluation(step, scores)
             improved = keep_best(best, model, step, scores[VALIDATION].loss)
             watcher.evaluation(step, scores, improved)
@@ -77,11 +78,7 @@ def train(
         torch.manual_seed(derive_seed(seed, "dropout", step))  # nothing else draws from it
         loss = accumulate_gradient(model, *next(batch), settings.micro_batch_size)
         grad_norm = clip_gradient(model, settings.grad_clip)
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise ValueError(
-                f"training diverged at step {step}: loss {loss}, gradient norm {grad_norm}; "
-                "lower train.learning_rate, lengthen train.warmup_steps or set train.grad_clip"
-            )
+        demand_finite(step, loss=loss, gradient_norm=grad_norm)
         optimizer.step()
         optimizer.zero_grad()
 
@@ -120,6 +117,20 @@ def accumulate_gradient(
 def clip_gradient(model: TinyLLM, limit: float | None) -> float:
     """Scale the gradient so that its global norm is at most `limit`. Returns the norm before."""
     return torch.nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf).item()
+
+
+def demand_finite(step: int, **measured: float) -> None:
+    """Stop a training that diverged.
+
+    Raises:
+        ValueError: a measurement is infinite or not a number.
+    """
+    if not all(map(math.isfinite, measured.values())):
+        shown = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in measured.items())
+        raise ValueError(
+            f"training diverged at step {step}: {shown}; "
+            "lower train.learning_rate, lengthen train.warmup_steps or set train.grad_clip"
+        )
 
 
 def keep_best(best: Best, model: TinyLLM, step: int, loss: float) -> bool:

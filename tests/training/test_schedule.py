@@ -1,0 +1,55 @@
+"""The learning rate, at its ends and between."""
+
+from itertools import pairwise
+
+import pytest
+
+from tests.helpers import train_settings
+from tinyllm.training.schedule import learning_rate
+
+SETTINGS = train_settings(
+    max_steps=100, warmup_steps=10, decay_steps=80, learning_rate=0.01, min_learning_rate=0.001
+)
+
+
+def test_the_first_step_moves_and_the_first_after_warm_up_has_the_full_rate() -> None:
+    assert learning_rate(0, SETTINGS) == pytest.approx(0.01 / 11)
+    assert learning_rate(9, SETTINGS) == pytest.approx(0.01 * 10 / 11)
+    assert learning_rate(10, SETTINGS) == pytest.approx(0.01)
+
+
+def test_warm_up_is_a_straight_line() -> None:
+    rates = [learning_rate(step, SETTINGS) for step in range(11)]
+    for before, after in pairwise(rates):
+        assert after - before == pytest.approx(0.01 / 11)
+
+
+def test_the_cosine_falls_to_the_lowest_rate_and_stays_there() -> None:
+    rates = [learning_rate(step, SETTINGS) for step in range(10, 81)]
+    assert all(after < before for before, after in pairwise(rates))
+    assert learning_rate(45, SETTINGS) == pytest.approx((0.01 + 0.001) / 2)  # half-way
+    assert learning_rate(79, SETTINGS) == pytest.approx(0.001, rel=0.01)
+    assert {learning_rate(step, SETTINGS) for step in range(80, 120)} == {0.001}
+
+
+def test_without_warm_up_the_first_step_has_the_full_rate() -> None:
+    assert learning_rate(0, train_settings(warmup_steps=0)) == 0.01
+
+
+def test_without_decay_steps_the_cosine_ends_with_training() -> None:
+    derived = train_settings(max_steps=100, warmup_steps=10, decay_steps=None)
+    given = train_settings(max_steps=100, warmup_steps=10, decay_steps=100)
+    for step in range(120):
+        rate = learning_rate(step, given)
+        assert learning_rate(step, derived) == learning_rate(step, derived.resolve()) == rate
+    assert learning_rate(99, derived) > 0
+
+
+def test_every_setting_of_the_schedule_has_an_effect() -> None:
+    base = [learning_rate(step, SETTINGS) for step in range(100)]
+    for change in (
+        {"learning_rate": 0.02}, {"min_learning_rate": 0.0}, {"warmup_steps": 11},
+        {"decay_steps": 79},
+    ):  # fmt: skip
+        changed = SETTINGS.model_copy(update=change)
+        assert [learning_rate(step, changed) for step in range(100)] != base

@@ -1,0 +1,283 @@
+"""The training loop: it learns, and the same settings always end in the same weights."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.helpers import (
+    Recorder,
+    assert_same_weights,
+    markov_tokens,
+    random_ids,
+    random_model,
+    tiny_config,
+    train_settings,
+    windows_of,
+)
+from tinyllm.evaluation import score
+from tinyllm.kernels import IGNORE
+from tinyllm.model import TinyLLM
+from tinyllm.params import Train
+from tinyllm.runtime import generator
+from tinyllm.tokens.store import Tokens
+from tinyllm.training.dataset import Batches, loader
+from tinyllm.training.history import History
+from tinyllm.training.optimizer import make_optimizer
+from tinyllm.training.schedule import learning_rate
+from tinyllm.training.trainer import Best, accumulate_gradient, clip_gradient, train
+
+TRAIN, VALIDATION = markov_tokens(3000, seed=1), markov_tokens(400, seed=2)
+NOISE = np.random.default_rng(1).integers(0, 61, 400).astype(np.uint16)
+
+
+class Run:
+    """A training, from first weights to last."""
+
+    def __init__(
+        self,
+        settings: Train,
+        *,
+        seed: int = 1,
+        num_workers: int = 0,
+        precision: torch.dtype = torch.float32,
+        validation: Tokens = VALIDATION,
+    ) -> None:
+        self.settings = settings
+        self.seed = seed
+        self.num_workers = num_workers
+        self.validation = validation
+        config = tiny_config(
+            n_layer=settings.n_layer, n_head=settings.n_head, d_model=settings.d_model,
+            context_length=settings.context_length, dropout=settings.dropout,
+        )  # fmt: skip
+        self.model = TinyLLM(config, generator(seed, "weights"))
+        self.model.compute_dtype = precision
+        self.seen = Recorder()
+        self.history, self.best = History(), Best()
+
+    def train(self) -> "Run":
+        settings = self.settings
+        data = Batches(TRAIN, settings.context_length, settings.batch_size, self.seed)
+        self.history, self.best = train(
+            self.model,
+            make_optimizer(self.model, settings),
+            loader(data, 0, settings.max_steps, num_workers=self.num_workers, pin_memory=False),
+            {"train": windows_of(TRAIN[:400]), "val": windows_of(self.validation)},
+            settings,
+            self.seed,
+            self.seen,
+        )
+        return self
+
+
+def run(seed: int = 1, num_workers: int = 0, **changes: Any) -> Run:
+    return Run(train_settings(**changes), seed=seed, num_workers=num_workers).train()
+
+
+# ----- it learns
+
+
+def test_the_loss_falls_far_below_a_guess() -> None:
+    ended = run(max_steps=150, eval_interval=50)
+    losses = [row["val_loss"] for row in ended.history.evaluations]
+    assert losses[0] == pytest.approx(math.log(61), abs=0.02)
+    assert losses[-1] < 1.5 < losses[0] - 2  # of a floor of 0.1 * ln(610) + 0.9 * ln(1 / 0.9) = 0.7
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_every_optimizer_learns(optimizer: str) -> None:
+    rate = {"adamw": 0.01, "adam": 0.01, "sgd": 0.5}[optimizer]
+    ended = run(optimizer=optimizer, learning_rate=rate, max_steps=60, weight_decay=0.0)
+    assert ended.history.evaluations[-1]["val_loss"] < 3.5
+
+
+def test_it_learns_in_half_precision() -> None:
+    ended = Run(train_settings(max_steps=60), precision=torch.bfloat16).train()
+    assert ended.history.evaluations[-1]["val_loss"] < 3
+    assert all(p.dtype == torch.float32 for p in ended.model.parameters())
+
+
+# ----- the same bits
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_the_same_seed_ends_in_the_same_weights_and_another_does_not(dropout: float) -> None:
+    one = run(dropout=dropout)
+    torch.manual_seed(99)
+    torch.rand(10)
+    two = run(dropout=dropout)
+    assert_same_weights(one.model, two.model)
+    assert one.history == two.history
+    other = run(dropout=dropout, seed=2).model.state_dict()
+    assert all(not torch.equal(other[k], weight) for k, weight in one.model.state_dict().items())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("eval_interval", [1, 5, 100])
+def test_how_often_it_is_evaluated_changes_no_weight(dropout: float, eval_interval: int) -> None:
+    often = run(dropout=dropout, eval_interval=eval_interval)
+    assert_same_weights(often.model, run(dropout=dropout, eval_interval=4).model)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_the_number_of_workers_changes_no_weight(num_workers: int) -> None:
+    assert_same_weights(run(num_workers=num_workers).model, run().model)
+
+
+def test_micro_batches_change_rounding_only() -> None:
+    whole, pieces = run(max_steps=6), run(max_steps=6, micro_batch_size=2)
+    for one, two in zip(whole.model.parameters(), pieces.model.parameters(), strict=True):
+        torch.testing.assert_close(one, two, atol=2e-4, rtol=1e-3)
+    assert whole.history.steps[0]["loss"] == pytest.approx(pieces.history.steps[0]["loss"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dropout": 0.1}, {"batch_size": 4}, {"optimizer": "adam"}, {"betas": [0.8, 0.95]},
+        {"weight_decay": 0.0}, {"grad_clip": 0.1}, {"max_steps": 11}, {"learning_rate": 0.02},
+        {"min_learning_rate": 0.001}, {"warmup_steps": 3}, {"decay_steps": 8},
+    ],
+)  # fmt: skip
+def test_each_setting_changes_the_weights(change: dict[str, Any]) -> None:
+    base, changed = run().model.state_dict(), run(**change).model.state_dict()
+    assert any(not torch.equal(weight, base[name]) for name, weight in changed.items())
+
+
+# ----- the gradient
+
+
+def whole_gradient(
+    model: TinyLLM, inputs: Tensor, targets: Tensor, size: int | None
+) -> tuple[float, Tensor]:
+    """Loss, and the gradient of all weights, of one batch in micro-batches."""
+    model.zero_grad()
+    loss = accumulate_gradient(model, inputs, targets, size)
+    return loss, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 100])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(size: int) -> None:
+    model = random_model().train()
+    ids = random_ids(8, 17)
+    inputs, targets = ids[:, :-1], ids[:, 1:].clone()
+    for row in range(8):  # from no target left to all of them: the mean of means would be wrong
+        targets[row, : 16 - 2 * row] = IGNORE
+    expected_loss, expected = whole_gradient(model, inputs, targets, None)
+    loss, gradient = whole_gradient(model, inputs, targets, size)
+    assert loss == pytest.approx(expected_loss, rel=1e-6)
+    assert (gradient - expected).abs().max() <= 1e-6 * max(1.0, expected.abs().max().item())
+    # It is the gradient of the mean over the targets that count.
+    model.zero_grad()
+    counted = int((targets != IGNORE).sum())
+    (model.loss(inputs, targets) / counted).backward()
+    plain = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert (gradient - plain).abs().max() <= 1e-6 * max(1.0, plain.abs().max().item())
+
+
+def test_the_gradient_is_clipped_to_its_limit_and_its_norm_told() -> None:
+    model = random_model().train()
+    ids = random_ids(8, 17)
+    _, gradient = whole_gradient(model, ids[:, :-1], ids[:, 1:], None)
+    norm = gradient.norm().item()
+    assert clip_gradient(model, None) == pytest.approx(norm, rel=1e-5)
+    assert clip_gradient(model, 2 * norm) == pytest.approx(norm, rel=1e-5)
+    assert clip_gradient(model, norm / 4) == pytest.approx(norm, rel=1e-5)
+    assert clip_gradient(model, None) == pytest.approx(norm / 4, rel=1e-4)
+
+
+# ----- what is told and kept
+
+
+def test_what_was_measured_is_told_as_it_happens() -> None:
+    ended = run(max_steps=10, eval_interval=4)
+    assert [step for step, _ in ended.seen.steps] == list(range(10))
+    assert [step for step, _, _ in ended.seen.evaluations] == [0, 4, 8, 10]
+    assert ended.history.steps == [{"step": step, **values} for step, values in ended.seen.steps]
+    for row in ended.history.steps:
+        assert row["learning_rate"] == learning_rate(int(row["step"]), ended.settings)
+        assert 0 < row["loss"] < 5 and row["grad_norm"] > 0
+    for row, (step, scores, _) in zip(
+        ended.history.evaluations, ended.seen.evaluations, strict=True
+    ):
+        assert row["step"] == step
+        assert row["val_bits_per_byte"] == scores["val"].bits_per_byte
+        assert row["train_loss"] == scores["train"].loss
+
+
+def test_the_best_weights_or_the_last_are_left() -> None:
+    # Training text and validation text have nothing in common, so that learning the one ends in
+    # ever worse guesses about the other.
+    for save in ("best", "last"):
+        ended = Run(train_settings(save=save, max_steps=40, eval_interval=5), validation=NOISE)
+        ended.train()
+        losses = {row["step"]: row["val_loss"] for row in ended.history.evaluations}
+        assert ended.best.step == min(losses, key=lambda step: losses[step]) < 40
+        assert ended.best.loss == losses[ended.best.step]
+        left = score(ended.model, windows_of(NOISE), ended.settings.batch_size).loss
+        assert left == losses[ended.best.step if save == "best" else 40]
+        told = [step for step, _, best in ended.seen.evaluations if best]
+        assert told[-1] == ended.best.step
+
+
+def test_without_a_better_loss_training_ends_early() -> None:
+    still: dict[str, Any] = {"learning_rate": 1e-30, "min_learning_rate": 0.0, "max_steps": 100}
+    for patience, interval in [(1, 10), (3, 7)]:
+        ended = run(**still, patience=patience, eval_interval=interval)
+        assert len(ended.history.steps) == patience * interval
+        assert ended.best.step == 0
+        assert ended.history.evaluations[-1]["step"] == patience * interval
+    assert len(run(**still, patience=None, eval_interval=10).history.steps) == 100
+
+
+def test_patience_counts_from_the_last_improvement() -> None:
+    ended = Run(
+        train_settings(patience=3, max_steps=200, eval_interval=2, warmup_steps=0), validation=NOISE
+    ).train()
+    assert len(ended.history.steps) == ended.best.step + 3 * 2 < 200
+
+
+def test_training_mode_is_kept_through_evaluations() -> None:
+    one = run(dropout=0.5, eval_interval=1)
+    assert one.model.training
+    assert not math.isclose(
+        one.history.steps[-1]["loss"], run(dropout=0.0).history.steps[-1]["loss"], rel_tol=1e-3
+    )
+
+
+# ----- divergence
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_gradient_that_is_no_number_stops_training_before_it_spoils_a_weight(
+    value: float,
+) -> None:
+    ended = Run(train_settings(grad_clip=None))
+
+    def plant(gradient: Tensor) -> Tensor:
+        if len(ended.seen.steps) < 7:
+            return gradient
+        return gradient.index_fill(0, torch.tensor([3]), value)
+
+    ended.model.head.weight.register_hook(plant)
+    with pytest.raises(ValueError, match=r"^training diverged at step 7: .*train\.learning_rate"):
+        ended.train()
+    # What is left are the weights after seven steps of the same schedule.
+    seven = ended.settings.resolve().model_copy(update={"max_steps": 7})
+    assert_same_weights(ended.model, Run(seven).train().model)
+
+
+def test_a_learning_rate_out_of_all_bounds_is_told() -> None:
+    with pytest.raises(ValueError, match="training diverged"):
+        run(learning_rate=1e30, grad_clip=None, max_steps=50)
+
+
+@pytest.mark.parametrize("save", ["best", "last"])
+def test_a_last_step_that_spoils_the_weights_is_told(save: str) -> None:
+    ended = Run(train_settings(learning_rate=1e39, warmup_steps=0, max_steps=1, save=save))
+    with pytest.raises(ValueError, match="training diverged"):
+        ended.train()
