@@ -1,5 +1,7 @@
 """Pictures for reports: the same bytes every time."""
 
+import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,13 @@ _STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "grid.color": "#e6e6e6",
+    "grid.color": "#ececec",
     "axes.axisbelow": True,
     "legend.frameon": False,
-    "figure.dpi": 160,
+    "figure.dpi": 200,
 }
-_BLUE, _ORANGE, _GREY = "#2f6db5", "#e0742b", "#c9d3df"
+_BLUE, _ORANGE, _GREY, _PALE = "#2f6db5", "#d9622b", "#c9d3df", "#dce4ee"
+_START = 0.03  # share of the steps, the steepest, that may lie above the picture
 
 
 def loss_curve(
@@ -26,31 +29,69 @@ def loss_curve(
     best_step: int,
 ) -> None:
     """Draw training and validation loss over the steps, the best evaluation marked."""
+    best = next(row for row in evaluations if row["step"] == best_step)
+    batches = [row["loss"] for row in steps]
+    trend = smooth(batches, reach=len(batches) // 60)
 
     def draw(axes: Any) -> None:
-        axes.plot(
-            [row["step"] for row in steps],
-            [row["loss"] for row in steps],
-            color=_GREY, linewidth=0.8, label="training batch",
-        )  # fmt: skip
-        x = [row["step"] for row in evaluations]
-        for split, label, colour in (
-            ("train", "training set", _BLUE),
-            ("val", "validation set", _ORANGE),
+        x = [row["step"] for row in steps]
+        axes.plot(x, batches, color=_PALE, linewidth=0.7)
+        axes.plot(x, trend, color=_BLUE, linewidth=1.4, label="training batches, smoothed")
+        for split, label, style in (
+            ("train", "training set", {"marker": "s", "color": _BLUE, "markersize": 4.5}),
+            ("val", "validation set", {"marker": "o", "color": _ORANGE, "markersize": 5}),
         ):
             y = [row[f"{split}_loss"] for row in evaluations]
-            axes.plot(x, y, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=label)
-        best = next(row for row in evaluations if row["step"] == best_step)
-        axes.annotate(
-            f"{best['val_loss']:.3f}\n{best['val_bits_per_byte']:.3f} bits/byte",
-            (best_step, best["val_loss"]),
-            xytext=(-6, 22), textcoords="offset points", ha="right", fontsize=9, color=_ORANGE,
-            arrowprops={"arrowstyle": "-", "color": _ORANGE, "linewidth": 0.8},
-        )  # fmt: skip
+            at = [row["step"] for row in evaluations]
+            axes.plot(at, y, linestyle="none", markeredgecolor="white", label=label, **style)
+        _mark_best(axes, best)
+        _set_limits(axes, trend, [row["val_loss"] for row in evaluations])
         axes.set(xlabel="step", ylabel="loss (nats per token)")
         axes.legend(loc="upper right")
+        if best["val_loss"] > 0:
+            ratio = best["val_bits_per_byte"] / best["val_loss"]  # the same at every step
+            right = axes.secondary_yaxis(
+                "right", functions=(lambda y: y * ratio, lambda y: y / ratio)
+            )
+            right.set_ylabel("bits per byte (validation set)")
+            right.spines["right"].set_visible(True)
 
-    _picture(path, (6.4, 4.0), draw)
+    _picture(path, (6.8, 4.2), draw)
+
+
+def smooth(values: list[float], reach: int) -> list[float]:
+    """Mean over `reach` values on each side, so that it does not trail behind a falling curve.
+
+    Near the beginning, where it falls fast, as many on the one side as there are on the other.
+    """
+    sums = [0.0, *itertools.accumulate(values)]
+    averages = []
+    for place in range(len(values)):
+        width = min(reach, place)
+        first, last = place - width, min(place + width + 1, len(values))
+        averages.append((sums[last] - sums[first]) / (last - first))
+    return averages
+
+
+def _mark_best(axes: Any, best: dict[str, float]) -> None:
+    """A line at the lowest validation loss, labelled where the curve has not come down yet."""
+    loss = best["val_loss"]
+    axes.axhline(loss, color=_ORANGE, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"best: {loss:.3f} nats per token, {best['val_bits_per_byte']:.3f} bits per byte, "
+        f"step {best['step']:.0f}",
+        (0.01, loss), xycoords=("axes fraction", "data"),
+        xytext=(0, -4), textcoords="offset points", va="top", fontsize=8.5, color=_ORANGE,
+    )  # fmt: skip
+
+
+def _set_limits(axes: Any, trend: list[float], validation: list[float]) -> None:
+    """Let the first steps, which tell nothing, run out of the picture: the end needs the room."""
+    validation = [loss for loss in validation if math.isfinite(loss)]
+    lowest = min([*trend, *validation])
+    top = max([*trend[int(_START * len(trend)) :], validation[-1]])
+    room = max(top - lowest, 1e-3)
+    axes.set_ylim(lowest - 0.12 * room, top + 0.03 * room)
 
 
 def comparison(path: Path, bits_per_byte: dict[str, float]) -> None:
@@ -61,7 +102,9 @@ def comparison(path: Path, bits_per_byte: dict[str, float]) -> None:
         colours = [_GREY] * (len(names) - 1) + [_ORANGE]
         bars = axes.barh(names, list(bits_per_byte.values()), color=colours, height=0.62)
         axes.bar_label(bars, fmt="%.3f", padding=4, fontsize=9)
-        axes.set(xlabel="bits per byte of the test text (fewer is better)")
+        axes.set(xlabel="bits per byte of the test text (lower is better)")
+        axes.margins(x=0.12)
+        axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         axes.invert_yaxis()
 
