@@ -158,9 +158,7 @@ class Sender:
         # With a database MLflow would put artifacts below whatever folder is current.
         scheme = urlsplit(os.environ["MLFLOW_TRACKING_URI"]).scheme.split("+")[0]
         place = (project_root() / "mlartifacts").as_uri() if scheme in DATABASES else None
-        # Else the page opens as one of prompts and agents, with runs hidden away.
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        return self.client.create_experiment(name, artifact_location=place, tags=kind)
+        return self.client.create_experiment(name, artifact_location=place)
 
     # What is sent
 

@@ -34,7 +34,7 @@ class Watch:
         speed = self.progress.step(values["loss"], values["learning_rate"])
         metrics = {f"train/{name}": value for name, value in values.items()}
         metrics["train/tokens_per_second"] = speed
-        metrics |= self.resources.read() or {}
+        metrics |= self.resources.read()
         self.journal.metrics(step, metrics)
 
     def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None:
