@@ -1,0 +1,102 @@
+"""What training reads is opened and checked before any work."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import ROOT, SPLIT, flip_bit, make_documents, train_settings
+from tinyllm.kernels import IGNORE
+from tinyllm.params import Params, load_params
+from tinyllm.tokens.encode import encode_corpus
+from tinyllm.tokens.split import SPLITS
+from tinyllm.tokens.store import write_splits
+from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.training.data import TrainingData, load_data
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
+    """What the stages before training leave."""
+    folders = {split: tmp_path / split for split in SPLITS}
+    for made in [tmp_path / "tokens", *folders.values()]:
+        made.mkdir()
+    tokenizer.save(tmp_path / "tokenizer")
+    documents = make_documents(300, seed=1)
+    encode_corpus(lambda: documents, tokenizer, SPLIT, tmp_path / "tokens")
+    summaries = write_splits(tmp_path / "tokens", folders)
+    content = {split: summaries[split].__dict__ for split in SPLITS}
+    (tmp_path / "splits.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def params(**train: object) -> Params:
+    loaded = load_params(ROOT / "params.yaml")
+    runtime = loaded.runtime.model_copy(update={"num_workers": 0})
+    return loaded.model_copy(update={"train": train_settings(**train), "runtime": runtime})
+
+
+def load(folder: Path, settings: Params) -> TrainingData:
+    return load_data(
+        settings,
+        tokenizer=folder / "tokenizer",
+        train=folder / "train",
+        validation=folder / "validation",
+        summary=folder / "splits.json",
+    )
+
+
+def test_the_model_and_the_batches_follow_from_settings_and_tokens(folder: Path) -> None:
+    data = load(folder, params(max_steps=5, dropout=0.1))
+    assert data.model_config.vocab_size == data.tokenizer.vocab_size == 320
+    assert data.model_config.context_length == 16
+    assert (data.model_config.n_layer, data.model_config.n_head) == (2, 2)
+    assert (data.model_config.d_model, data.model_config.dropout) == (32, 0.1)
+    batches = list(data.batches)
+    assert [inputs.shape for inputs, _ in batches] == [torch.Size([8, 16])] * 5
+
+
+def test_all_tokens_of_both_splits_are_scored_or_as_many_as_asked_for(folder: Path) -> None:
+    data = load(folder, params(eval_tokens=None))
+    for name, windows in data.evaluation.items():
+        summary = data.splits[name].summary
+        assert int((windows.targets != IGNORE).sum()) == summary.tokens
+        assert windows.n_bytes == summary.bytes
+    data = load(folder, params(eval_tokens=100))
+    for windows in data.evaluation.values():
+        assert 60 < int((windows.targets != IGNORE).sum()) <= 100
+
+
+def test_nothing_of_the_test_split_is_read(folder: Path) -> None:
+    before = load(folder, params())
+    for path in (folder / "test").iterdir():
+        path.unlink()
+    after = load(folder, params())
+    for name, windows in after.evaluation.items():
+        assert torch.equal(windows.targets, before.evaluation[name].targets)
+
+
+def test_a_split_shorter_than_the_context_is_refused_before_any_work(folder: Path) -> None:
+    summary = json.loads((folder / "splits.json").read_text())
+    shortest, name = min((held["tokens"], split) for split, held in summary.items())
+    message = rf"^train\.context_length = \d+: .* below the {shortest} tokens of the {name} split"
+    with pytest.raises(ValueError, match=message):
+        load(folder, params(context_length=shortest))
+    load(folder, params(context_length=shortest - 1))
+
+
+@pytest.mark.parametrize(
+    "name", ["train/tokens.npy", "validation/tokens.npy", "tokenizer/vocabulary.tiktoken"]
+)
+def test_damage_is_found(folder: Path, name: str) -> None:
+    flip_bit(folder / name, -5)
+    with pytest.raises(ValueError, match="is damaged"):
+        load(folder, params())
+
+
+@pytest.mark.parametrize("name", ["train/split.json", "tokenizer/encoding.json", "splits.json"])
+def test_what_is_missing_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=f"{Path(name).name} is missing"):
+        load(folder, params())

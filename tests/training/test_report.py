@@ -1,0 +1,77 @@
+"""What a training leaves for people."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import random_model
+from tinyllm.evaluation import Scores
+from tinyllm.training import report
+from tinyllm.training.history import History
+from tinyllm.training.progress import Progress
+from tinyllm.training.trainer import Best
+
+SCORES = {
+    step: {
+        "train": Scores(loss=3.0 - step / 10, bits_per_byte=1.5, accuracy=0.25, tokens=100),
+        "val": Scores(loss=3.1 + (step - 5) ** 2 / 10, bits_per_byte=1 / 3, accuracy=0.2, tokens=9),
+    }
+    for step in (0, 5, 10)
+}
+
+
+@pytest.fixture
+def history() -> History:
+    history = History()
+    for step in range(10):
+        history.add_step(step, {"loss": 3 / (step + 7), "learning_rate": 1e-05, "grad_norm": 0.1})
+    for step, scores in SCORES.items():
+        history.add_evaluation(step, scores)
+    return history
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="") as file:
+        return [{key: float(v) for key, v in row.items()} for row in csv.DictReader(file)]
+
+
+def test_the_tables_hold_every_number_in_full(tmp_path: Path, history: History) -> None:
+    report.write(tmp_path / "reports", history, Best(step=5), random_model())
+    assert read(tmp_path / "reports" / "steps.csv") == history.steps
+    assert read(tmp_path / "reports" / "evaluations.csv") == history.evaluations
+    assert "val_perplexity" in history.evaluations[0]
+
+
+def test_the_metrics_are_those_of_the_best_step(tmp_path: Path, history: History) -> None:
+    model = random_model()
+    report.write(tmp_path / "reports", history, Best(step=5), model)
+    metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    assert metrics["val"] == SCORES[5]["val"].as_dict()
+    assert (metrics["best_step"], metrics["steps"]) == (5, 10)
+    assert metrics["parameters"] == model.n_parameters
+
+
+def test_the_reports_have_the_same_bytes_every_time(tmp_path: Path, history: History) -> None:
+    for name in ("one", "two"):
+        report.write(tmp_path / name, history, Best(step=5), random_model())
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == ["evaluations.csv", "loss.png", "metrics.json", "steps.csv"]
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert (tmp_path / "one" / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluations_are_plain_lines_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Progress(10, first_step=0, step_tokens=64) as progress:
+        progress.evaluation(0, SCORES[0], best=True)
+        for _ in range(5):
+            assert progress.step(3.0, 0.01) > 0
+        progress.evaluation(5, SCORES[5], best=False)
+        assert progress.mean_speed() > 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("step  0/10  train 3.0000  val 5.6000") and first.endswith("best")
+    assert "0.3333 bits/byte" in second and "accuracy 20.0%" in second and "tok/s" in second
