@@ -1,5 +1,6 @@
 """Tells the journal and the terminal what happens in training; nothing here changes a result."""
 
+import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +20,9 @@ from tinyllm.training.progress import Progress
 
 # Where each split's evaluations stand in MLflow; `train/loss` is that of each step's batch.
 GROUPS = {TRAIN: "train_eval", VALIDATION: "val"}
+# Steps between what changes slowly or is read better as a mean: half of what a step tells MLflow,
+# which spends 0.05 ms on each number.
+PACE = 10
 ROLES = {TRAIN: "training", VALIDATION: "validation"}
 
 
@@ -29,11 +33,15 @@ class Watch:
         self.journal = journal
         self.progress = progress
         self.resources = resources
+        self._speeds: list[float] = []
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        speed = self.progress.step(values["loss"], values["learning_rate"])
-        metrics = {f"train/{name}": value for name, value in values.items()}
-        metrics["train/tokens_per_second"] = speed
+        self._speeds.append(self.progress.step(values["loss"], values["learning_rate"]))
+        metrics = {f"train/{name}": values[name] for name in ("loss", "grad_norm")}
+        if step % PACE == 0:
+            metrics["train/learning_rate"] = values["learning_rate"]
+            metrics["train/tokens_per_second"] = statistics.harmonic_mean(self._speeds)
+            self._speeds.clear()
         metrics |= self.resources.read()
         self.journal.metrics(step, metrics)
 

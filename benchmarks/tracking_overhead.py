@@ -1,0 +1,158 @@
+"""What tracking costs training, at steps of 15 ms.
+
+python -m benchmarks.tracking_overhead [--pairs 100]
+
+Two tables: the time that the loop itself spends on telling MLflow's journal, the terminal and the
+resource reader; and blocks of steps with and without MLflow, in turn, with the follower process
+stopped in those without. A ratio is formed for each pair of neighbouring blocks, so that the load
+of the machine, which changes slowly, cancels out; the median of them counts.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import torch
+
+from tinyllm.evaluation import Scores
+from tinyllm.params import Runtime
+from tinyllm.tracking.journal import Header, Journal
+from tinyllm.tracking.resources import Resources
+from tinyllm.training.history import TRAIN, VALIDATION
+from tinyllm.training.progress import Progress
+from tinyllm.training.watch import Watch
+
+STEP = 0.015  # seconds
+BLOCK = 1.0  # seconds
+EVAL_INTERVAL = 250  # steps, as in params.yaml
+VALUES = {"loss": 2.345678901234567, "learning_rate": 0.002345678901234567, "grad_norm": 0.56789}
+SCORES = {
+    split: Scores(loss=2.3, bits_per_byte=1.3, accuracy=0.5, tokens=131072)
+    for split in (TRAIN, VALIDATION)
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pairs", type=int, default=100, help="pairs of blocks of 1 s each")
+    pairs = parser.parse_args().pairs
+    with tempfile.TemporaryDirectory() as project:
+        os.environ["DVC_ROOT"] = project
+        os.environ["MLFLOW_TRACKING_URI"] = ""
+        in_the_loop()
+        beside_the_loop(pairs)
+
+
+def watching(tracker: str) -> tuple[Journal, Watch]:
+    """A watcher as `train` has it."""
+    settings = Runtime(
+        num_workers=0,
+        pin_memory=False,
+        tracker="mlflow" if tracker == "mlflow" else "none",
+        experiment="benchmark",
+        resource_interval=10.0,
+    )
+    journal = Journal(Header(stage="train", name="benchmark"), settings)
+    return journal, Watch(journal, Progress(1000, 0, 2048), Resources(settings.resource_interval))
+
+
+def in_the_loop() -> None:
+    """Time the calls that the training loop makes."""
+    print(f"{'in the loop':<14}{'step':>12}{'evaluation':>14}{'share of 15 ms':>18}")
+    for tracker in ("mlflow", "none"):
+        journal, watch = watching(tracker)
+        with journal, contextlib.redirect_stdout(io.StringIO()):
+            step = typical(lambda i, to: to.step(i, VALUES), watch, 500)
+            evaluation = typical(lambda i, to: to.evaluation(i, SCORES, best=False), watch, 50)
+        share = (step + evaluation / EVAL_INTERVAL) / STEP
+        print(f"{tracker:<14}{step * 1e6:>9.1f} us{evaluation * 1e6:>11.1f} us{share:>17.3%}")
+
+
+def typical(tell: Callable[[int, Watch], None], watch: Watch, calls: int) -> float:
+    """Median of the mean seconds of a call, over blocks of calls."""
+    means = []
+    for _ in range(20):
+        started = time.perf_counter()
+        for i in range(calls):
+            tell(i, watch)
+        means.append((time.perf_counter() - started) / calls)
+    return statistics.median(means)
+
+
+def beside_the_loop(pairs: int) -> None:
+    """Compare steps of a fixed amount of work with MLflow and without."""
+    work = workload()
+    with_mlflow, without = watching("mlflow"), watching("none")
+    (follower,) = psutil.Process().children()
+    with with_mlflow[0], without[0], contextlib.redirect_stdout(io.StringIO()):
+        block(work, with_mlflow[1])
+        wait_for_the_first_batch(with_mlflow[0].folder)
+        started, steps, ratios, medians = sum(follower.cpu_times()[:2]), 0, [], []
+        for pair in range(pairs):
+            seconds: dict[bool, float] = {}
+            for tracked in (True, False) if pair % 2 else (False, True):
+                (follower.resume if tracked else follower.suspend)()
+                done, seconds[tracked] = block(work, (with_mlflow if tracked else without)[1])
+                steps += done * tracked
+            follower.resume()
+            ratios.append(seconds[True] / seconds[False])
+            medians.append(seconds[False])
+        sent = sum(follower.cpu_times()[:2]) - started
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    print(f"\n{'beside the loop':<36}{pairs} pairs of blocks of {BLOCK:.0f} s")
+    print(f"{'a step without MLflow':<36}{statistics.median(medians) * 1e3:.2f} ms")
+    print(f"{'step with MLflow / without':<36}{middle:.4f} (quartiles {low:.4f} to {high:.4f})")
+    print(f"{'follower, to start':<36}{started:.1f} s of CPU")
+    print(f"{'follower, for each step':<36}{sent / max(1, steps) * 1e3:.3f} ms of CPU")
+
+
+def workload() -> Callable[[], None]:
+    """Matrix products that take about as long as a step, on all threads."""
+    a = torch.randn(384, 384)
+
+    def multiply(times: int) -> float:
+        started = time.perf_counter()
+        for _ in range(times):
+            torch.tanh(a @ a)
+        return time.perf_counter() - started
+
+    multiply(50)
+    times = max(1, round(STEP / min(multiply(20) / 20 for _ in range(20))))
+
+    def work() -> None:
+        multiply(times)
+
+    return work
+
+
+def block(work: Callable[[], None], watch: Watch) -> tuple[int, float]:
+    """Train for a while. Returns the steps, and the mean seconds of one."""
+    started = time.perf_counter()
+    steps = 0
+    while time.perf_counter() - started < BLOCK:
+        work()
+        watch.step(steps, VALUES)
+        steps += 1
+    return steps, (time.perf_counter() - started) / steps
+
+
+def wait_for_the_first_batch(journal: Path) -> None:
+    """Starting MLflow and making its database is not what is measured here."""
+    deadline = time.monotonic() + 120
+    while not (journal / "sent.json").exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError((journal / "follower.log").read_text())
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What a training run tells MLflow, from its first step to its model."""
+
+from pathlib import Path
+
+import pytest
+from numpy.lib.format import open_memmap
+
+from tests.helpers import ROOT, random_model, windows_of
+from tests.tracking.helpers import Project, events
+from tinyllm import runtime
+from tinyllm.evaluation import Scores
+from tinyllm.params import Params, load_params
+from tinyllm.tokens.store import SplitSummary, TokenSplit
+from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tracking.outbox import sync
+from tinyllm.training.data import TrainingData
+from tinyllm.training.history import TRAIN, VALIDATION
+from tinyllm.training.watch import watch
+
+SCORES = {
+    TRAIN: Scores(loss=2.0, bits_per_byte=1.0, accuracy=0.25, tokens=100),
+    VALIDATION: Scores(loss=800.0, bits_per_byte=400.0, accuracy=0.0, tokens=100),
+}
+
+
+@pytest.fixture
+def params() -> Params:
+    loaded = load_params(ROOT / "params.yaml")
+    hardware = loaded.hardware.model_copy(update={"device": "cpu", "threads": 1})
+    return loaded.model_copy(update={"hardware": hardware})
+
+
+def data(folder: Path, tokenizer: Tokenizer) -> TrainingData:
+    tokens = open_memmap(folder / "tokens.npy", "w+", dtype="uint16", shape=(200,))
+    splits = {
+        name: TokenSplit(folder / name, tokens, SplitSummary(3, 200, 900, 61, digit * 64))
+        for name, digit in ((TRAIN, "a"), (VALIDATION, "b"))
+    }
+    windows = windows_of(tokens)
+    return TrainingData(
+        tokenizer=tokenizer,
+        splits=splits,
+        model_config=random_model().config,
+        batches=[],
+        evaluation={TRAIN: windows, VALIDATION: windows},
+    )
+
+
+@pytest.mark.usefixtures("no_follower")
+def test_a_run_in_mlflow(project: Project, params: Params, tokenizer: Tokenizer) -> None:
+    model, reports = project.root / "models" / "mine", project.root / "reports" / "train"
+    for folder, name in ((model, "weights"), (reports, "loss.png")):
+        folder.mkdir(parents=True)
+        (folder / name).write_text(name)
+    compute = runtime.choose(params.hardware)
+    with watch(params, compute, data(project.root, tokenizer), random_model()) as watcher:
+        for step in range(21):
+            watcher.step(step, {"loss": 1.0 / (step + 1), "learning_rate": 0.1, "grad_norm": 2.0})
+        watcher.evaluation(21, SCORES, best=True)
+        watcher.keep(model, "weights", reports)
+    lines = events(project.journals[0])
+    assert sync(0) == 0
+
+    (run,) = project.runs().values()
+    points = project.points(run)
+    for name, steps in {
+        "train/loss": range(21),
+        "train/grad_norm": range(21),
+        "train/learning_rate": range(0, 21, 10),
+        "train/tokens_per_second": range(0, 21, 10),
+        "train_eval/bits_per_byte": [21],
+        "val/perplexity": [21],  # infinite here
+    }.items():
+        assert [step for key, step in points if key == name] == list(steps)
+    assert {"run", "metrics", "tags", "file", "end"} == {line["kind"] for line in lines}
+
+    assert run.info.run_name == "2x32-0.0M-seed1337"
+    assert run.data.params["train.max_steps"] == str(params.train.max_steps)
+    assert run.data.params["resolved.decay_steps"] == str(params.train.max_steps)
+    assert run.data.params["resolved.device"] == "cpu"
+    assert not [name for name in run.data.params if name.startswith("evaluate.")]
+    assert "dvc repro" in run.data.tags["mlflow.note.content"]
+    assert len(run.data.tags["tinyllm.model_sha256"]) == 64
+    inputs = {
+        i.dataset.name: (i.dataset.digest, i.tags[0].value) for i in run.inputs.dataset_inputs
+    }
+    assert inputs == {
+        "train split": ("a" * 32, "training"),
+        "val split": ("b" * 32, "validation"),
+    }
+    artifacts = project.root / "mlartifacts" / run.info.run_id / "artifacts"
+    kept = {
+        path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file()
+    }
+    assert kept == {"model/weights", "reports/train/loss.png"}
