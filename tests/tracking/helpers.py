@@ -126,6 +126,11 @@ def finish(stage: subprocess.Popen[str], word: str = "go on") -> tuple[float, st
     return time.monotonic() - started, errors
 
 
+def told(errors: str) -> bool:
+    """Whether a stage has said that MLflow has not got everything, or not yet on a busy machine."""
+    return "Nothing is lost" in errors or "in the background" in errors
+
+
 def events(folder: Path) -> list[dict[str, Any]]:
     """A journal's lines."""
     return [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]

@@ -16,6 +16,7 @@ from tests.tracking.helpers import (
     header,
     record,
     settings,
+    wait_until,
 )
 from tinyllm.tracking.journal import Journal
 
@@ -43,8 +44,9 @@ def test_how_a_run_ended_is_how_the_stage_ended(project: Project) -> None:
 
 def test_a_stage_whose_follower_died_is_not_called_killed(project: Project) -> None:
     stage = project.start("fine")
-    (follower,) = _followers_of(stage)
-    os.kill(follower, signal.SIGKILL)
+    (follower,) = psutil.Process(stage.pid).children()
+    wait_until(lambda: follower.nice() == 10, 20, "it does not give way to the trainer")
+    follower.kill()
 
     done = project.sync()
     assert done.returncode == 0, done.stderr
@@ -97,7 +99,3 @@ with Journal(header(name="parent"), settings()) as journal:
     assert stage.returncode == 0
     project.wait_until_sent(20)
     assert project.statuses() == {"parent": "FINISHED"}
-
-
-def _followers_of(stage: subprocess.Popen[str]) -> list[int]:
-    return [child.pid for child in psutil.Process(stage.pid).children()]

@@ -1,6 +1,7 @@
 """What a journal becomes in MLflow: everything once, in the right run, however often it is sent."""
 
 import json
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -23,6 +24,7 @@ from tinyllm.export import WEIGHTS, save_model
 from tinyllm.files import sha256_of
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking import outbox
+from tinyllm.tracking.__main__ import set_up_mlflow
 from tinyllm.tracking.journal import JOURNAL, Header, Journal
 from tinyllm.tracking.outbox import Delivery, sync
 
@@ -70,7 +72,10 @@ def test_a_sender_goes_on_where_the_last_one_stopped(project: Project) -> None:
         record(journal, range(10))
         assert not Delivery(journal.folder).attempt()  # the stage lives
         sent = json.loads((journal.folder / "sent.json").read_text())
-        assert sent["position"] == (journal.folder / JOURNAL).stat().st_size
+        file = journal.folder / JOURNAL
+        assert sent["position"] == file.stat().st_size
+        # Whoever reads that part again will send something else.
+        file.write_bytes(file.read_bytes().replace(b'"step": 3,', b'"step": 8,'))
         record(journal, range(10, STEPS))
     assert sync(0) == 0
     assert project.statuses() == {"train": "FINISHED"}
@@ -265,6 +270,24 @@ def test_the_default_store_is_the_main_repository(
     assert len(list(project.root.glob("mlartifacts/*/artifacts/notes.txt"))) == 2
     assert not list(project.root.rglob("mlruns"))
     assert not list(temporary.rglob("mlflow.db"))
+
+
+def test_what_the_user_has_set_stays(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    before = dict(os.environ)
+    try:
+        set_up_mlflow(project.root)
+        assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "false"
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
+        assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{project.root / 'mlflow.db'}"
+        del os.environ["MLFLOW_DISABLE_TELEMETRY"]
+        set_up_mlflow(project.root)
+        assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def test_without_a_tracker_nothing_is_kept(
