@@ -59,6 +59,8 @@ def watching(tracker: str) -> tuple[Journal, Watch]:
         pin_memory=False,
         tracker="mlflow" if tracker == "mlflow" else "none",
         experiment="benchmark",
+        checkpoint_steps=None,
+        checkpoint_minutes=None,
         resource_interval=10.0,
     )
     journal = Journal(Header(stage="train", name="benchmark"), settings)

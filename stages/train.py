@@ -18,35 +18,37 @@ def main() -> None:
     args = parser.parse_args()
 
     from tinyllm import runtime
-    from tinyllm.export import WEIGHTS, save_model
+    from tinyllm.export import save_model
     from tinyllm.model import TinyLLM
     from tinyllm.params import load_params
-    from tinyllm.training import report
+    from tinyllm.training import fingerprint, report
     from tinyllm.training.data import load_data
     from tinyllm.training.optimizer import make_optimizer
+    from tinyllm.training.resume import resumable
+    from tinyllm.training.state import TrainState
     from tinyllm.training.trainer import train
     from tinyllm.training.watch import watch
 
+    inputs = [args.tokenizer, args.train, args.validation, args.splits]
     params = load_params(args.params)
-    settings = params.train.resolve()
+    made_from = fingerprint.take(params, "stages.train", inputs)
     compute = runtime.choose(params.hardware)
-    data = load_data(
-        params,
-        tokenizer=args.tokenizer,
-        train=args.train,
-        validation=args.validation,
-        summary=args.splits,
-    )
+    data = load_data(params, *inputs)
     model = TinyLLM(data.model_config, runtime.generator(params.seed, "weights"))
     model.to(compute.device).compute_dtype = compute.dtype
-    optimizer = make_optimizer(model, settings)
-    with watch(params, compute, data, model) as watcher:
-        history, best = train(
-            model, optimizer, data.batches, data.evaluation, settings, params.seed, watcher
-        )
+    state = TrainState(model, make_optimizer(model, params.train))
+    with (
+        resumable(state, made_from, compute, params) as saver,
+        watch(state, data, compute, params, saver.bookmark) as watcher,
+    ):
+        batches = data.batches(state.step, params)
+        train(state, batches, data.evaluation, params.train, params.seed, watcher, saver)
         save_model(args.model, model, data.tokenizer)
-        report.write(args.reports, history, best, model)
-        watcher.keep(args.model, WEIGHTS, args.reports)
+        report.write(args.reports, state)
+        fingerprint.check_unchanged(
+            made_from, fingerprint.take(load_params(args.params), "stages.train", inputs)
+        )
+        watcher.keep(args.model, args.reports)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from tinyllm.evaluation import Scores, Windows, make_windows
 from tinyllm.model import ModelConfig, TinyLLM
 from tinyllm.params import Split, Train, load_params
 from tinyllm.tokens.store import Tokens
+from tinyllm.training.state import TrainState
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLIT = Split(validation_fraction=0.1, test_fraction=0.1)
@@ -109,7 +110,7 @@ def assert_same_weights(a: TinyLLM, b: TinyLLM) -> None:
 
 
 class Recorder:
-    """A watcher of training that only remembers what it is told."""
+    """A watcher and saver of training that only remembers what it is told."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, dict[str, float]]] = []
@@ -120,6 +121,9 @@ class Recorder:
 
     def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None:
         self.evaluations.append((step, scores, best))
+
+    def between_steps(self, state: TrainState) -> None:
+        pass
 
 
 def flip_bit(path: Path, offset: int) -> None:

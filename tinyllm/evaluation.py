@@ -16,6 +16,8 @@ from tinyllm.kernels import IGNORE
 from tinyllm.model import TinyLLM
 from tinyllm.tokens.store import Tokens
 
+MEASURES = ("loss", "perplexity", "bits_per_byte", "accuracy")
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -53,12 +55,7 @@ class Scores:
 
     def as_dict(self) -> dict[str, float]:
         """The four measures by name."""
-        return {
-            "loss": self.loss,
-            "perplexity": self.perplexity,
-            "bits_per_byte": self.bits_per_byte,
-            "accuracy": self.accuracy,
-        }
+        return {name: getattr(self, name) for name in MEASURES}
 
 
 def make_windows(

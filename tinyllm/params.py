@@ -116,12 +116,15 @@ class Hardware(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: Count | None
+    resume: Literal["exact", "any"]
 
 
 class Runtime(Section):
     num_workers: Annotated[int, Field(ge=0)]
     pin_memory: bool
     tracker: Literal["mlflow", "none"]
+    checkpoint_steps: Count | None
+    checkpoint_minutes: Positive | None
     experiment: Text
     resource_interval: Positive
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tinyllm.params import Runtime, load_params
-from tinyllm.tracking.journal import JOURNAL, Header, Journal
+from tinyllm.tracking.journal import Header, Journal
+from tinyllm.tracking.places import JOURNAL
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable

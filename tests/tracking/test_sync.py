@@ -25,8 +25,9 @@ from tinyllm.files import sha256_of
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking import outbox
 from tinyllm.tracking.__main__ import set_up_mlflow
-from tinyllm.tracking.journal import JOURNAL, Header, Journal
+from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.outbox import Delivery, sync
+from tinyllm.tracking.places import JOURNAL
 
 pytestmark = pytest.mark.usefixtures("no_follower")
 

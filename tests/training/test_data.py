@@ -48,13 +48,15 @@ def load(folder: Path, settings: Params) -> TrainingData:
 
 
 def test_the_model_and_the_batches_follow_from_settings_and_tokens(folder: Path) -> None:
-    data = load(folder, params(max_steps=5, dropout=0.1))
+    settings = params(max_steps=5, dropout=0.1)
+    data = load(folder, settings)
     assert data.model_config.vocab_size == data.tokenizer.vocab_size == 320
     assert data.model_config.context_length == 16
     assert (data.model_config.n_layer, data.model_config.n_head) == (2, 2)
     assert (data.model_config.d_model, data.model_config.dropout) == (32, 0.1)
-    batches = list(data.batches)
-    assert [inputs.shape for inputs, _ in batches] == [torch.Size([8, 16])] * 5
+    batches = list(data.batches(2, settings))
+    assert [inputs.shape for inputs, _ in batches] == [torch.Size([8, 16])] * 3
+    assert torch.equal(batches[0][0], data.training[2][0])
 
 
 def test_all_tokens_of_both_splits_are_scored_or_as_many_as_asked_for(folder: Path) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import random_model
+from tests.helpers import random_model, train_settings
 from tinyllm.evaluation import Scores
 from tinyllm.training import report
-from tinyllm.training.history import History
+from tinyllm.training.optimizer import make_optimizer
 from tinyllm.training.progress import Progress
-from tinyllm.training.trainer import Best
+from tinyllm.training.state import Best, TrainState
 
 SCORES = {
     step: {
@@ -23,13 +23,15 @@ SCORES = {
 
 
 @pytest.fixture
-def history() -> History:
-    history = History()
+def state() -> TrainState:
+    model = random_model()
+    state = TrainState(model, make_optimizer(model, train_settings()), step=10, best=Best(step=5))
+    history = state.history
     for step in range(10):
         history.add_step(step, {"loss": 3 / (step + 7), "learning_rate": 1e-05, "grad_norm": 0.1})
     for step, scores in SCORES.items():
         history.add_evaluation(step, scores)
-    return history
+    return state
 
 
 def read(path: Path) -> list[dict[str, float]]:
@@ -37,25 +39,24 @@ def read(path: Path) -> list[dict[str, float]]:
         return [{key: float(v) for key, v in row.items()} for row in csv.DictReader(file)]
 
 
-def test_the_tables_hold_every_number_in_full(tmp_path: Path, history: History) -> None:
-    report.write(tmp_path / "reports", history, Best(step=5), random_model())
-    assert read(tmp_path / "reports" / "steps.csv") == history.steps
-    assert read(tmp_path / "reports" / "evaluations.csv") == history.evaluations
-    assert "val_perplexity" in history.evaluations[0]
+def test_the_tables_hold_every_number_in_full(tmp_path: Path, state: TrainState) -> None:
+    report.write(tmp_path / "reports", state)
+    assert read(tmp_path / "reports" / "steps.csv") == state.history.steps.rows()
+    assert read(tmp_path / "reports" / "evaluations.csv") == state.history.evaluations.rows()
+    assert "val_perplexity" in state.history.evaluations.columns
 
 
-def test_the_metrics_are_those_of_the_best_step(tmp_path: Path, history: History) -> None:
-    model = random_model()
-    report.write(tmp_path / "reports", history, Best(step=5), model)
+def test_the_metrics_are_those_of_the_best_step(tmp_path: Path, state: TrainState) -> None:
+    report.write(tmp_path / "reports", state)
     metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
     assert metrics["val"] == SCORES[5]["val"].as_dict()
     assert (metrics["best_step"], metrics["steps"]) == (5, 10)
-    assert metrics["parameters"] == model.n_parameters
+    assert metrics["parameters"] == state.model.n_parameters
 
 
-def test_the_reports_have_the_same_bytes_every_time(tmp_path: Path, history: History) -> None:
+def test_the_reports_have_the_same_bytes_every_time(tmp_path: Path, state: TrainState) -> None:
     for name in ("one", "two"):
-        report.write(tmp_path / name, history, Best(step=5), random_model())
+        report.write(tmp_path / name, state)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files == ["evaluations.csv", "loss.png", "metrics.json", "steps.csv"]
     for name in files:

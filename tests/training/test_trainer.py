@@ -25,10 +25,10 @@ from tinyllm.params import Train
 from tinyllm.runtime import generator
 from tinyllm.tokens.store import Tokens
 from tinyllm.training.dataset import Batches, loader
-from tinyllm.training.history import History
 from tinyllm.training.optimizer import make_optimizer
 from tinyllm.training.schedule import learning_rate
-from tinyllm.training.trainer import Best, accumulate_gradient, clip_gradient, train
+from tinyllm.training.state import Best, TrainState
+from tinyllm.training.trainer import accumulate_gradient, clip_gradient, train
 
 TRAIN, VALIDATION = markov_tokens(3000, seed=1), markov_tokens(400, seed=2)
 NOISE = np.random.default_rng(1).integers(0, 61, 400).astype(np.uint16)
@@ -56,19 +56,33 @@ class Run:
         )  # fmt: skip
         self.model = TinyLLM(config, generator(seed, "weights"))
         self.model.compute_dtype = precision
+        self.state = TrainState(self.model, make_optimizer(self.model, settings))
         self.seen = Recorder()
-        self.history, self.best = History(), Best()
+
+    @property
+    def steps(self) -> list[dict[str, float]]:
+        return self.state.history.steps.rows()
+
+    @property
+    def evaluations(self) -> list[dict[str, float]]:
+        return self.state.history.evaluations.rows()
+
+    @property
+    def best(self) -> Best:
+        return self.state.best
 
     def train(self) -> "Run":
         settings = self.settings
         data = Batches(TRAIN, settings.context_length, settings.batch_size, self.seed)
-        self.history, self.best = train(
-            self.model,
-            make_optimizer(self.model, settings),
-            loader(data, 0, settings.max_steps, num_workers=self.num_workers, pin_memory=False),
+        first, last = self.state.step, settings.max_steps
+        batches = loader(data, first, last, num_workers=self.num_workers, pin_memory=False)
+        train(
+            self.state,
+            iter(batches),
             {"train": windows_of(TRAIN[:400]), "val": windows_of(self.validation)},
             settings,
             self.seed,
+            self.seen,
             self.seen,
         )
         return self
@@ -83,7 +97,7 @@ def run(seed: int = 1, num_workers: int = 0, **changes: Any) -> Run:
 
 def test_the_loss_falls_far_below_a_guess() -> None:
     ended = run(max_steps=150, eval_interval=50)
-    losses = [row["val_loss"] for row in ended.history.evaluations]
+    losses = [row["val_loss"] for row in ended.evaluations]
     assert losses[0] == pytest.approx(math.log(61), abs=0.02)
     assert losses[-1] < 1.5 < losses[0] - 2  # of a floor of 0.1 * ln(610) + 0.9 * ln(1 / 0.9) = 0.7
 
@@ -92,12 +106,12 @@ def test_the_loss_falls_far_below_a_guess() -> None:
 def test_every_optimizer_learns(optimizer: str) -> None:
     rate = {"adamw": 0.01, "adam": 0.01, "sgd": 0.5}[optimizer]
     ended = run(optimizer=optimizer, learning_rate=rate, max_steps=60, weight_decay=0.0)
-    assert ended.history.evaluations[-1]["val_loss"] < 3.5
+    assert ended.evaluations[-1]["val_loss"] < 3.5
 
 
 def test_it_learns_in_half_precision() -> None:
     ended = Run(train_settings(max_steps=60), precision=torch.bfloat16).train()
-    assert ended.history.evaluations[-1]["val_loss"] < 3
+    assert ended.evaluations[-1]["val_loss"] < 3
     assert all(p.dtype == torch.float32 for p in ended.model.parameters())
 
 
@@ -111,7 +125,7 @@ def test_the_same_seed_ends_in_the_same_weights_and_another_does_not(dropout: fl
     torch.rand(10)
     two = run(dropout=dropout)
     assert_same_weights(one.model, two.model)
-    assert one.history == two.history
+    assert one.state.history == two.state.history
     other = run(dropout=dropout, seed=2).model.state_dict()
     assert all(not torch.equal(other[k], weight) for k, weight in one.model.state_dict().items())
 
@@ -132,7 +146,7 @@ def test_micro_batches_change_rounding_only() -> None:
     whole, pieces = run(max_steps=6), run(max_steps=6, micro_batch_size=2)
     for one, two in zip(whole.model.parameters(), pieces.model.parameters(), strict=True):
         torch.testing.assert_close(one, two, atol=2e-4, rtol=1e-3)
-    assert whole.history.steps[0]["loss"] == pytest.approx(pieces.history.steps[0]["loss"])
+    assert whole.steps[0]["loss"] == pytest.approx(pieces.steps[0]["loss"])
 
 
 @pytest.mark.parametrize(
@@ -197,13 +211,11 @@ def test_what_was_measured_is_told_as_it_happens() -> None:
     ended = run(max_steps=10, eval_interval=4)
     assert [step for step, _ in ended.seen.steps] == list(range(10))
     assert [step for step, _, _ in ended.seen.evaluations] == [0, 4, 8, 10]
-    assert ended.history.steps == [{"step": step, **values} for step, values in ended.seen.steps]
-    for row in ended.history.steps:
+    assert ended.steps == [{"step": step, **values} for step, values in ended.seen.steps]
+    for row in ended.steps:
         assert row["learning_rate"] == learning_rate(int(row["step"]), ended.settings)
         assert 0 < row["loss"] < 5 and row["grad_norm"] > 0
-    for row, (step, scores, _) in zip(
-        ended.history.evaluations, ended.seen.evaluations, strict=True
-    ):
+    for row, (step, scores, _) in zip(ended.evaluations, ended.seen.evaluations, strict=True):
         assert row["step"] == step
         assert row["val_bits_per_byte"] == scores["val"].bits_per_byte
         assert row["train_loss"] == scores["train"].loss
@@ -215,7 +227,7 @@ def test_the_best_weights_or_the_last_are_left() -> None:
     for save in ("best", "last"):
         ended = Run(train_settings(save=save, max_steps=40, eval_interval=5), validation=NOISE)
         ended.train()
-        losses = {row["step"]: row["val_loss"] for row in ended.history.evaluations}
+        losses = {row["step"]: row["val_loss"] for row in ended.evaluations}
         assert ended.best.step == min(losses, key=lambda step: losses[step]) < 40
         assert ended.best.loss == losses[ended.best.step]
         left = score(ended.model, windows_of(NOISE), ended.settings.batch_size).loss
@@ -228,25 +240,23 @@ def test_without_a_better_loss_training_ends_early() -> None:
     still: dict[str, Any] = {"learning_rate": 1e-30, "min_learning_rate": 0.0, "max_steps": 100}
     for patience, interval in [(1, 10), (3, 7)]:
         ended = run(**still, patience=patience, eval_interval=interval)
-        assert len(ended.history.steps) == patience * interval
+        assert len(ended.steps) == patience * interval
         assert ended.best.step == 0
-        assert ended.history.evaluations[-1]["step"] == patience * interval
-    assert len(run(**still, patience=None, eval_interval=10).history.steps) == 100
+        assert ended.evaluations[-1]["step"] == patience * interval
+    assert len(run(**still, patience=None, eval_interval=10).steps) == 100
 
 
 def test_patience_counts_from_the_last_improvement() -> None:
     ended = Run(
         train_settings(patience=3, max_steps=200, eval_interval=2, warmup_steps=0), validation=NOISE
     ).train()
-    assert len(ended.history.steps) == ended.best.step + 3 * 2 < 200
+    assert len(ended.steps) == ended.best.step + 3 * 2 < 200
 
 
 def test_training_mode_is_kept_through_evaluations() -> None:
     one = run(dropout=0.5, eval_interval=1)
     assert one.model.training
-    assert not math.isclose(
-        one.history.steps[-1]["loss"], run(dropout=0.0).history.steps[-1]["loss"], rel_tol=1e-3
-    )
+    assert not math.isclose(one.steps[-1]["loss"], run(dropout=0.0).steps[-1]["loss"], rel_tol=1e-3)
 
 
 # ----- divergence

@@ -12,8 +12,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from tinyllm.tracking.journal import project_root
-from tinyllm.tracking.outbox import OTHER_SENDER, Delivery, locked, pending, sync
+from tinyllm.tracking.outbox import OTHER_SENDER, Delivery, pending, sync
+from tinyllm.tracking.places import locked, project_root
 
 INTERVAL = 5.0  # seconds between batches
 

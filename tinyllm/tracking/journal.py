@@ -5,6 +5,7 @@
     {"kind": "tags", "time": ..., "values": {...}}
     {"kind": "file", "time": ..., "path": ..., "folder": ...}
     {"kind": "end", "time": ..., "status": "FINISHED"}  FINISHED, FAILED or KILLED
+    {"kind": "resume", "time": ...}                    the stage goes on where it was interrupted
 
 Times are milliseconds since 1970. While a journal is being written it is locked, so that a journal
 without an end and without a lock is known to be of a stage that was killed.
@@ -24,13 +25,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tinyllm.files import write_text
 from tinyllm.params import Runtime
+from tinyllm.tracking.follower import LOG, follow, wait_for
+from tinyllm.tracking.places import JOURNAL, journals_folder, locked, sent_folder
 
-JOURNAL = "journal.jsonl"
-FILES = "files"
-LOG = "follower.log"
-STATE_FOLDER = ".tinyllm"
-PATIENCE = 5.0  # seconds that the end of a stage waits for MLflow
+FILES = "files"  # what the journal records, kept beside it until MLflow has it
+REOPEN_PATIENCE = 5.0  # seconds to wait for a process that still sends an interrupted journal
 
 
 @dataclass(frozen=True)
@@ -56,38 +57,33 @@ class Header:
     datasets: list[dict[str, Any]] = field(default_factory=list)
 
 
-def project_root() -> Path:
-    """The main repository, also from inside the temporary folder of a DVC experiment."""
-    if root := os.environ.get("DVC_ROOT"):
-        return Path(root).resolve()
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
-
-
-def journals_folder() -> Path:
-    """Where journals wait until MLflow has them."""
-    return project_root() / STATE_FOLDER / "journals"
-
-
 class Journal:
     """Appends a run's events to its journal, and has them sent to MLflow meanwhile.
 
     Used as a context: leaving it ends the run, as FINISHED, FAILED or KILLED. It never stops the
     stage: where the journal cannot be written (a full disk, a folder of another user) it says so
     once and goes on.
+
+    Args:
+        bookmark: file that remembers the journal of a stage which can be interrupted. The journal
+            that it names is gone on with; what that holds already is not recorded again.
     """
 
-    def __init__(self, header: Header, settings: Runtime) -> None:
+    def __init__(self, header: Header, settings: Runtime, bookmark: Path | None = None) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         identity = f"{stamp}-{secrets.token_hex(3)}-{header.stage}"  # sorts by time
         self.folder = journals_folder() / identity
+        self._recorded: dict[str, int] = {}  # metric to its last step, before an interruption
         self._file: int | None = None
         self._follower: subprocess.Popen[bytes] | None = None
         self._complete = True
         if settings.tracker == "none":
             return
         try:
-            self._create({"id": identity, "experiment": settings.experiment, **asdict(header)})
+            if bookmark is None or not self._reopen(bookmark):
+                self._create({"id": identity, "experiment": settings.experiment, **asdict(header)})
+            if bookmark is not None:
+                write_text(bookmark, self.folder.name)
         except OSError as error:
             self._warn(error)
         with suppress(OSError):  # told at the end
@@ -102,9 +98,35 @@ class Journal:
         self._write("run", **header)
         hidden.rename(self.folder)
 
+    def _reopen(self, bookmark: Path) -> bool:
+        """Go on with an interrupted stage's journal; False if it is there no more."""
+        if not bookmark.exists():
+            return False
+        folder = journals_folder() / bookmark.read_text()
+        sent = sent_folder() / folder.name
+        with locked(folder if folder.exists() else sent, REOPEN_PATIENCE) as mine:
+            if not mine:
+                return False
+            if not folder.exists():
+                sent.rename(folder)
+            self._file = os.open(folder / JOURNAL, os.O_RDWR | os.O_APPEND)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            data = (folder / JOURNAL).read_bytes()
+            whole = data.rfind(b"\n") + 1  # the last line may have been cut short
+            os.truncate(self._file, whole)
+            for line in data[:whole].splitlines():
+                event = json.loads(line)
+                if event["kind"] == "metrics":
+                    self._recorded |= dict.fromkeys(event["values"], event["step"])
+            self.folder = folder
+            self._write("resume")
+        return True
+
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Record numbers of one step."""
-        self._write("metrics", step=step, values=values)
+        new = {name: v for name, v in values.items() if step > self._recorded.get(name, -1)}
+        if new:
+            self._write("metrics", step=step, values=new)
 
     def tags(self, values: dict[str, str]) -> None:
         """Record facts about the run."""
@@ -174,55 +196,6 @@ class Journal:
         os.close(self._file)
         self._file = None
         wait_for(self._follower, self.folder / LOG)
-
-
-def follow(folder: Path) -> subprocess.Popen[bytes]:
-    """Start a process that sends a journal to MLflow as it grows.
-
-    It lives in a session of its own, so that an interruption of the stage leaves it to finish, and
-    learns from the end of its standard input that the stage is gone, however that happened.
-    """
-    code = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
-    with (folder / LOG).open("ab") as log:
-        return subprocess.Popen(
-            # -P: the code beside this file, not what the project's root may hold meanwhile
-            [sys.executable, "-P", "-m", "tinyllm.tracking", "follow", str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "DVC_ROOT": str(project_root()), "PYTHONPATH": path},
-            start_new_session=True,
-        )
-
-
-def wait_for(follower: subprocess.Popen[bytes] | None, log: Path) -> None:
-    """Let a follower send the rest, for a few seconds at most; it goes on alone after that."""
-    failed = True
-    if follower is not None:
-        assert follower.stdin is not None
-        with suppress(OSError):  # it is gone already
-            # A forked worker may hold the pipe open too, so that closing it would not be noticed.
-            os.write(follower.stdin.fileno(), b"\n")
-            follower.stdin.close()
-        try:
-            failed = follower.wait(PATIENCE) != 0
-        except subprocess.TimeoutExpired:
-            print("MLflow gets the rest of this run in the background.", file=sys.stderr)
-            return
-    if failed:
-        print(
-            f"MLflow has not got all of this run{_last_line(log)}. Nothing is lost: the next stage "
-            "or `python -m tinyllm.tracking sync` sends the rest.",
-            file=sys.stderr,
-        )
-
-
-def _last_line(log: Path) -> str:
-    with suppress(OSError):
-        if lines := log.read_text(errors="replace").split("\n")[-2:-1]:
-            return f" ({lines[0][:200]})"
-    return ""
 
 
 def _keep(source: Path, target: Path) -> None:

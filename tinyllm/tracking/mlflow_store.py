@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tinyllm.files import write_text
 from tinyllm.tracking.database import prepare
-from tinyllm.tracking.journal import JOURNAL, project_root
+from tinyllm.tracking.places import JOURNAL, project_root
 
 SENT = "sent.json"  # how far the journal has been sent, and to where
 METRICS, PARAMS = 1000, 100  # MLflow's limits for a call
@@ -198,6 +198,10 @@ class Sender:
         _unless_refused(self.client.log_artifact, run_id, str(path), folder)
         if path.name == WEIGHTS:
             _unless_refused(_log_state_dict, run_id, path)
+
+    def _send_resume(self, run_id: str, _event: dict[str, Any]) -> None:
+        _unless_refused(self.client.update_run, run_id, status="RUNNING")
+        self.ended = False
 
     def _send_end(self, run_id: str, event: dict[str, Any]) -> None:
         if self._own:

@@ -3,13 +3,11 @@
 import fcntl
 import shutil
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from tinyllm.tracking.journal import FILES, JOURNAL, STATE_FOLDER, journals_folder, project_root
+from tinyllm.tracking.journal import FILES
 from tinyllm.tracking.mlflow_store import MODEL_TAG, Sender
+from tinyllm.tracking.places import JOURNAL, journals_folder, locked, sent_folder
 
 KEEP_BYTES = 200_000_000  # of sent journals, the latest
 OTHER_SENDER = 60.0  # seconds to wait for another process that sends a journal
@@ -109,35 +107,10 @@ def stage_is_alive(folder: Path) -> bool:
     return False
 
 
-@contextmanager
-def locked(folder: Path, patience: float = 0.0) -> Iterator[bool]:
-    """Be the one who sends a journal, waiting so many seconds for another who does.
-
-    Gives False if the other is not done by then, or if nothing is left to send.
-    """
-    try:
-        file = (folder / "lock").open("w")
-    except FileNotFoundError:
-        yield False
-        return
-    with file:
-        deadline = time.monotonic() + patience
-        mine = False
-        while not mine:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                mine = True
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    break
-                time.sleep(0.2)
-        yield mine and (folder / JOURNAL).exists()
-
-
 def archive(folder: Path) -> None:
     """Put a sent journal away, without the files that MLflow has now, and drop old ones."""
     shutil.rmtree(folder / FILES, ignore_errors=True)
-    sent = project_root() / STATE_FOLDER / "sent"
+    sent = sent_folder()
     sent.mkdir(exist_ok=True)
     folder.rename(sent / folder.name)
     size = 0

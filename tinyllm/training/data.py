@@ -1,6 +1,6 @@
 """What training reads, opened and checked before any work."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,19 +22,31 @@ class TrainingData:
     tokenizer: that made the tokens.
     splits: the training and the validation tokens.
     model_config: the model that params.yaml and the vocabulary make.
-    batches: (inputs, targets), each (B, T), of every step.
+    training: the batch of any step.
     evaluation: fixed windows of both splits, scored now and then.
     """
 
     tokenizer: Tokenizer
     splits: dict[str, TokenSplit]
     model_config: ModelConfig
-    batches: Iterable[tuple[Tensor, Tensor]]
+    training: Batches
     evaluation: dict[str, Windows]
+
+    def batches(self, first_step: int, params: Params) -> Iterator[tuple[Tensor, Tensor]]:
+        """(inputs, targets), each (B, T), of the steps from `first_step` to the last."""
+        return iter(
+            loader(
+                self.training,
+                first_step,
+                params.train.max_steps,
+                num_workers=params.runtime.num_workers,
+                pin_memory=params.runtime.pin_memory,
+            )
+        )
 
 
 def load_data(
-    params: Params, *, tokenizer: Path, train: Path, validation: Path, summary: Path
+    params: Params, tokenizer: Path, train: Path, validation: Path, summary: Path
 ) -> TrainingData:
     """Open the tokenizer and the splits.
 
@@ -51,9 +63,6 @@ def load_data(
     loaded = Tokenizer.load(tokenizer)
     splits = {TRAIN: read_split(train), VALIDATION: read_split(validation)}
     token_bytes = loaded.token_bytes()
-    batches = Batches(
-        splits[TRAIN].tokens, settings.context_length, settings.batch_size, params.seed
-    )
     return TrainingData(
         tokenizer=loaded,
         splits=splits,
@@ -65,12 +74,8 @@ def load_data(
             d_model=settings.d_model,
             dropout=settings.dropout,
         ),
-        batches=loader(
-            batches,
-            first_step=0,
-            last_step=settings.max_steps,
-            num_workers=params.runtime.num_workers,
-            pin_memory=params.runtime.pin_memory,
+        training=Batches(
+            splits[TRAIN].tokens, settings.context_length, settings.batch_size, params.seed
         ),
         evaluation={
             name: make_windows(

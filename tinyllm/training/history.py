@@ -4,41 +4,72 @@ Kept in memory as plain numbers, written as CSV for `dvc plots` and people.
 """
 
 import io
+from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tinyllm.evaluation import Scores
+import numpy as np
+import torch
+from torch import Tensor
+
+from tinyllm.evaluation import MEASURES, Scores
 from tinyllm.files import write_text
 
 TRAIN, VALIDATION = "train", "val"
+STEP_COLUMNS = ("step", "loss", "learning_rate", "grad_norm")
+EVALUATION_COLUMNS = ("step", *(f"{s}_{m}" for s in (TRAIN, VALIDATION) for m in MEASURES))
+
+
+@dataclass
+class Table:
+    """Rows of numbers under named columns, the first of which is the step."""
+
+    columns: tuple[str, ...]
+    values: "array[float]" = field(default_factory=lambda: array("d"))  # row after row
+
+    def add(self, row: dict[str, float]) -> None:
+        self.values.extend(row[column] for column in self.columns)
+
+    def rows(self) -> list[dict[str, float]]:
+        """Each row, column name to value."""
+        width = len(self.columns)
+        rows = []
+        for first in range(0, len(self.values), width):
+            row = dict(zip(self.columns, self.values[first : first + width], strict=True))
+            rows.append({**row, "step": int(row["step"])})
+        return rows
+
+    def write(self, path: Path) -> None:
+        """Write it as CSV, in full precision."""
+        import pandas as pd
+
+        text = io.StringIO()
+        pd.DataFrame(self.rows()).to_csv(text, index=False, lineterminator="\n")
+        write_text(path, text.getvalue())
 
 
 @dataclass
 class History:
-    """A row a step, and a row an evaluation.
+    """A row a step, and a row an evaluation."""
 
-    Attributes:
-        steps: step, loss, learning_rate, grad_norm.
-        evaluations: step, then each score of the training and of the validation windows.
-    """
-
-    steps: list[dict[str, float]] = field(default_factory=list)
-    evaluations: list[dict[str, float]] = field(default_factory=list)
+    steps: Table = field(default_factory=lambda: Table(STEP_COLUMNS))
+    evaluations: Table = field(default_factory=lambda: Table(EVALUATION_COLUMNS))
 
     def add_step(self, step: int, values: dict[str, float]) -> None:
-        self.steps.append({"step": step, **values})
+        self.steps.add({"step": step, **values})
 
     def add_evaluation(self, step: int, scores: dict[str, Scores]) -> None:
         row: dict[str, float] = {"step": step}
         for split, scored in scores.items():
             row |= {f"{split}_{name}": value for name, value in scored.as_dict().items()}
-        self.evaluations.append(row)
+        self.evaluations.add(row)
 
-    def write(self, steps: Path, evaluations: Path) -> None:
-        """Write both tables, in full precision."""
-        import pandas as pd
+    def tensors(self) -> dict[str, Tensor]:
+        """Both tables as flat fp64 arrays, which hold the numbers exactly."""
+        tables = {"steps": self.steps, "evaluations": self.evaluations}
+        return {name: torch.from_numpy(np.array(t.values)) for name, t in tables.items()}
 
-        for path, rows in ((steps, self.steps), (evaluations, self.evaluations)):
-            text = io.StringIO()
-            pd.DataFrame(rows).to_csv(text, index=False, lineterminator="\n")
-            write_text(path, text.getvalue())
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`."""
+        self.steps.values = array("d", tensors["steps"].tolist())
+        self.evaluations.values = array("d", tensors["evaluations"].tolist())

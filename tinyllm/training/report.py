@@ -3,19 +3,21 @@
 from pathlib import Path
 
 from tinyllm.files import publish_folder, write_json
-from tinyllm.model import TinyLLM
 from tinyllm.pictures import loss_curve
-from tinyllm.training.history import VALIDATION, History
-from tinyllm.training.trainer import Best
+from tinyllm.training.history import VALIDATION
+from tinyllm.training.state import TrainState
 
 STEPS, EVALUATIONS, METRICS, PICTURE = "steps.csv", "evaluations.csv", "metrics.json", "loss.png"
 
 
-def write(folder: Path, history: History, best: Best, model: TinyLLM) -> None:
-    """Publish a folder of reports."""
+def write(folder: Path, state: TrainState) -> None:
+    """Publish a folder of reports on a finished training."""
+    history, best = state.history, state.best
+    evaluations = history.evaluations.rows()
     with publish_folder(folder) as new:
-        history.write(new / STEPS, new / EVALUATIONS)
-        row = next(row for row in history.evaluations if row["step"] == best.step)
+        history.steps.write(new / STEPS)
+        history.evaluations.write(new / EVALUATIONS)
+        row = next(row for row in evaluations if row["step"] == best.step)
         scores = {
             name.removeprefix(f"{VALIDATION}_"): value
             for name, value in row.items()
@@ -24,10 +26,10 @@ def write(folder: Path, history: History, best: Best, model: TinyLLM) -> None:
         write_json(
             new / METRICS,
             {
-                "parameters": model.n_parameters,
-                "steps": len(history.steps),
+                "parameters": state.model.n_parameters,
+                "steps": state.step,
                 "best_step": best.step,
                 "val": scores,
             },
         )
-        loss_curve(new / PICTURE, history.steps, history.evaluations, best.step)
+        loss_curve(new / PICTURE, history.steps.rows(), evaluations, best.step)

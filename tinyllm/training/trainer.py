@@ -1,9 +1,7 @@
 """The training loop."""
 
-import copy
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -14,8 +12,9 @@ from tinyllm.kernels import IGNORE
 from tinyllm.model import TinyLLM
 from tinyllm.params import Train
 from tinyllm.runtime import derive_seed
-from tinyllm.training.history import VALIDATION, History
+from tinyllm.training.history import VALIDATION
 from tinyllm.training.schedule import learning_rate
+from tinyllm.training.state import TrainState
 
 
 class Watcher(Protocol):
@@ -25,70 +24,65 @@ class Watcher(Protocol):
     def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None: ...
 
 
-@dataclass
-class Best:
-    """The weights of the lowest validation loss so far, and when that was."""
+class Saver(Protocol):
+    """Keeps what training has come to, and may stop it between two steps."""
 
-    step: int = -1
-    loss: float = math.inf
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    stale_evaluations: int = 0
+    def between_steps(self, state: TrainState) -> None: ...
 
 
 def train(
-    model: TinyLLM,
-    optimizer: torch.optim.Optimizer,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    state: TrainState,
+    batches: Iterator[tuple[Tensor, Tensor]],
     evaluation: dict[str, Windows],
     settings: Train,
     seed: int,
     watcher: Watcher,
-) -> tuple[History, Best]:
-    """Train a model in place.
+    saver: Saver,
+) -> None:
+    """Train from a state on, in place, to the end; with `save: best`, the model ends as its best.
 
     Args:
-        batches: (inputs, targets), each (B, T), of every step in order.
+        batches: (inputs, targets), each (B, T), of every step from `state.step` on.
         evaluation: windows of the training and of the validation split to score now and then.
-
-    Returns:
-        what was measured, and the best weights. With `save: best` the model ends with those.
 
     Raises:
         ValueError: a loss or the gradient is no longer a finite number. Of a training loss and a
-            gradient, the model is as it was before the step that would have spoilt it.
+            gradient, the state is as it was before the step that would have spoilt it.
     """
-    history, best = History(), Best()
-    batch = iter(batches)
-    for step in range(settings.max_steps + 1):
+    model, optimizer = state.model, state.optimizer
+    while not state.finished:
+        step = state.step
         last = step == settings.max_steps
         if last or step % settings.eval_interval == 0:
             scores = {
                 split: score(model, w, settings.batch_size) for split, w in evaluation.items()
             }
             demand_finite(step, validation_loss=scores[VALIDATION].loss)
-            history.add_evaluation(step, scores)
-            improved = keep_best(best, model, step, scores[VALIDATION].loss)
+            state.history.add_evaluation(step, scores)
+            improved = state.observe(scores[VALIDATION].loss, keep_weights=settings.save == "best")
             watcher.evaluation(step, scores, improved)
-            if last or (settings.patience and best.stale_evaluations >= settings.patience):
+            if last or (settings.patience and state.best.stale_evaluations >= settings.patience):
                 break
 
         rate = learning_rate(step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate
         torch.manual_seed(derive_seed(seed, "dropout", step))  # nothing else draws from it
-        loss = accumulate_gradient(model, *next(batch), settings.micro_batch_size)
+        loss = accumulate_gradient(model, *next(batches), settings.micro_batch_size)
         grad_norm = clip_gradient(model, settings.grad_clip)
         demand_finite(step, loss=loss, gradient_norm=grad_norm)
         optimizer.step()
         optimizer.zero_grad()
 
         values = {"loss": loss, "learning_rate": rate, "grad_norm": grad_norm}
-        history.add_step(step, values)
+        state.history.add_step(step, values)
+        state.step += 1
         watcher.step(step, values)
+        saver.between_steps(state)
 
+    state.finished = True
     if settings.save == "best":
-        model.load_state_dict(best.weights)
-    return history, best
+        model.load_state_dict(state.best.weights)
 
 
 def accumulate_gradient(
@@ -131,13 +125,3 @@ def demand_finite(step: int, **measured: float) -> None:
             f"training diverged at step {step}: {shown}; "
             "lower train.learning_rate, lengthen train.warmup_steps or set train.grad_clip"
         )
-
-
-def keep_best(best: Best, model: TinyLLM, step: int, loss: float) -> bool:
-    """Keep a copy of the weights if they are the best so far. Returns whether they are."""
-    if loss >= best.loss:
-        best.stale_evaluations += 1
-        return False
-    best.step, best.loss, best.stale_evaluations = step, loss, 0
-    best.weights = copy.deepcopy(model.state_dict())
-    return True

@@ -1,12 +1,12 @@
 """Tells the journal and the terminal what happens in training; nothing here changes a result."""
 
-import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from tinyllm.evaluation import Scores
+from tinyllm.export import WEIGHTS
 from tinyllm.files import sha256_of
 from tinyllm.model import TinyLLM
 from tinyllm.params import Params
@@ -17,12 +17,10 @@ from tinyllm.tracking.resources import Resources
 from tinyllm.training.data import TrainingData
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.progress import Progress
+from tinyllm.training.state import TrainState
 
 # Where each split's evaluations stand in MLflow; `train/loss` is that of each step's batch.
 GROUPS = {TRAIN: "train_eval", VALIDATION: "val"}
-# Steps between what changes slowly or is read better as a mean: half of what a step tells MLflow,
-# which spends 0.05 ms on each number.
-PACE = 10
 ROLES = {TRAIN: "training", VALIDATION: "validation"}
 
 
@@ -33,15 +31,11 @@ class Watch:
         self.journal = journal
         self.progress = progress
         self.resources = resources
-        self._speeds: list[float] = []
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        self._speeds.append(self.progress.step(values["loss"], values["learning_rate"]))
-        metrics = {f"train/{name}": values[name] for name in ("loss", "grad_norm")}
-        if step % PACE == 0:
-            metrics["train/learning_rate"] = values["learning_rate"]
-            metrics["train/tokens_per_second"] = statistics.harmonic_mean(self._speeds)
-            self._speeds.clear()
+        speed = self.progress.step(values["loss"], values["learning_rate"])
+        metrics = {f"train/{name}": value for name, value in values.items()}
+        metrics["train/tokens_per_second"] = speed
         metrics |= self.resources.read()
         self.journal.metrics(step, metrics)
 
@@ -54,17 +48,19 @@ class Watch:
         self.journal.metrics(step, metrics)
         self.progress.evaluation(step, scores, best)
 
-    def keep(self, model: Path, weights: str, reports: Path) -> None:
+    def keep(self, model: Path, reports: Path) -> None:
         """Record the finished model, by the hash that other stages find the run by, and reports."""
-        self.journal.tags({"tinyllm.model_sha256": sha256_of(model / weights)})
+        self.journal.tags({"tinyllm.model_sha256": sha256_of(model / WEIGHTS)})
         self.journal.file(model, "model")
         self.journal.file(reports, f"reports/{reports.name}")
 
 
 @contextmanager
-def watch(params: Params, compute: Compute, data: TrainingData, model: TinyLLM) -> Iterator[Watch]:
+def watch(
+    state: TrainState, data: TrainingData, compute: Compute, params: Params, bookmark: Path
+) -> Iterator[Watch]:
     """Begin a run in the journal and on the terminal; it ends with the block."""
-    train = params.train
+    train, model = params.train, state.model
     print(
         f"train: {model.n_parameters:,} parameters, {data.splits[TRAIN].summary.tokens:,} tokens, "
         f"{compute.device_name} ({compute.device}, {compute.precision}, "
@@ -74,8 +70,8 @@ def watch(params: Params, compute: Compute, data: TrainingData, model: TinyLLM) 
     tokens = train.batch_size * train.context_length
     origin = provenance()
     with (
-        Journal(header(params, compute, data, model, origin), params.runtime) as journal,
-        Progress(train.max_steps, first_step=0, step_tokens=tokens) as progress,
+        Journal(header(params, compute, data, model, origin), params.runtime, bookmark) as journal,
+        Progress(train.max_steps, first_step=state.step, step_tokens=tokens) as progress,
     ):
         if origin.patch:
             journal.content(PATCH, origin.patch)

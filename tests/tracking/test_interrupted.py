@@ -1,0 +1,72 @@
+"""A run that is interrupted and goes on is one run in MLflow, with each number once."""
+
+import os
+from contextlib import suppress
+
+import pytest
+
+from tests.tracking.helpers import ALL_POINTS, STEPS, Project, header, record, settings
+from tinyllm.tracking.journal import Journal
+from tinyllm.tracking.outbox import sync
+from tinyllm.tracking.places import JOURNAL
+
+pytestmark = pytest.mark.usefixtures("no_follower")
+
+
+def interrupted(project: Project, steps: range) -> None:
+    """A stage that goes on with its journal, records some steps and is interrupted."""
+    with (
+        suppress(KeyboardInterrupt),
+        Journal(header(name="one"), settings(), project.root / "bookmark") as journal,
+    ):
+        record(journal, steps)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("sent_before", [True, False])
+def test_it_goes_on_as_the_same_run_and_no_step_stands_there_twice(
+    project: Project, sent_before: bool
+) -> None:
+    interrupted(project, range(10))
+    if sent_before:
+        assert sync(0) == 0
+        assert project.statuses() == {"one": "KILLED"}
+        assert project.journals == []
+    interrupted(project, range(5, 20))  # from the last checkpoint on
+    if sent_before:
+        assert sync(0) == 0
+    with Journal(header(name="one"), settings(), project.root / "bookmark") as journal:
+        record(journal, range(20, STEPS))
+    assert sync(0) == 0
+    (run,) = project.runs().values()
+    assert run.info.status == "FINISHED"
+    assert project.points(run) == ALL_POINTS
+
+
+def test_while_it_goes_on_the_run_is_running(project: Project) -> None:
+    interrupted(project, range(10))
+    assert sync(0) == 0
+    with Journal(header(name="one"), settings(), project.root / "bookmark") as journal:
+        record(journal, range(10, 12))
+        assert sync(0) == 0
+        assert project.statuses() == {"one": "RUNNING"}
+    assert sync(0) == 0
+    assert project.statuses() == {"one": "FINISHED"}
+
+
+def test_a_line_cut_short_by_a_kill_is_written_again(project: Project) -> None:
+    interrupted(project, range(10))
+    file = project.journals[0] / JOURNAL
+    lines = file.read_bytes().splitlines(keepends=True)[:-1]  # killed: there is no end
+    os.truncate(file, len(b"".join(lines)) - 20)
+    interrupted(project, range(9, STEPS))
+    assert sync(0) == 0
+    (run,) = project.runs().values()
+    assert project.points(run) == ALL_POINTS
+
+
+def test_a_bookmark_to_a_journal_that_is_gone_begins_a_new_run(project: Project) -> None:
+    (project.root / "bookmark").write_text("20200101T000000Z-aaaaaa-train")
+    interrupted(project, range(STEPS))
+    assert sync(0) == 0
+    assert project.points(project.runs()["one"]) == ALL_POINTS

@@ -1,0 +1,214 @@
+"""Checkpoints: whole or absent, and a flaw in one is found before it is gone on from."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import random_model, train_settings
+from tinyllm import files
+from tinyllm.runtime import Compute
+from tinyllm.training.checkpoint import Checkpoints, DamagedCheckpoint
+from tinyllm.training.fingerprint import Fingerprint
+from tinyllm.training.optimizer import make_optimizer
+from tinyllm.training.state import TrainState
+
+COMPUTE = Compute("cpu", "fp32", 1, "a processor", "AVX2", "2.0")
+
+
+def checkpoints(folder: Path, name: str = "a") -> Checkpoints:
+    return Checkpoints(folder, Fingerprint({"train.seed": name}), COMPUTE)
+
+
+def make_state(step: int) -> TrainState:
+    """A state that has been trained a little, so that the optimizer has its averages."""
+    model = random_model(seed=step)
+    state = TrainState(model, make_optimizer(model, train_settings()))
+    model.loss(torch.tensor([[1, 2, 3]]), torch.tensor([[2, 3, 4]])).backward()
+    state.optimizer.step()
+    state.step = step
+    state.history.add_step(step, {"loss": 1 / 3, "learning_rate": 1e-3, "grad_norm": 2.0})
+    state.observe(1.0 + step, keep_weights=True)
+    return state
+
+
+def assert_same(state: TrainState, other: TrainState) -> None:
+    mine, theirs = state.tensors(), other.tensors()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert state.facts() == other.facts()
+
+
+def newest_step(kept: Checkpoints) -> int | None:
+    loaded = kept.newest()
+    return None if loaded is None else loaded.facts["step"]
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+
+
+def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    kept, state = checkpoints(tmp_path), make_state(7)
+    kept.save(state, wait=True)
+    loaded = kept.newest()
+    assert loaded is not None
+    fresh = TrainState(random_model(seed=99), make_optimizer(random_model(), train_settings()))
+    fresh.optimizer = make_optimizer(fresh.model, train_settings())
+    fresh.restore(loaded.tensors, loaded.facts)
+    assert_same(fresh, state)
+
+
+def test_two_are_kept(tmp_path: Path) -> None:
+    kept = checkpoints(tmp_path)
+    for step in (1, 2, 30, 4000):
+        kept.save(make_state(step), wait=True)
+    assert [path.name for path in kept.paths()] == ["step-000000030", "step-000004000"]
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    kept, state = checkpoints(tmp_path), make_state(5)
+    before = {name: tensor.clone() for name, tensor in state.tensors().items()}
+    kept.save(state)
+    for parameter in state.model.parameters():
+        parameter.data.zero_()
+    kept.wait()
+    loaded = kept.newest()
+    assert loaded is not None
+    assert all(torch.equal(loaded.tensors[name], before[name]) for name in before)
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    kept = checkpoints(tmp_path)
+    kept.save(make_state(3), wait=True)
+    (path,) = kept.paths()
+    chance = random.Random(1)
+    files = files_of(path)
+    for trial in range(100):
+        file = files[trial % len(files)]
+        whole = file.read_bytes()
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        file.write_bytes(damaged)
+        with pytest.raises(DamagedCheckpoint, match="delete that folder"):
+            kept.newest()
+        file.write_bytes(whole)
+    assert newest_step(kept) == 3
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "facts.json", "manifest.json"])
+def test_one_that_was_cut_short_is_passed_over(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = checkpoints(tmp_path)
+    for step in (3, 6):
+        kept.save(make_state(step), wait=True)
+    file = kept.paths()[-1] / name
+    whole = file.read_bytes()
+    for twentieth in range(20):
+        file.write_bytes(whole[: len(whole) * twentieth // 20])
+        assert newest_step(kept) == 3
+        assert "is damaged" in capsys.readouterr().out
+    file.unlink()
+    assert newest_step(kept) == 3
+
+
+def test_a_pickle_in_the_place_of_any_file_is_never_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+            return os.system, (f"touch '{tmp_path / 'sprung'}'",)
+
+    torch.save(Trap(), tmp_path / "pickle")
+    kept = checkpoints(tmp_path / "trainings")
+    kept.save(make_state(3), wait=True)
+    for file in files_of(kept.paths()[0]):
+        whole = file.read_bytes()
+        shutil.copyfile(tmp_path / "pickle", file)
+        with pytest.raises(DamagedCheckpoint):
+            kept.newest()
+        file.write_bytes(whole)
+    assert not (tmp_path / "sprung").exists()
+
+
+def save_in_a_child(folder: Path, hook: Callable[[str], None] | None) -> int:
+    """Save step 6 in a process of its own, with a hook at each thing that touches the disk."""
+    child = os.fork()
+    if child == 0:
+        try:
+            if hook is not None:
+                run, flush = hook, files.sync
+                files.sync = lambda path: (run("flush"), flush(path))[1]
+                interesting = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir")
+                sys.addaudithook(lambda event, _: run(event) if event in interesting else None)
+            checkpoints(folder)._write(6, b"new" * 1000, {"step": 6})
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def test_a_process_that_ends_at_any_point_of_a_save_leaves_old_or_new(tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    kept = checkpoints(start)
+    for step in (2, 4):
+        kept.save(make_state(step), wait=True)
+    ends: list[int | None] = []
+    for point in range(1, 1000):
+        folder = tmp_path / f"end-{point}"
+        shutil.copytree(start, folder)
+        seen = 0
+
+        def end(_: str, point: int = point) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        status = save_in_a_child(folder, end)
+        left = checkpoints(folder)
+        names = [path.name for path in left.paths()]
+        assert names[-1] in ("step-000000004", "step-000000006")
+        if names[-1] == "step-000000004":
+            assert newest_step(left) == 4
+        else:
+            assert (left.paths()[-1] / "state.safetensors").read_bytes() == b"new" * 1000
+        ends.append(int(names[-1][-1]))
+        shutil.rmtree(folder)
+        if status == 0:
+            break
+    assert ends.count(4) > 5 and ends.count(6) > 2  # there were points before and after
+
+
+def test_a_full_disk_is_told_and_leaves_the_older_one(tmp_path: Path) -> None:
+    kept = checkpoints(tmp_path)
+    kept.save(make_state(2), wait=True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes in a file
+        with pytest.raises(OSError, match="could not be saved"):
+            kept.save(make_state(4), wait=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert newest_step(kept) == 2
+    assert [path.name for path in kept.folder.iterdir() if path.is_dir()] == ["step-000000002"]
+    kept.save(make_state(4), wait=True)
+    assert newest_step(kept) == 4
+
+
+def test_another_training_has_checkpoints_of_its_own_and_old_ones_go(tmp_path: Path) -> None:
+    for number in range(8):
+        kept = checkpoints(tmp_path, str(number))
+        assert kept.newest() is None
+        kept.save(make_state(1), wait=True)
+        os.utime(kept.folder, (number, number))
+        kept.prune()
+    assert len(list(tmp_path.iterdir())) == 4
+    assert kept.folder.exists()

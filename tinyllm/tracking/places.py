@@ -1,0 +1,59 @@
+"""Where the pipeline keeps what is no stage's output: journals and checkpoints."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+JOURNAL = "journal.jsonl"
+STATE_FOLDER = ".tinyllm"
+
+
+def project_root() -> Path:
+    """The main repository, also from inside the temporary folder of a DVC experiment."""
+    if root := os.environ.get("DVC_ROOT"):
+        return Path(root).resolve()
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
+
+
+def trainings_folder() -> Path:
+    """Where trainings keep their checkpoints."""
+    return project_root() / STATE_FOLDER / "trainings"
+
+
+def journals_folder() -> Path:
+    """Where journals wait until MLflow has them."""
+    return project_root() / STATE_FOLDER / "journals"
+
+
+def sent_folder() -> Path:
+    """Where journals lie that MLflow has."""
+    return project_root() / STATE_FOLDER / "sent"
+
+
+@contextmanager
+def locked(folder: Path, patience: float = 0.0) -> Iterator[bool]:
+    """Be the one who sends a journal, waiting so many seconds for another who does.
+
+    Gives False if the other is not done by then, or if nothing is left to send.
+    """
+    try:
+        file = (folder / "lock").open("w")
+    except FileNotFoundError:
+        yield False
+        return
+    with file:
+        deadline = time.monotonic() + patience
+        mine = False
+        while not mine:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                mine = True
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    break
+                time.sleep(0.2)
+        yield mine and (folder / JOURNAL).exists()

@@ -1,0 +1,162 @@
+"""Checkpoints on disk: whole or absent, verified, never pickled.
+
+A folder a fingerprint, and in it a folder a checkpoint:
+    state.safetensors   every array
+    facts.json          the rest, and what it was computed on
+    manifest.json       the SHA-256 of both, written last
+"""
+
+import json
+import shutil
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from tinyllm.files import publish_folder, read_json, sha256_of, write_json
+from tinyllm.runtime import Compute
+from tinyllm.training.fingerprint import Fingerprint
+from tinyllm.training.state import TrainState
+
+ARRAYS, FACTS, MANIFEST = "state.safetensors", "facts.json", "manifest.json"
+FINGERPRINT = "fingerprint.json"
+KEPT = 2  # checkpoints of a training
+KEPT_TRAININGS = 4  # folders, the current one among them
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint that is not what was written."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint read back and verified."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+    compute: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one training.
+
+    Args:
+        root: folder of all trainings' checkpoints.
+        fingerprint: of this one.
+        compute: what this process computes on, recorded with each checkpoint.
+    """
+
+    def __init__(self, root: Path, fingerprint: Fingerprint, compute: Compute) -> None:
+        self.root = root
+        self.folder = root / fingerprint.name
+        self.compute = compute
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / FINGERPRINT, fingerprint.parts)
+        self._writer: threading.Thread | None = None
+        self._failure: Exception | None = None
+
+    def save(self, state: TrainState, *, wait: bool = False) -> None:
+        """Write a checkpoint; training goes on meanwhile, on its own arrays.
+
+        Raises:
+            OSError: this or the last one could not be written; those before are intact.
+        """
+        self.wait()
+        content = save({name: t.detach().cpu().contiguous() for name, t in state.tensors().items()})
+        facts = {**state.facts(), "compute": asdict(self.compute)}
+        self._writer = threading.Thread(target=self._write, args=(state.step, content, facts))
+        self._writer.start()
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the checkpoint that is being written is on disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise OSError(f"a checkpoint could not be saved in {self.folder}: {failure}")
+
+    def _write(self, step: int, content: bytes, facts: dict[str, Any]) -> None:
+        try:
+            path = self.folder / f"step-{step:09d}"
+            with publish_folder(path) as new:
+                (new / ARRAYS).write_bytes(content)
+                write_json(new / FACTS, facts)
+                write_json(new / MANIFEST, {n: sha256_of(new / n) for n in (ARRAYS, FACTS)})
+            verify(path)
+            for old in self.paths()[:-KEPT]:
+                shutil.rmtree(old)
+        except Exception as error:  # handed to the training's own thread, which raises it
+            self._failure = error
+
+    def paths(self) -> list[Path]:
+        """The checkpoints there are, the oldest first."""
+        return sorted(self.folder.glob("step-*"))
+
+    def newest(self) -> Loaded | None:
+        """The newest checkpoint that is sound; None if there has been none yet.
+
+        Raises:
+            DamagedCheckpoint: there are some, and each is damaged.
+        """
+        paths = self.paths()
+        for path in reversed(paths):
+            try:
+                return read(path)
+            except DamagedCheckpoint as error:
+                print(f"train: {error}; trying the one before", flush=True)
+        if paths:
+            raise DamagedCheckpoint(
+                f"every checkpoint in {self.folder} is damaged; delete that folder to train anew"
+            )
+        return None
+
+    def previous_trainings(self) -> list[Path]:
+        """Folders of other trainings, the most recent last."""
+        folders = [p.parent for p in self.root.glob(f"*/{FINGERPRINT}") if p.parent != self.folder]
+        return sorted(folders, key=lambda folder: folder.stat().st_mtime)
+
+    def prune(self) -> None:
+        """Remove the checkpoints of all but the latest trainings."""
+        for folder in self.previous_trainings()[: -(KEPT_TRAININGS - 1)]:
+            shutil.rmtree(folder)
+
+
+def verify(path: Path) -> None:
+    """Compare a checkpoint's files with its manifest.
+
+    Raises:
+        DamagedCheckpoint: names the file.
+    """
+    try:
+        manifest = read_json(path / MANIFEST)
+        assert isinstance(manifest, dict)
+        for name in (ARRAYS, FACTS):
+            if sha256_of(path / name) != manifest.get(name):
+                raise DamagedCheckpoint(f"{path / name} is damaged")
+    except (ValueError, OSError, AssertionError) as error:
+        if isinstance(error, DamagedCheckpoint):
+            raise
+        raise DamagedCheckpoint(f"checkpoint {path} is damaged: {error}") from None
+
+
+def read(path: Path) -> Loaded:
+    """Read a checkpoint, verified.
+
+    Raises:
+        DamagedCheckpoint: it is not what was written.
+    """
+    verify(path)
+    facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+    compute = facts.pop("compute")
+    return Loaded(path, load((path / ARRAYS).read_bytes()), facts, compute)

@@ -1,0 +1,69 @@
+"""What decides a training's result: settings, data and code, each by its hash.
+
+Checkpoints lie in a folder named after it, so that a training only ever goes on from its own.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyllm import code
+from tinyllm.files import sha256_of
+from tinyllm.params import Params
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Each part by name: "train.n_layer" to its value, ".../tokens.npy" to its hash.
+
+    The hardware is not among them: a checkpoint records what it was made on by itself.
+    """
+
+    parts: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """A short name, the same for the same parts."""
+        return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def differences(self, other: "Fingerprint") -> list[str]:
+        """The parts in which two fingerprints differ, for people."""
+        names = sorted(self.parts.keys() | other.parts.keys())
+        return [name for name in names if self.parts.get(name) != other.parts.get(name)]
+
+
+def take(params: Params, module: str, inputs: list[Path]) -> Fingerprint:
+    """The fingerprint as of now.
+
+    Args:
+        module: the stage, like "stages.train"; its code is that of all it imports.
+        inputs: files, or folders with all their files.
+    """
+    parts = {"seed": str(params.seed)}
+    for name, value in params.train.resolve().model_dump().items():
+        parts[f"train.{name}"] = repr(value)
+    for path in inputs:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                parts[file.as_posix()] = sha256_of(file)
+    for file in code.files_of(module):
+        parts[file.as_posix()] = sha256_of(code.ROOT / file)
+    return Fingerprint(parts)
+
+
+def check_unchanged(before: Fingerprint, after: Fingerprint) -> None:
+    """Refuse a result whose inputs changed while it was made.
+
+    DVC hashes a stage's inputs after its command, so it would record what was not used
+    (https://github.com/iterative/dvc/issues/11058).
+
+    Raises:
+        ValueError: names what changed.
+    """
+    changed = before.differences(after)
+    if changed:
+        raise ValueError(
+            f"changed while training ran: {', '.join(changed)}; the result belongs to "
+            "neither state. Run `dvc repro` again"
+        )

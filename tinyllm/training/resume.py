@@ -1,0 +1,137 @@
+"""One training at a time in its folder, going on from its last checkpoint, saving as it goes."""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from tinyllm.files import read_json
+from tinyllm.params import Params
+from tinyllm.runtime import Compute
+from tinyllm.tracking.places import trainings_folder
+from tinyllm.training.checkpoint import FINGERPRINT, Checkpoints, Loaded
+from tinyllm.training.fingerprint import Fingerprint
+from tinyllm.training.interruption import Interrupted, Interruption
+from tinyllm.training.state import TrainState
+
+BOOKMARK = "journal"  # names the journal that records this training
+LOCK_PATIENCE = 10.0  # seconds for a training whose DVC was killed to notice it and stop
+
+
+class Resumable:
+    """Saves a training now and then, and when it is asked to stop."""
+
+    def __init__(
+        self, checkpoints: Checkpoints, interruption: Interruption, params: Params
+    ) -> None:
+        self.checkpoints = checkpoints
+        self.bookmark = checkpoints.folder / BOOKMARK
+        self.interruption = interruption
+        self.settings = params.runtime
+        self.max_steps = params.train.max_steps
+        self._saved = time.monotonic()
+
+    def between_steps(self, state: TrainState) -> None:
+        """Save if it is time to.
+
+        Raises:
+            Interrupted: stopping was asked for; the state is saved.
+            OSError: the state could not be saved.
+        """
+        reason = self.interruption.requested()
+        if reason is not None:
+            self.checkpoints.save(state, wait=True)
+            raise Interrupted(
+                f"stopped by {reason} at step {state.step} of {self.max_steps}, saved; "
+                "`dvc repro` goes on from there"
+            )
+        steps, minutes = self.settings.checkpoint_steps, self.settings.checkpoint_minutes
+        now = time.monotonic()
+        if (steps is not None and state.step % steps == 0) or (
+            minutes is not None and now - self._saved >= 60 * minutes
+        ):
+            self._saved = now
+            self.checkpoints.save(state)
+
+
+@contextmanager
+def resumable(
+    state: TrainState, fingerprint: Fingerprint, compute: Compute, params: Params
+) -> Iterator[Resumable]:
+    """Bring a fresh state to where its training stopped, if it ever did, and save it from now on.
+
+    Raises:
+        ValueError: another process is at the same training; all checkpoints are damaged; or the
+            last was made on other hardware and params.yaml wants exact bits.
+    """
+    checkpoints = Checkpoints(trainings_folder(), fingerprint, compute)
+    with _locked(checkpoints.folder), Interruption() as interruption:
+        checkpoints.prune()
+        loaded = checkpoints.newest()
+        if loaded is None:
+            _say_what_changed(checkpoints, fingerprint)
+        else:
+            _check_hardware(loaded, compute, params)
+            state.restore(loaded.tensors, loaded.facts)
+            if state.finished:
+                print(
+                    "train: already trained to the end; its results are written again "
+                    f"(delete {checkpoints.folder} to train anew)"
+                )
+            else:
+                print(f"train: resuming at step {state.step} of {params.train.max_steps}")
+        try:
+            yield Resumable(checkpoints, interruption, params)
+            checkpoints.save(state, wait=True)
+        finally:
+            checkpoints.wait()
+
+
+def _check_hardware(loaded: Loaded, compute: Compute, params: Params) -> None:
+    """Say where the hardware differs from the checkpoint's; refuse unless params.yaml allows it."""
+    now = asdict(compute)
+    changes = [
+        f"{name} was {then}, is {now.get(name)}"
+        for name, then in loaded.compute.items()
+        if now.get(name) != then
+    ]
+    if not changes:
+        return
+    difference = f"the checkpoint {loaded.path} was made on other hardware: {'; '.join(changes)}"
+    if params.hardware.resume == "exact":
+        raise ValueError(
+            f"{difference}. Going on would give other bits than an uninterrupted run. Set "
+            "hardware.resume to any to go on all the same, or delete the folder to train anew"
+        )
+    print(f"train: {difference}; the result may differ in its last bits")
+
+
+def _say_what_changed(checkpoints: Checkpoints, fingerprint: Fingerprint) -> None:
+    """Where there are checkpoints of another training, tell why they do not serve."""
+    others = [folder for folder in checkpoints.previous_trainings() if any(folder.glob("step-*"))]
+    if not others:
+        return
+    before = Fingerprint(read_json(others[-1] / FINGERPRINT))
+    changed = fingerprint.differences(before)
+    names = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+    print(f"train: starting anew, not from the last training's checkpoint: {names} changed")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, so that no two processes train the same."""
+    with (folder / "lock").open("w") as file:
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ValueError(
+                        f"another process is at this very training, in {folder}"
+                    ) from None
+                time.sleep(0.2)
+        yield
