@@ -115,6 +115,20 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(vocab_size: int, grad: bool
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("vocab_size", [61, 20_000])
+def test_so_is_its_gradient(vocab_size: int) -> None:
+    model = random_model(tiny_config(vocab_size=vocab_size))
+    ids = random_ids(4, 17, vocab_size=vocab_size)
+    inputs, targets = ids[:, :-1], ids[:, 1:].clone()
+    targets[0, 3:9] = targets[2] = IGNORE
+    logits = model(inputs).flatten(0, 1)
+    F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum").backward()
+    expected = gradient(model)
+    model.zero_grad()
+    model.loss(inputs, targets).backward()
+    assert (gradient(model) - expected).norm() < 1e-5 * expected.norm()
+
+
 def test_ignored_targets_count_nothing() -> None:
     model = random_model()
     ids = random_ids(4, 17)

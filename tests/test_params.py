@@ -311,8 +311,8 @@ def test_yaml_that_settings_do_not_need(load: Load, text: str, line: str) -> Non
         b"a: 1\n---\na: 2\n",
         b'seed: "\\UFFFFFFFF"\n',
         b'"\\ud800": 1\n',
-        b"seed: " + b"[" * 2000 + b"]" * 2000,
-        b"seed: " + b"{a: " * 900,
+        b"seed: " + b"[" * 500 + b"]" * 500,
+        b"seed: " + b"{a: " * 500,
     ],
 )
 def test_files_that_are_no_settings_at_all(load: Load, content: bytes) -> None:
