@@ -47,6 +47,10 @@ lint: $(INSTALLED) ## Check style, format and types
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy $(MYPY_FOLDERS)
 
+.PHONY: bench
+bench: $(INSTALLED) ## Run the benchmarks
+	@$(BIN)/python -m benchmarks.tracking_overhead
+
 .PHONY: lock
 lock: ## Renew the lock files from pyproject.toml (ARGS=--upgrade: the newest of all)
 	@set -e; \
