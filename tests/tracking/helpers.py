@@ -30,7 +30,8 @@ import sys
 from tests.tracking.helpers import STEPS, header, record, settings
 from tinyllm.tracking.journal import Journal
 
-with Journal(header(name=sys.argv[1]), settings()) as journal:
+params = {f"p{i}": i for i in range(250)}  # more than MLflow takes in a call
+with Journal(header(name=sys.argv[1], params=params), settings()) as journal:
     record(journal, range(STEPS // 2))
     print(journal.folder, flush=True)
     word = sys.stdin.readline()

@@ -1,5 +1,6 @@
 """A run that is interrupted and goes on is one run in MLflow, with each number once."""
 
+import fcntl
 import os
 from contextlib import suppress
 
@@ -63,6 +64,27 @@ def test_a_line_cut_short_by_a_kill_is_written_again(project: Project) -> None:
     assert sync(0) == 0
     (run,) = project.runs().values()
     assert project.points(run) == ALL_POINTS
+
+
+def test_a_damaged_line_does_not_stop_training(project: Project) -> None:
+    interrupted(project, range(10))
+    with (project.journals[0] / JOURNAL).open("ab") as file:
+        file.write(b"\0\0\0\n")
+    interrupted(project, range(10, STEPS))
+    assert sync(0) == 0
+    assert project.points(project.runs()["one"]) == ALL_POINTS
+
+
+def test_workers_left_behind_do_not_stop_training(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinyllm.tracking.journal.REOPEN_PATIENCE", 0.1)
+    interrupted(project, range(10))
+    with (project.journals[0] / JOURNAL).open("ab") as worker:
+        fcntl.flock(worker, fcntl.LOCK_EX)
+        interrupted(project, range(10, STEPS))
+        assert len(project.journals) == 2  # a run of its own then
+    assert project.journals[0] != project.journals[1]
 
 
 def test_a_bookmark_to_a_journal_that_is_gone_begins_a_new_run(project: Project) -> None:

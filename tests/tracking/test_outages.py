@@ -104,8 +104,10 @@ def test_a_server_killed_and_restarted(project: Project) -> None:
     with mlflow_server(project.root, port):
         done = project.sync(MLFLOW_TRACKING_URI=uri)
         assert done.returncode == 0, done.stderr
-    assert project.statuses() == {"survivor": "FINISHED"}
-    assert project.points(project.runs()["survivor"]) == ALL_POINTS
+    (run,) = project.runs().values()
+    assert run.info.status == "FINISHED"
+    assert project.points(run) == ALL_POINTS
+    assert len(run.data.params) == 250
 
 
 def test_a_broken_mlflow(project: Project) -> None:

@@ -82,7 +82,7 @@ def test_the_note_makes_the_settings_and_the_code_again(
     changed["evaluate"]["prompts"] = prompts
     changes = [f"{key}={hydra(value)}" for key, value in flatten(changed).items()]
     apply_overrides(repository / "params.yaml", changes)
-    (repository / "code.py").write_bytes(b"x = 2\r\n\xff")
+    (repository / "code.py").write_bytes(b"x = 2\r\n\xff\0")
     (repository / "new.py").write_text("y = 1\n")
 
     origin = provenance()
@@ -98,7 +98,7 @@ def test_the_note_makes_the_settings_and_the_code_again(
     command = note.split("```")[1].removeprefix("sh")
     subprocess.run(["bash", "-e", "-c", command], cwd=clone, check=True, capture_output=True)
     assert strict_yaml.load((clone / "seen.yaml").read_text(encoding="utf-8")) == changed
-    assert (clone / "code.py").read_bytes() == b"x = 2\r\n\xff"
+    assert (clone / "code.py").read_bytes() == b"x = 2\r\n\xff\0"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,9 @@ def test_a_dvc_experiment(repository: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_file_name_beyond_ascii(repository: Path) -> None:
     (repository / "naïve file.py").write_text("z = 1\n")
-    assert provenance().untracked == ["naïve file.py"]
+    origin = provenance()
+    assert origin.untracked == ["naïve file.py"]
+    assert origin.dirty
 
 
 def test_outside_a_repository(project: Project) -> None:

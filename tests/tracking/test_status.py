@@ -18,6 +18,7 @@ from tests.tracking.helpers import (
     settings,
     wait_until,
 )
+from tinyllm.tracking.follower import wait_for
 from tinyllm.tracking.journal import Journal
 
 
@@ -82,6 +83,7 @@ def test_workers_that_outlive_a_stage_do_not_hide_its_end(project: Project) -> N
     code = """
 import os, time
 from tests.tracking.helpers import header, record, settings
+from tinyllm.tracking.follower import wait_for
 from tinyllm.tracking.journal import Journal
 
 with Journal(header(name="parent"), settings()) as journal:
@@ -99,3 +101,14 @@ with Journal(header(name="parent"), settings()) as journal:
     assert stage.returncode == 0
     project.wait_until_sent(20)
     assert project.statuses() == {"parent": "FINISHED"}
+
+
+def test_the_end_is_told_although_a_worker_holds_the_pipe(project: Project) -> None:
+    follower = subprocess.Popen(
+        [PYTHON, "-S", "-c", "import os; os.read(0, 1)"], stdin=subprocess.PIPE
+    )
+    assert follower.stdin is not None
+    worker = os.dup(follower.stdin.fileno())
+    wait_for(follower, project.root / "log")
+    assert follower.returncode == 0
+    os.close(worker)

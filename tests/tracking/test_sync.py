@@ -112,18 +112,28 @@ def test_what_is_too_much_for_mlflow(project: Project) -> None:
     assert not folder.exists()
 
 
-def test_half_a_line_waits_and_a_damaged_one_is_left_out(project: Project) -> None:
+def test_half_a_line_waits_for_its_other_half(project: Project) -> None:
+    with Journal(header(), settings()) as journal:
+        record(journal, range(STEPS - 1))
+        line = '{"kind": "metrics", "time": 1, "step": 29, "values": {"train/loss": 0.1, '
+        with (journal.folder / JOURNAL).open("a") as file:
+            file.write(line)
+        Delivery(journal.folder).attempt()
+        assert len(project.points(project.runs()["train"])) == 2 * (STEPS - 1)
+        with (journal.folder / JOURNAL).open("a") as file:
+            file.write('"val/perplexity": 2.0}}\n')
+    assert sync(0) == 0
+    assert project.points(project.runs()["train"]) == ALL_POINTS
+
+
+def test_a_damaged_line_is_left_out(project: Project) -> None:
     with Journal(header(), settings()) as journal:
         record(journal, range(15))
-        file = journal.folder / JOURNAL
-        with file.open("a") as torn:
-            torn.write('{"kind": "metrics", "st')
-        Delivery(journal.folder).attempt()
-        assert len(project.points(project.runs()["train"])) == 30
-        with file.open("a") as torn:
-            torn.write("\n")
+        with (journal.folder / JOURNAL).open("a") as file:
+            file.write('{"kind": "metrics", "st\n')
         record(journal, range(15, STEPS))
     assert sync(0) == 0
+    assert project.statuses() == {"train": "FINISHED"}
     assert project.points(project.runs()["train"]) == ALL_POINTS
 
 

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import Any
 from tinyllm.files import write_text
 from tinyllm.params import Runtime
 from tinyllm.tracking.follower import LOG, follow, wait_for
-from tinyllm.tracking.places import JOURNAL, journals_folder, locked, sent_folder
+from tinyllm.tracking.places import JOURNAL, journals_folder, lock, locked, sent_folder
 
 FILES = "files"  # what the journal records, kept beside it until MLflow has it
 REOPEN_PATIENCE = 5.0  # seconds to wait for a process that still sends an interrupted journal
@@ -109,16 +110,18 @@ class Journal:
                 return False
             if not folder.exists():
                 sent.rename(folder)
-            self._file = os.open(folder / JOURNAL, os.O_RDWR | os.O_APPEND)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            data = (folder / JOURNAL).read_bytes()
-            whole = data.rfind(b"\n") + 1  # the last line may have been cut short
-            os.truncate(self._file, whole)
-            for line in data[:whole].splitlines():
-                event = json.loads(line)
-                if event["kind"] == "metrics":
+            file = os.open(folder / JOURNAL, os.O_RDWR | os.O_APPEND)
+            # Workers that a killed stage left behind hold its lock until they notice.
+            if not lock(file, REOPEN_PATIENCE):
+                os.close(file)
+                return False
+            self._file, self.folder = file, folder
+            end = 0
+            for event, position in events(folder / JOURNAL, 0):
+                end = position
+                if event is not None and event["kind"] == "metrics":
                     self._recorded |= dict.fromkeys(event["values"], event["step"])
-            self.folder = folder
+            os.truncate(self._file, end)  # the last line may have been cut short
             self._write("resume")
         return True
 
@@ -196,6 +199,20 @@ class Journal:
         os.close(self._file)
         self._file = None
         wait_for(self._follower, self.folder / LOG)
+
+
+def events(journal: Path, position: int) -> Iterator[tuple[dict[str, Any] | None, int]]:
+    """The complete lines from a position on, each with the position after it; None: damaged."""
+    with journal.open("rb") as file:
+        file.seek(position)
+        for line in file:
+            position += len(line)
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield json.loads(line), position
+            except ValueError:  # half a line, where the disk was full or the power went
+                yield None, position
 
 
 def _keep(source: Path, target: Path) -> None:

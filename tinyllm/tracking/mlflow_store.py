@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from tinyllm.files import write_text
 from tinyllm.tracking.database import prepare
+from tinyllm.tracking.journal import events
 from tinyllm.tracking.places import JOURNAL, project_root
 
 SENT = "sent.json"  # how far the journal has been sent, and to where
@@ -68,7 +69,10 @@ class Sender:
     def _send_lines(self, run_id: str) -> None:
         metrics: list[Any] = []
         end = self._position
-        for event, end in _events(self.folder / JOURNAL, self._position):
+        for event, end in events(self.folder / JOURNAL, self._position):
+            if event is None:
+                print(f"left out, as it is damaged: the line before byte {end}", flush=True)
+                continue
             if event["kind"] == "metrics":
                 metrics += _metrics(event)
                 if len(metrics) < METRICS:
@@ -220,20 +224,6 @@ def _header(folder: Path) -> dict[str, Any]:
             return json.loads(file.readline())
         except ValueError:
             raise ValueError(f"{folder / JOURNAL}: its first line is damaged") from None
-
-
-def _events(journal: Path, position: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """The complete lines from a position on, each with the position after it."""
-    with journal.open("rb") as file:
-        file.seek(position)
-        for line in file:
-            position += len(line)
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield json.loads(line), position
-            except ValueError:  # half a line, where the disk was full or the power went
-                print(f"{journal}: damaged before byte {position}", flush=True)
 
 
 def _metrics(event: dict[str, Any]) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 JOURNAL = "journal.jsonl"
 STATE_FOLDER = ".tinyllm"
@@ -46,14 +47,21 @@ def locked(folder: Path, patience: float = 0.0) -> Iterator[bool]:
         yield False
         return
     with file:
-        deadline = time.monotonic() + patience
-        mine = False
-        while not mine:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                mine = True
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    break
-                time.sleep(0.2)
-        yield mine and (folder / JOURNAL).exists()
+        yield lock(file, patience) and (folder / JOURNAL).exists()
+
+
+def lock(file: IO[Any] | int, patience: float = 0.0) -> bool:
+    """Lock an open file for this process, waiting so many seconds for another that has it locked.
+
+    Returns:
+        whether it is locked now; it stays so until it is closed.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.2)
