@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.tracking.helpers import ALL_POINTS, STEPS, Project, header, record, settings
+from tests.tracking.helpers import ALL_POINTS, STEPS, Project, events, header, record, settings
 from tinyllm.tracking.journal import Journal
 from tinyllm.tracking.outbox import sync
 from tinyllm.tracking.places import JOURNAL
@@ -61,6 +61,7 @@ def test_a_line_cut_short_by_a_kill_is_written_again(project: Project) -> None:
     lines = file.read_bytes().splitlines(keepends=True)[:-1]  # killed: there is no end
     os.truncate(file, len(b"".join(lines)) - 20)
     interrupted(project, range(9, STEPS))
+    assert "resume" in [event["kind"] for event in events(project.journals[0])]
     assert sync(0) == 0
     (run,) = project.runs().values()
     assert project.points(run) == ALL_POINTS

@@ -112,6 +112,14 @@ def test_what_is_too_much_for_mlflow(project: Project) -> None:
     assert not folder.exists()
 
 
+def test_more_numbers_than_a_call_takes(project: Project) -> None:
+    with Journal(header(), settings()) as journal:
+        for step in range(10):
+            journal.metrics(step, {f"many/{i}": float(i) for i in range(300)})
+    assert sync(0) == 0
+    assert len(set(project.points(project.runs()["train"]))) == 3000
+
+
 def test_half_a_line_waits_for_its_other_half(project: Project) -> None:
     with Journal(header(), settings()) as journal:
         record(journal, range(STEPS - 1))

@@ -14,7 +14,7 @@ from tinyllm.tracking.journal import events
 from tinyllm.tracking.places import JOURNAL, project_root
 
 SENT = "sent.json"  # how far the journal has been sent, and to where
-METRICS, PARAMS = 1000, 100  # MLflow's limits for a call
+METRICS = 1000  # in a call, MLflow's limit; its client splits what is more
 PARAM_LENGTH, TAG_LENGTH = 6000, 8000  # MLflow's limits, in characters
 JOURNAL_TAG, MODEL_TAG = "tinyllm.journal", "tinyllm.model_sha256"
 WEIGHTS = "model.safetensors"
@@ -170,8 +170,7 @@ class Sender:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
         params = [Param(name, _fit(v, PARAM_LENGTH)) for name, v in event["params"].items()]
-        for first in range(0, len(params), PARAMS):
-            _unless_refused(self.client.log_batch, run_id, params=params[first : first + PARAMS])
+        _unless_refused(self.client.log_batch, run_id, params=params)
         inputs = [
             DatasetInput(
                 Dataset(
@@ -189,8 +188,7 @@ class Sender:
             _unless_refused(self.client.log_inputs, run_id, inputs)
 
     def _send_metrics(self, run_id: str, metrics: list[Any]) -> None:
-        for first in range(0, len(metrics), METRICS):
-            _unless_refused(self.client.log_batch, run_id, metrics=metrics[first : first + METRICS])
+        _unless_refused(self.client.log_batch, run_id, metrics=metrics)
 
     def _send_tags(self, run_id: str, event: dict[str, Any]) -> None:
         for name, value in event["values"].items():
