@@ -66,6 +66,8 @@ def test_a_sample_for_each_prompt_the_same_every_time(model: TinyLLM, tokenizer:
     assert all(sample.text for sample in samples)
     assert final.write_samples(model, tokenizer, settings(), seed=1) == samples
     assert final.write_samples(model, tokenizer, settings(), seed=2) != samples
+    twice = final.write_samples(model, tokenizer, settings(prompts=["The ", "The "]), seed=1)
+    assert twice[0].text != twice[1].text
     # Each has random numbers of its own: leaving one out changes no other.
     fewer = final.write_samples(model, tokenizer, settings(prompts=["The ", "Ba ce"]), seed=1)
     assert fewer == samples[:2]

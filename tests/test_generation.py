@@ -105,16 +105,19 @@ def test_it_goes_on_past_the_context(length: int, context_length: int) -> None:
     assert written == write(model, prompt[:, -context_length:], Sampling(50, temperature=0))
 
 
+@pytest.mark.parametrize("length", [1, 5, 16])
+@pytest.mark.parametrize("context_length", [15, 16])
 @torch.no_grad()
-def test_past_the_context_each_token_follows_from_at_least_half_a_context() -> None:
-    model, prompt = random_model(), random_ids(1, 5)
-    ids = [*prompt[0].tolist(), *write(model, prompt, Sampling(60, temperature=0))[0]]
-    for place in range(5, len(ids)):
-        likeliest = {
-            int(model(torch.tensor([ids[max(0, place - seen) : place]]))[0, -1].argmax())
-            for seen in range(8, 17)
-        }
-        assert ids[place] in likeliest
+def test_past_the_context_the_newer_half_of_it_is_kept(length: int, context_length: int) -> None:
+    model = random_model(tiny_config(context_length=context_length))
+    prompt = random_ids(40, length)
+    seen, expected = prompt[:, -context_length:], []
+    for _ in range(60):
+        token = model(seen)[:, -1:].argmax(dim=-1)
+        expected.append(token)
+        full = seen.size(1) == context_length
+        seen = torch.cat((seen, token), dim=1)[:, -(context_length // 2) if full else 0 :]
+    assert write(model, prompt, Sampling(60, temperature=0)) == torch.cat(expected, dim=1).tolist()
 
 
 def test_a_stop_token_ends_the_text_and_is_not_part_of_it() -> None:

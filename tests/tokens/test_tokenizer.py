@@ -250,6 +250,25 @@ def test_tokenizer_json_agrees_about_every_character(tokenizer: Tokenizer, tmp_p
     assert_same_ids(tokenizer, other, [f"a{chr(c)}b {chr(c)}1{chr(c)}{chr(c)}" for c in codes])
 
 
+def test_tokenizer_json_knows_tokens_that_no_merge_gives(tmp_path: Path) -> None:
+    """A whole piece of text may be a token whose halves are none, in tiktoken."""
+    from tokenizers import Tokenizer as Other
+
+    ranks = {bytes([byte]): byte for byte in range(256)} | {b"abc": 256, b"ca": 257}
+    odd = Tokenizer(
+        tiktoken.Encoding(
+            "odd",
+            pat_str=r"\p{L}++|\P{L}++",
+            mergeable_ranks=ranks,
+            special_tokens={END_OF_TEXT: 258},
+        )
+    )
+    hub.write_tokenizer(tmp_path, odd.encoding, context_length=64)
+    other = Other.from_file(str(tmp_path / "tokenizer.json"))
+    assert odd.encode("abc").tolist() == [256]
+    assert_same_ids(odd, other, ["abc", "abcabc", "abc abc", "ca", "bca", "cabc"])
+
+
 @pytest.mark.usefixtures("tiktoken_cache")
 def test_tokenizer_json_of_gpt2(tmp_path: Path) -> None:
     from tokenizers import Tokenizer as Other

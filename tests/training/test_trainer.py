@@ -246,6 +246,19 @@ def test_without_a_better_loss_training_ends_early() -> None:
     assert len(run(**still, patience=None, eval_interval=10).steps) == 100
 
 
+def test_evaluations_are_stale_from_the_last_improvement_on() -> None:
+    model = random_model()
+    state = TrainState(model, make_optimizer(model, train_settings()))
+    stale = []
+    for step, loss in enumerate([3.0, 3.0, 4.0, 2.0, 2.5, 1.9]):
+        state.step = step
+        improved = state.observe(loss, keep_weights=False)
+        assert improved == (state.best.step == step)
+        stale.append(state.best.stale_evaluations)
+    assert stale == [0, 1, 2, 0, 1, 0]
+    assert (state.best.step, state.best.loss) == (5, 1.9)
+
+
 def test_patience_counts_from_the_last_improvement() -> None:
     ended = Run(
         train_settings(patience=3, max_steps=200, eval_interval=2, warmup_steps=0), validation=NOISE
