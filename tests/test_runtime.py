@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from tinyllm.params import Hardware
+from tests.helpers import ROOT
+from tinyllm.params import Hardware, load_params
 from tinyllm.runtime import available_threads, choose, derive_seed, generator
 
 
 def hardware(**changes: Any) -> Hardware:
-    return Hardware(**({"device": "cpu", "precision": "auto", "threads": None} | changes))
+    section = load_params(ROOT / "params.yaml").hardware.model_dump()
+    here = {"device": "cpu", "precision": "auto", "threads": None}
+    return Hardware.model_validate(section | here | changes)
 
 
 def test_no_two_uses_of_random_numbers_share_a_seed() -> None:

@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import flip_bit
+from tests.helpers import ROOT, flip_bit
 from tinyllm.corpus.documents import Manifest, read_documents, read_manifest
 from tinyllm.corpus.sources import bring
-from tinyllm.params import Download
+from tinyllm.params import Download, load_params
 
 
 def download(**changes: Any) -> Download:
-    settings: dict[str, Any] = {
+    section = load_params(ROOT / "params.yaml").download.model_dump()
+    plain = {
         "source": "path", "packages": ["pandas==3.1.1"], "url": None, "path": "corpus",
         "sha256": None, "separator": None, "licence": None,
     }  # fmt: skip
-    return Download(**(settings | changes))
+    return Download.model_validate(section | plain | changes)
 
 
 def sha256(data: bytes) -> str:
