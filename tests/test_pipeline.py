@@ -108,7 +108,7 @@ class Project:
             path.relative_to(self.root).as_posix(): sha256_of(path)
             for name in OUTPUTS
             for path in [self.root / name, *(self.root / name).rglob("*")]
-            if path.is_file()
+            if path.is_file() and path.name != ".gitignore"
         }
 
     def runs(self) -> list[Any]:
