@@ -33,8 +33,10 @@ from tinyllm.tracking.journal import Journal
 LONGEST_END = 6.5  # seconds: the five that a stage waits, and those of a busy machine
 
 
-def test_a_dead_port(project: Project) -> None:
-    stage = project.start("dead port", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
+@pytest.mark.parametrize("store", ["a dead port", "a folder where nothing can be written"])
+def test_no_store_at_all(project: Project, store: str) -> None:
+    port, nowhere = f"http://127.0.0.1:{free_port()}", "sqlite:////proc/nowhere/mlflow.db"
+    stage = project.start(store, MLFLOW_TRACKING_URI=port if "port" in store else nowhere)
     seconds, errors = finish(stage)
     assert stage.returncode == 0
     assert seconds < LONGEST_END
@@ -46,8 +48,8 @@ def test_a_dead_port(project: Project) -> None:
 
     done = project.sync()
     assert done.returncode == 0, done.stderr
-    assert project.statuses() == {"dead port": "FINISHED"}
-    assert project.points(project.runs()["dead port"]) == ALL_POINTS
+    assert project.statuses() == {store: "FINISHED"}
+    assert project.points(project.runs()[store]) == ALL_POINTS
     assert project.sync().stdout == "MLflow has everything.\n"
 
 
