@@ -41,6 +41,10 @@ ui: $(INSTALLED) ## Look at the runs in MLflow, on this machine only (PORT=5000)
 test: $(INSTALLED) ## Run the tests (ARGS="-k name" chooses some)
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: verify
+verify: $(INSTALLED) ## Check every byte of data, model, checkpoints and DVC's cache
+	@$(BIN)/python -m tinyllm.verify
+
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, format and types
 	@$(BIN)/python -m ruff check .
@@ -48,7 +52,8 @@ lint: $(INSTALLED) ## Check style, format and types
 	@$(BIN)/python -m mypy $(MYPY_FOLDERS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## Run the benchmarks
+bench: $(INSTALLED) ## Compare with peers (ARGS="--nanogpt CHECKOUT"); results in benchmarks/
+	@$(BIN)/python -m benchmarks $(ARGS)
 	@$(BIN)/python -m benchmarks.tracking_overhead
 
 .PHONY: lock

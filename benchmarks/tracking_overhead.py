@@ -21,12 +21,12 @@ from pathlib import Path
 import psutil
 import torch
 
-from tinyllm.evaluation import Scores
-from tinyllm.params import Runtime
+from tinyllm.common.params import Runtime
+from tinyllm.model.evaluation import Scores
 from tinyllm.tracking.journal import Header, Journal
-from tinyllm.tracking.resources import Resources
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.progress import Progress
+from tinyllm.training.resources import Resources
 from tinyllm.training.watch import Watch
 
 STEP = 0.015  # seconds

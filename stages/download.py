@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tinyllm import console
+from tinyllm.common import console
 
 
 def main() -> None:
@@ -12,9 +12,9 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
 
+    from tinyllm.common.files import publish_folder
+    from tinyllm.common.params import load_params
     from tinyllm.corpus.sources import bring
-    from tinyllm.files import publish_folder
-    from tinyllm.params import load_params
 
     settings = load_params(args.params).download
     with publish_folder(args.raw) as folder:
@@ -26,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_stage(main)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tinyllm import console
+from tinyllm.common import console
 
 
 def main() -> None:
@@ -12,13 +12,15 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="model folder to read")
     parser.add_argument("--train", type=Path, required=True, help="training split to read")
     parser.add_argument("--test", type=Path, required=True, help="test split to read")
+    parser.add_argument("--losses", type=Path, required=True, help="losses of all tokens to write")
     parser.add_argument("--reports", type=Path, required=True, help="folder of reports to write")
     args = parser.parse_args()
 
-    from tinyllm import final, runtime
-    from tinyllm.export import WEIGHTS, load_model
-    from tinyllm.files import sha256_of
-    from tinyllm.params import load_params
+    from tinyllm.common.files import sha256_of
+    from tinyllm.common.params import load_params
+    from tinyllm.model import runtime
+    from tinyllm.model.export import WEIGHTS, load_model
+    from tinyllm.scoring import final
     from tinyllm.tokens.store import read_split
     from tinyllm.tracking.journal import Journal
 
@@ -29,9 +31,10 @@ def main() -> None:
     train, test = read_split(args.train), read_split(args.test)
     header = final.header(params, test, sha256_of(args.model / WEIGHTS))
     with Journal(header, params.runtime) as journal:
-        scores = final.score_test(model, tokenizer, test, params.evaluate)
+        scores, predictions = final.predict_test(model, tokenizer, test, params.evaluate)
         baselines = final.baseline_scores(tokenizer, train, test)
         samples = final.write_samples(model, tokenizer, params.evaluate, params.seed)
+        final.write_losses(args.losses, predictions)
         final.write_report(args.reports, scores, baselines, samples)
         journal.metrics(0, {f"test/{name}": value for name, value in scores.as_dict().items()})
         journal.metrics(0, {f"baseline/{name}_bits_per_byte": v for name, v in baselines.items()})
@@ -45,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_stage(main)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from tinyllm import console
+from tinyllm.common import console
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--summary", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args()
 
-    from tinyllm.files import publish_folder, write_json
+    from tinyllm.common.files import publish_folder, write_json
     from tinyllm.tokens.split import SPLITS
     from tinyllm.tokens.store import write_splits
 
@@ -34,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_stage(main)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tinyllm import console
+from tinyllm.common import console
 
 
 def main() -> None:
@@ -14,10 +14,10 @@ def main() -> None:
     parser.add_argument("--tokens", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
 
+    from tinyllm.common.files import publish_folder
+    from tinyllm.common.params import load_params
     from tinyllm.corpus.documents import read_documents
-    from tinyllm.files import publish_folder
-    from tinyllm.params import load_params
-    from tinyllm.tokens.encode import encode_corpus, make_tokenizer
+    from tinyllm.encoding.encode import encode_corpus, make_tokenizer
 
     params = load_params(args.params)
     tokenizer = make_tokenizer(lambda: read_documents(args.raw), params.tokenize, params.split)
@@ -38,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_stage(main)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tinyllm import console
+from tinyllm.common import console
 
 
 def main() -> None:
@@ -17,10 +17,10 @@ def main() -> None:
     parser.add_argument("--reports", type=Path, required=True, help="folder of reports to write")
     args = parser.parse_args()
 
-    from tinyllm import runtime
-    from tinyllm.export import save_model
-    from tinyllm.model import TinyLLM
-    from tinyllm.params import load_params
+    from tinyllm.common.params import load_params
+    from tinyllm.model import runtime
+    from tinyllm.model.export import save_model
+    from tinyllm.model.transformer import TinyLLM
     from tinyllm.training import fingerprint, report
     from tinyllm.training.data import load_data
     from tinyllm.training.optimizer import make_optimizer
@@ -52,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    console.run_stage(main)

@@ -1,6 +1,9 @@
-"""What many tests share: a small corpus, a small tokenizer, and torch left as it was found."""
+"""What many tests share: a small corpus, a small tokenizer, a pipeline that has run, and torch
+left as it was found.
+"""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +11,8 @@ import pytest
 import torch
 
 from tests.helpers import ROOT, make_documents
+from tests.pipeline import copy, here, quiet, ran  # noqa: F401 (fixtures that several share)
+from tinyllm.sync.database import prepare
 from tinyllm.tokens.tokenizer import Tokenizer
 
 
@@ -23,6 +28,14 @@ def tokenizer(documents: list[str]) -> Tokenizer:
     return Tokenizer.train(documents, 320)
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database without runs, which takes seconds to make."""
+    database = tmp_path_factory.mktemp("template") / "mlflow.db"
+    prepare(f"sqlite:///{database}")
+    return database
+
+
 @pytest.fixture
 def tiktoken_cache(monkeypatch: pytest.MonkeyPatch) -> Path:
     """GPT-2's vocabulary as tiktoken caches it; the test is skipped where it is not at hand."""
@@ -31,6 +44,13 @@ def tiktoken_cache(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip("GPT-2's vocabulary is not here, and tests use no network: TIKTOKEN_CACHE_DIR")
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_usual() -> None:
+    """Under `nohup`, or in a shell's background, some are ignored, and by all that is started."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

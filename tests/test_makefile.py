@@ -45,7 +45,7 @@ def test_make_alone_lists_every_target(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("python", ["no-such-python", "false"], ids=["missing", "too old"])
-@pytest.mark.parametrize("target", ["repro", "test", "lint", "ui", "setup"])
+@pytest.mark.parametrize("target", ["repro", "test", "lint", "ui", "verify", "setup"])
 def test_without_a_fit_python_every_target_says_so_in_a_line(
     folder: Path, target: str, python: str
 ) -> None:

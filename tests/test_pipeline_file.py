@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tinyllm.params import Params
+from tinyllm.common.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
@@ -102,6 +102,22 @@ def deps(stage: str) -> list[str]:
     return names(STAGES[stage]["deps"])
 
 
+def code_deps(stage: str) -> list[str]:
+    """The dependencies that are code: modules, and folders of them."""
+    return [dep for dep in deps(stage) if PurePosixPath(dep).parts[0] in PACKAGES]
+
+
+def files_in(dep: str) -> list[str]:
+    """What DVC hashes of a dependency on code, `.dvcignore` taken into account."""
+    path = ROOT / dep
+    found = path.rglob("*") if path.is_dir() else [path]
+    return [
+        file.relative_to(ROOT).as_posix()
+        for file in found
+        if file.is_file() and "__pycache__" not in file.parts
+    ]
+
+
 def outs(stage: str) -> list[str]:
     return names(STAGES[stage]["outs"])
 
@@ -122,7 +138,7 @@ def arguments(stage: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_code_dependencies_are_exactly_the_imports(stage: str) -> None:
-    listed = [dep for dep in deps(stage) if dep.endswith(".py")]
+    listed = [file for dep in code_deps(stage) for file in files_in(dep)]
     wanted = sorted(path.as_posix() for path in closure(script(stage)))
     assert sorted(listed) == wanted, (
         f"in dvc.yaml {stage} lacks {sorted(set(wanted) - set(listed))} "
@@ -244,7 +260,8 @@ def test_no_path_is_repeated_in_code() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_a_stage_is_given_is_what_it_declares(stage: str) -> None:
     """A path in the command that is no dependency, no output: DVC would not know of it."""
-    data = {dep for dep in deps(stage) if not dep.endswith((".py", ".lock")) and "${" not in dep}
+    code = {*code_deps(stage), "requirements.lock"}
+    data = {dep for dep in deps(stage) if dep not in code and "${" not in dep}
     declared = data | set(outs(stage)) | ({SETTINGS} if STAGES[stage].get("params") else set())
     assert sorted(arguments(stage).values()) == sorted(declared)
 

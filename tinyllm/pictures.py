@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinyllm.files import publish_file
+from tinyllm.common.files import publish_file
 
 _STYLE: Any = {
     "font.size": 10,

@@ -75,6 +75,13 @@ def test_each_docstring_once_tests_left_out(install: Install) -> None:
     assert "mock_grain" not in sys.modules
 
 
+def test_the_order_within_a_file_is_that_of_the_source(install: Install) -> None:
+    method = 'class A:\n    """1"""\n    def f(self):\n        """2"""\n'
+    inner = 'if 1:\n    def g():\n        """3"""\n'
+    install({"mock_grain/__init__.py": method + inner + 'class B:\n    """4"""\n'})
+    assert list(docstrings("mock-grain==1.2")) == ["1", "2", "3", "4"]
+
+
 def test_the_order_is_that_of_the_files(install: Install) -> None:
     install(FILES)
     first = list(docstrings("mock-grain==1.2"))

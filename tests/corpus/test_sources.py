@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.helpers import ROOT, flip_bit
+from tinyllm.common.params import Download, load_params
 from tinyllm.corpus.documents import Manifest, read_documents, read_manifest
 from tinyllm.corpus.sources import bring
-from tinyllm.params import Download, load_params
 
 
 def download(**changes: Any) -> Download:
@@ -134,7 +134,7 @@ def test_a_bit_flipped_in_the_raw_folder_is_found(raw: Path, texts: Path) -> Non
     with pytest.raises(ValueError, match=r"a\.txt is damaged"):
         list(read_documents(raw))
     (raw / "a.txt").unlink()
-    with pytest.raises(ValueError, match=r"a\.txt is damaged"):
+    with pytest.raises(ValueError, match=r"a\.txt is missing"):
         list(read_documents(raw))
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.helpers import SPLIT, make_documents
-from tinyllm.params import Split
+from tinyllm.common.params import Split
 from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION, Part, parts, split_of
 
 TEXT = "The 3 Quick Foxes of 2024\njump over 17 lazy dogs.\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import flip_bit
-from tinyllm.files import read_json, sha256_of
+from tinyllm.common.files import read_json, sha256_of
 from tinyllm.tokens import store
 from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION
 from tinyllm.tokens.store import Tokens, TokenWriter, read_split, write_splits

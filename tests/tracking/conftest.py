@@ -8,15 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.tracking.helpers import Project
-from tinyllm.tracking.database import prepare
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's database without runs, which takes seconds to make."""
-    database = tmp_path_factory.mktemp("template") / "mlflow.db"
-    prepare(f"sqlite:///{database}")
-    return database
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyllm.params import Runtime, load_params
+from tinyllm.common.params import Runtime, load_params
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.places import JOURNAL
 
@@ -83,7 +83,7 @@ class Project:
     def sync(self, folder: str = ".", **environment: str) -> subprocess.CompletedProcess[str]:
         """What a person does after an outage."""
         return subprocess.run(
-            [PYTHON, "-m", "tinyllm.tracking", "sync"],
+            [PYTHON, "-m", "tinyllm.sync"],
             cwd=self.root / folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             capture_output=True,

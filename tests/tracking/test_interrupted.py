@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 
 from tests.tracking.helpers import ALL_POINTS, STEPS, Project, events, header, record, settings
+from tinyllm.sync.outbox import sync
 from tinyllm.tracking.journal import Journal
-from tinyllm.tracking.outbox import sync
 from tinyllm.tracking.places import JOURNAL
 
 pytestmark = pytest.mark.usefixtures("no_follower")

@@ -90,6 +90,27 @@ def _lock(root: Path, ready: Event, release: Event) -> None:
     release.wait(30)
 
 
+def test_a_full_disk_of_the_store(project: Project) -> None:
+    """No file may grow beyond the database as it is, which the journal stays far below."""
+    size = (project.root / "mlflow.db").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        stage = project.start("full store")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    seconds, errors = finish(stage)
+    assert stage.returncode == 0
+    assert seconds < LONGEST_END
+    assert told(errors)
+    (journal,) = project.journals
+    wait_until(lambda: "not sent" in (journal / "follower.log").read_text(), 40, "it was sent")
+    done = project.sync()  # with room again
+    assert done.returncode == 0, done.stderr
+    assert project.statuses() == {"full store": "FINISHED"}
+    assert project.points(project.runs()["full store"]) == ALL_POINTS
+
+
 def test_a_server_killed_and_restarted(project: Project) -> None:
     port = free_port()
     uri = f"http://127.0.0.1:{port}"

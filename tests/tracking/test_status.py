@@ -69,7 +69,7 @@ def test_a_follower_that_reads_the_end_before_it_hears_of_it(project: Project) -
     with Journal(header(), settings()) as journal:
         record(journal, range(3))
     follower = subprocess.Popen(
-        [PYTHON, "-m", "tinyllm.tracking", "follow", str(journal.folder)],
+        [PYTHON, "-m", "tinyllm.sync", "follow", str(journal.folder)],
         stdin=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

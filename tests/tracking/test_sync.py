@@ -20,13 +20,13 @@ from tests.tracking.helpers import (
     record,
     settings,
 )
-from tinyllm.export import WEIGHTS, save_model
-from tinyllm.files import sha256_of
+from tinyllm.common.files import sha256_of
+from tinyllm.model.export import WEIGHTS, save_model
+from tinyllm.sync import outbox
+from tinyllm.sync.__main__ import set_up_mlflow
+from tinyllm.sync.outbox import Delivery, sync
 from tinyllm.tokens.tokenizer import Tokenizer
-from tinyllm.tracking import outbox
-from tinyllm.tracking.__main__ import set_up_mlflow
 from tinyllm.tracking.journal import Header, Journal
-from tinyllm.tracking.outbox import Delivery, sync
 from tinyllm.tracking.places import JOURNAL
 
 pytestmark = pytest.mark.usefixtures("no_follower")

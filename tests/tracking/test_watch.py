@@ -7,13 +7,13 @@ from numpy.lib.format import open_memmap
 
 from tests.helpers import ROOT, random_model, windows_of
 from tests.tracking.helpers import Project, events
-from tinyllm import runtime
-from tinyllm.evaluation import Scores
-from tinyllm.export import WEIGHTS, save_model
-from tinyllm.params import Params, load_params
+from tinyllm.common.params import Params, load_params
+from tinyllm.model import runtime
+from tinyllm.model.evaluation import Scores
+from tinyllm.model.export import WEIGHTS, save_model
+from tinyllm.sync.outbox import sync
 from tinyllm.tokens.store import SplitSummary, TokenSplit
 from tinyllm.tokens.tokenizer import Tokenizer
-from tinyllm.tracking.outbox import sync
 from tinyllm.training.data import TrainingData
 from tinyllm.training.dataset import Batches
 from tinyllm.training.fingerprint import Fingerprint

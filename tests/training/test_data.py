@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tests.helpers import ROOT, SPLIT, flip_bit, make_documents, train_settings
-from tinyllm.kernels import IGNORE
-from tinyllm.params import Params, load_params
-from tinyllm.tokens.encode import encode_corpus
+from tinyllm.common.params import Params, load_params
+from tinyllm.encoding.encode import encode_corpus
+from tinyllm.model.kernels import IGNORE
 from tinyllm.tokens.split import SPLITS
 from tinyllm.tokens.store import write_splits
 from tinyllm.tokens.tokenizer import Tokenizer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import random_model, train_settings
-from tinyllm.evaluation import Scores
+from tinyllm.model.evaluation import Scores
 from tinyllm.training import report
 from tinyllm.training.optimizer import make_optimizer
 from tinyllm.training.progress import Progress
@@ -25,7 +25,12 @@ SCORES = {
 @pytest.fixture
 def state() -> TrainState:
     model = random_model()
-    state = TrainState(model, make_optimizer(model, train_settings()), step=10, best=Best(step=5))
+    state = TrainState(
+        model,
+        make_optimizer(model, train_settings()),
+        step=10,
+        best=Best(step=5, weights=model.state_dict()),
+    )
     history = state.history
     for step in range(10):
         history.add_step(step, {"loss": 3 / (step + 7), "learning_rate": 1e-05, "grad_norm": 0.1})
@@ -46,11 +51,16 @@ def test_the_tables_hold_every_number_in_full(tmp_path: Path, state: TrainState)
     assert "val_perplexity" in state.history.evaluations.columns
 
 
-def test_the_metrics_are_those_of_the_best_step(tmp_path: Path, state: TrainState) -> None:
+@pytest.mark.parametrize(("save", "step"), [("best", 5), ("last", 10)])
+def test_the_metrics_are_those_of_the_weights_that_are_saved(
+    tmp_path: Path, state: TrainState, save: str, step: int
+) -> None:
+    if save == "last":
+        state.best.weights = {}
     report.write(tmp_path / "reports", state)
     metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
-    assert metrics["val"] == SCORES[5]["val"].as_dict()
-    assert (metrics["best_step"], metrics["steps"]) == (5, 10)
+    assert metrics["val"] == SCORES[step]["val"].as_dict()
+    assert (metrics["saved_step"], metrics["steps"]) == (step, 10)
     assert metrics["parameters"] == state.model.n_parameters
 
 

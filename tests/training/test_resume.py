@@ -8,91 +8,37 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT, make_documents
-
-SETTINGS = {
-    "threads": "1", "n_layer": "1", "n_head": "2", "d_model": "32", "context_length": "32",
-    "dropout": "0.1", "batch_size": "4", "max_steps": "60", "warmup_steps": "5",
-    "eval_interval": "20", "eval_tokens": "512", "vocab_size": "300", "checkpoint_steps": "7",
-    "checkpoint_minutes": "null", "tracker": "none", "source": "path", "separator": '"\\n\\n"',
-    "stride": "null",
-}  # fmt: skip
-OUTPUTS = ("models", "reports/train")
-
-
-def change(project: Path, settings: dict[str, str]) -> None:
-    """Set values in a project's params.yaml."""
-    path = project / "params.yaml"
-    text = path.read_text()
-    for name, value in settings.items():
-        text, found = re.subn(rf"(?m)^(  {name}:) (\S+|'.*'|\".*\")", rf"\1 {value}", text)
-        assert found, name
-    path.write_text(text)
-
-
-def start(project: Path, stage: str, *arguments: str, slow: float = 0) -> subprocess.Popen[str]:
-    """Start a stage; with `slow`, seconds that each training step takes longer."""
-    command = [sys.executable, "-P", "-m", f"stages.{stage}", *arguments]
-    if slow:
-        program = (
-            "import runpy, sys, time, tinyllm.training.progress as p; step = p.Progress.step;"
-            f"p.Progress.step = lambda *a: (time.sleep({slow}), step(*a))[1];"
-            f"sys.argv = {['stage', *arguments]!r}; "
-            f"runpy.run_module('stages.{stage}', run_name='__main__', alter_sys=True)"
-        )
-        command = [sys.executable, "-P", "-c", program]
-    environment = {
-        **os.environ, "PYTHONPATH": str(project), "DVC_ROOT": str(project), "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
-    return subprocess.Popen(
-        command,
-        cwd=project,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def stage(project: Path, name: str, *arguments: str) -> str:
-    process = start(project, name, *arguments)
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, output
-    return output
-
-
-TRAIN = (
-    "--params", "params.yaml", "--tokenizer", "data/tokenizer", "--train", "data/splits/train",
-    "--validation", "data/splits/validation", "--splits", "reports/splits.json",
-    "--model", "models/tinyllm", "--reports", "reports/train",
+from tests.helpers import ROOT
+from tests.training.project import (
+    INTERVAL,
+    MAX_STEPS,
+    OUTPUTS,
+    SPLIT,
+    TOKENIZE,
+    TRAIN,
+    Stage,
+    change,
+    checkpoint_steps,
+    final_state,
+    outputs,
+    prepare,
+    resumed_at,
+    run,
+    trainings,
 )  # fmt: skip
+from tinyllm.training import resume
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with everything that training needs."""
     project = tmp_path_factory.mktemp("prepared") / "project"
-    project.mkdir()
-    for name in ("stages", "tinyllm"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copyfile(ROOT / "params.yaml", project / "params.yaml")
-    change(project, SETTINGS)
-    (project / "corpus").mkdir()
-    (project / "corpus" / "a.txt").write_text("\n\n".join(make_documents(300, seed=1)))
-    stage(project, "download", "--params", "params.yaml", "--raw", "data/raw")
-    stage(
-        project, "tokenize", "--params", "params.yaml", "--raw", "data/raw",
-        "--tokenizer", "data/tokenizer", "--tokens", "data/tokens",
-    )  # fmt: skip
-    stage(
-        project, "split", "--tokens", "data/tokens", "--train", "data/splits/train",
-        "--validation", "data/splits/validation", "--test", "data/splits/test",
-        "--summary", "reports/splits.json",
-    )  # fmt: skip
+    prepare(project)
     return project
 
 
@@ -102,152 +48,191 @@ def project(prepared: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(prepared, tmp_path / "project"))
 
 
-def outputs(project: Path) -> dict[str, bytes]:
-    files = (file for name in OUTPUTS for file in sorted((project / name).rglob("*")))
-    return {str(f.relative_to(project)): f.read_bytes() for f in files if f.is_file()}
-
-
 @pytest.fixture(scope="module")
 def untouched(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What an uninterrupted training writes."""
+    """What an uninterrupted training ends in."""
     project = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("clean") / "project"))
-    stage(project, "train", *TRAIN)
-    return outputs(project)
+    run(project, "train", *TRAIN)
+    return final_state(project)
 
 
-def read_until(process: subprocess.Popen[str], words: str) -> str:
-    """What a process prints, up to a line with some words."""
-    assert process.stdout is not None
-    seen = ""
-    for line in process.stdout:
-        seen += line
-        if words in line:
-            return seen
-    raise AssertionError(f"{words!r} is not in:\n{seen}")
+def wait_for_checkpoint(process: Stage, project: Path, step: int) -> None:
+    process.wait_until(lambda: any(kept >= step for kept in checkpoint_steps(project)))
 
 
-def checkpoint_steps(project: Path) -> list[int]:
-    return sorted(int(p.name[5:]) for p in (project / ".tinyllm/trainings").glob("*/step-*"))
+def kill_after_a_checkpoint(project: Path) -> None:
+    process = Stage(project, "train", *TRAIN, slow=0.02)
+    wait_for_checkpoint(process, project, INTERVAL)
+    process.kill()
 
 
-def wait_for_checkpoint(project: Path, step: int) -> None:
-    for _ in range(600):
-        if any(kept >= step for kept in checkpoint_steps(project)):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"no checkpoint of step {step}: {checkpoint_steps(project)}")
-
-
-def resumed_at(output: str) -> int:
-    found = re.search(r"resuming at step (\d+) of 60", output)
-    assert found, output
-    return int(found[1])
-
-
-def test_killed_anywhere_it_ends_in_the_same_bytes(
+def test_killed_ten_times_it_ends_in_the_same_bytes_and_loses_little(
     project: Path, untouched: dict[str, bytes]
 ) -> None:
+    """Each time, no more than one interval's steps are done again."""
     chance = random.Random(3)
-    for kill in range(3):
-        process = start(project, "train", *TRAIN, slow=0.02)
-        wait_for_checkpoint(project, 14 * kill + 7)
-        time.sleep(chance.uniform(0, 0.3))
+    whole, steps = [0], project / "steps.txt"
+    for _ in range(10):
+        steps.unlink(missing_ok=True)
+        process = Stage(project, "train", *TRAIN, before=remember_steps, slow=0.01)
+        moment = chance.randint(1, 2 * INTERVAL - 1)
+        process.wait_until(partial(has_done, steps, moment))
+        time.sleep(chance.uniform(0, 0.01))
         process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        done = [int(step) for step in steps.read_text().split()]
+        assert done[0] == whole[-1]  # it went on from the last checkpoint
+        whole = checkpoint_steps(project) or [0]
+        # One that is being written does not count yet, so that its interval is lost as well.
+        writing = any(trainings(project).glob("*/.step-*"))
+        assert done[-1] + 1 - whole[-1] <= INTERVAL + 1 + writing * INTERVAL
         assert outputs(project) == {}
-    last = checkpoint_steps(project)[-1]
-    output = stage(project, "train", *TRAIN)
-    assert resumed_at(output) == last  # what was done since is lost, and no more
-    assert outputs(project) == untouched
+    assert whole[-1] >= 2 * INTERVAL
+    assert resumed_at(run(project, "train", *TRAIN)) == whole[-1]
+    assert final_state(project) == untouched
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def has_done(steps: Path, count: int) -> bool:
+    return steps.exists() and len(steps.read_text().split()) >= count
+
+
+def remember_steps() -> None:
+    """Have a training leave the number of each step in a file when it is done."""
+    from tinyllm.training.watch import Watch
+
+    file = os.open("steps.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    told = Watch.step
+
+    def remembered(self: Watch, step: int, values: dict[str, float]) -> None:
+        os.write(file, f"{step}\n".encode())
+        told(self, step, values)
+
+    Watch.step = remembered  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_asked_to_stop_it_saves_and_fails(
     project: Path, untouched: dict[str, bytes], number: signal.Signals
 ) -> None:
-    process = start(project, "train", *TRAIN, slow=0.05)
-    wait_for_checkpoint(project, 7)
-    process.send_signal(number)
-    began = time.monotonic()
-    output = process.communicate(timeout=60)[0]
-    assert time.monotonic() - began < 5
-    assert process.returncode not in (0, -number)
-    stopped = re.search(rf"stopped by {number.name} at step (\d+) of 60, saved", output)
-    assert stopped and "Traceback" not in output
-    assert resumed_at(stage(project, "train", *TRAIN)) == int(stopped[1])  # nothing is lost
-    assert outputs(project) == untouched
+    process = Stage(project, "train", *TRAIN, slow=0.05)
+    wait_for_checkpoint(process, project, INTERVAL)
+    process.send(number)
+    assert process.wait(patience=5) == 130
+    stopped = re.search(
+        rf"stopped by {number.name} at step (\d+) of {MAX_STEPS}, saved", process.printed()
+    )
+    assert stopped and "Traceback" not in process.printed()
+    assert resumed_at(run(project, "train", *TRAIN)) == int(stopped[1])  # nothing is lost
+    assert final_state(project) == untouched
 
 
 def test_a_second_signal_ends_it_at_once(project: Path, untouched: dict[str, bytes]) -> None:
-    process = start(project, "train", *TRAIN, slow=2)
-    read_until(process, "step  0/60")
-    process.send_signal(signal.SIGINT)
+    process = Stage(project, "train", *TRAIN, slow=2)
+    process.wait_for("step  0/")
+    process.send(signal.SIGINT)
     time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=1.5) == -signal.SIGINT
-    stage(project, "train", *TRAIN)
-    assert outputs(project) == untouched
+    process.send(signal.SIGINT)
+    assert process.wait(patience=1.5) == -signal.SIGINT
+    run(project, "train", *TRAIN)
+    assert final_state(project) == untouched
 
 
 def test_two_at_once_are_refused(project: Path, untouched: dict[str, bytes]) -> None:
-    first = start(project, "train", *TRAIN, slow=0.3)
-    read_until(first, "step  0/60")
-    second = start(project, "train", *TRAIN)
-    output = second.communicate(timeout=60)[0]
-    assert second.returncode == 1
-    assert re.fullmatch(r"error: another process is at this very training.*\n", output)
-    first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=60)
-    stage(project, "train", *TRAIN)
-    assert outputs(project) == untouched
+    first = Stage(project, "train", *TRAIN, slow=0.3)
+    first.wait_for("step  0/")
+    second = Stage(project, "train", *TRAIN, before=be_impatient)
+    assert second.wait() == 1
+    assert re.search(r"^error: another process is at this very training", second.printed(), re.M)
+    first.send(signal.SIGTERM)
+    first.wait()
+    run(project, "train", *TRAIN)
+    assert final_state(project) == untouched
+
+
+def be_impatient() -> None:
+    resume.LOCK_PATIENCE = 0.5
 
 
 def test_other_hardware_is_refused_unless_it_is_allowed(project: Path) -> None:
-    process = start(project, "train", *TRAIN, slow=0.05)
-    wait_for_checkpoint(project, 7)
-    process.kill()
-    process.communicate()
+    kill_after_a_checkpoint(project)
     change(project, {"threads": "2"})
-    refused = start(project, "train", *TRAIN)
-    output = refused.communicate(timeout=60)[0]
-    assert refused.returncode == 1
-    assert "threads was 1, is 2" in output and "hardware.resume" in output
+    refused = Stage(project, "train", *TRAIN)
+    assert refused.wait() == 1
+    assert "threads was 1, is 2" in refused.printed() and "hardware.resume" in refused.printed()
     change(project, {"resume": "any"})
-    output = stage(project, "train", *TRAIN)
-    assert "may differ in its last bits" in output and "resuming at step" in output
+    printed = run(project, "train", *TRAIN)
+    assert "may differ in its last bits" in printed and "resuming at step" in printed
 
 
-def test_another_training_is_never_gone_on_from_and_why_is_told(project: Path) -> None:
-    process = start(project, "train", *TRAIN, slow=0.05)
-    wait_for_checkpoint(project, 7)
-    process.kill()
-    process.communicate()
-    change(project, {"d_model": "64"})
-    output = stage(project, "train", *TRAIN)
-    assert "starting anew" in output and "train.d_model changed" in output
-    assert "resuming" not in output
+def test_damage_to_another_trainings_checkpoint_stops_nothing(project: Path) -> None:
+    kill_after_a_checkpoint(project)
+    (fingerprint,) = (project / ".tinyllm/trainings").glob("*/fingerprint.json")
+    fingerprint.write_bytes(b"")
+    change(project, {"seed": "2"})
+    assert "starting anew" in run(project, "train", *TRAIN)
 
 
-@pytest.mark.parametrize("file", ["tinyllm/model.py", "params.yaml", "reports/splits.json"])
-def test_inputs_edited_meanwhile_are_an_error_that_names_them(project: Path, file: str) -> None:
-    process = start(project, "train", *TRAIN, slow=0.02)
-    read_until(process, "step  0/60")
-    if file == "params.yaml":
+@pytest.mark.parametrize(
+    ("setting", "value", "remade", "told"),
+    [
+        ("seed", "2", [], "seed changed"),
+        ("d_model", "64", [], "train.d_model changed"),
+        ("test_fraction", "0.2", ["tokenize", "split"], "data/splits/train/"),
+        ("vocab_size", "299", ["tokenize", "split"], "data/tokenizer/"),
+    ],
+)
+def test_another_training_is_never_gone_on_from_and_why_is_told(
+    project: Path, setting: str, value: str, remade: list[str], told: str
+) -> None:
+    kill_after_a_checkpoint(project)
+    change(project, {setting: value})
+    for stage in remade:
+        run(project, stage, *(TOKENIZE if stage == "tokenize" else SPLIT))
+    printed = run(project, "train", *TRAIN)
+    (line,) = [line for line in printed.splitlines() if "starting anew" in line]
+    assert told in line
+    assert "resuming" not in printed
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "reports/splits.json"])
+def test_inputs_edited_meanwhile_are_an_error_that_names_them(project: Path, name: str) -> None:
+    process = Stage(project, "train", *TRAIN, slow=0.02)
+    process.wait_for("step  0/")
+    if name == "params.yaml":
         change(project, {"d_model": "64"})
     else:
+        with (project / name).open("a") as edited:
+            edited.write("\n")
+    assert process.wait() == 1
+    named = "train.d_model" if name == "params.yaml" else name
+    assert f"error: changed while training ran: {named};" in process.printed()
+
+
+def test_code_edited_meanwhile_is_an_error_and_then_another_training(
+    prepared: Path, tmp_path: Path
+) -> None:
+    project = Path(shutil.copytree(prepared, tmp_path / "with code"))
+    for name in ("stages", "tinyllm"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "stages.train", *TRAIN]
+    environment = {**os.environ, "DVC_ROOT": str(project), "PYTHONUNBUFFERED": "1"}
+    file = "tinyllm/model/transformer.py"
+    for expected in (f"error: changed while training ran: {file};", f"starting anew.*{file}"):
+        process = subprocess.Popen(
+            command, cwd=project, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert process.stdout is not None
+        printed = process.stdout.readline()
         with (project / file).open("a") as edited:
             edited.write("\n")
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 1
-    named = "train.d_model" if file == "params.yaml" else file
-    assert f"error: changed while training ran: {named};" in output
+        printed += process.communicate(timeout=120)[0]
+        assert process.returncode == 1
+        assert re.search(expected, printed), printed
 
 
 def test_a_finished_training_is_written_again(project: Path, untouched: dict[str, bytes]) -> None:
-    stage(project, "train", *TRAIN)
+    run(project, "train", *TRAIN)
     for name in OUTPUTS:
         shutil.rmtree(project / name)
-    output = stage(project, "train", *TRAIN)
-    assert "already trained to the end" in output
-    assert outputs(project) == untouched
+    assert "already trained to the end" in run(project, "train", *TRAIN)
+    assert final_state(project) == untouched

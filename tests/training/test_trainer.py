@@ -18,11 +18,11 @@ from tests.helpers import (
     train_settings,
     windows_of,
 )
-from tinyllm.evaluation import score
-from tinyllm.kernels import IGNORE
-from tinyllm.model import TinyLLM
-from tinyllm.params import Train
-from tinyllm.runtime import generator
+from tinyllm.common.params import Train
+from tinyllm.model.evaluation import score
+from tinyllm.model.kernels import IGNORE
+from tinyllm.model.runtime import generator
+from tinyllm.model.transformer import TinyLLM
 from tinyllm.tokens.store import Tokens
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.optimizer import make_optimizer
@@ -154,7 +154,8 @@ def test_micro_batches_change_rounding_only() -> None:
     [
         {"dropout": 0.1}, {"batch_size": 4}, {"optimizer": "adam"}, {"betas": [0.8, 0.95]},
         {"weight_decay": 0.0}, {"grad_clip": 0.1}, {"max_steps": 11}, {"learning_rate": 0.02},
-        {"min_learning_rate": 0.001}, {"warmup_steps": 3}, {"decay_steps": 8},
+        {"min_learning_rate": 0.001}, {"embedding_rate_multiplier": 2.0},
+        {"warmup_steps": 3}, {"decay_steps": 8},
     ],
 )  # fmt: skip
 def test_each_setting_changes_the_weights(change: dict[str, Any]) -> None:

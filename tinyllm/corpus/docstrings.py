@@ -39,13 +39,22 @@ def docstrings(requirement: str) -> Iterator[str]:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError) as error:  # templates, or another version's Python
             raise ValueError(f"download.packages: {path} can't be read: {error}") from None
-        for node in ast.walk(tree):
-            text = ast.get_docstring(node) if isinstance(node, _DOCUMENTED) else None
-            if text and text not in seen:
+        for text in _in_source_order(tree):
+            if text not in seen:
                 seen.add(text)
                 yield text
     if not seen:
         raise ValueError(f"download.packages: {package} has no docstrings in Python source")
+
+
+def _in_source_order(node: ast.AST) -> Iterator[str]:
+    """The docstrings of a piece of source and of all that is defined in it."""
+    text = ast.get_docstring(node) if isinstance(node, _DOCUMENTED) else None
+    if text:
+        yield text
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.expr):  # nothing is defined within one
+            yield from _in_source_order(child)
 
 
 def licence(package: str) -> str | None:

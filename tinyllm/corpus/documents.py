@@ -1,6 +1,7 @@
 """The documents of a downloaded corpus, one after the other.
 
-A raw folder holds the corpus' files and `manifest.json`, which says how to read them.
+A raw folder holds the corpus' files and `manifest.json`, which says how to read them. It is sealed
+(`tinyllm.common.files`).
 """
 
 import json
@@ -9,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from tinyllm.files import read_json, verify, write_json
+from tinyllm.common.files import checked, read_json, seal, write_json
 
 MANIFEST = "manifest.json"
 
@@ -47,7 +48,9 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a raw folder that is complete but for it, and seal the folder."""
     write_json(folder / MANIFEST, asdict(manifest))
+    seal(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -56,7 +59,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         ValueError: there is none, or it is damaged.
     """
-    content = read_json(folder / MANIFEST)
+    content = read_json(checked(folder, MANIFEST))
     files = [RawFile(**file) for file in content.pop("files")]
     return Manifest(files=files, **content)
 
@@ -65,12 +68,12 @@ def read_documents(folder: Path) -> Iterator[str]:
     """Yield the text of each document of a raw folder, in order, empty ones left out.
 
     Raises:
-        ValueError: a file is not what the manifest says it was.
+        ValueError: a file is missing or damaged.
     """
     manifest = read_manifest(folder)
     for file in manifest.files:
-        verify(folder / file.name, file.sha256)
-        yield from file_documents(folder / file.name, manifest.format, manifest.separator)
+        path = checked(folder, file.name)
+        yield from file_documents(path, manifest.format, manifest.separator)
 
 
 def file_documents(

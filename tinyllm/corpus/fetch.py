@@ -4,7 +4,7 @@ from pathlib import Path
 
 import requests
 
-from tinyllm.files import publish_file, sha256_of
+from tinyllm.common.files import publish_file, sha256_of
 
 TIMEOUT = 30.0  # seconds without a byte
 PIECE = 1 << 20  # bytes

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tinyllm.common.files import sha256_of
+from tinyllm.common.params import Download
 from tinyllm.corpus.docstrings import docstrings, licence
 from tinyllm.corpus.documents import Manifest, RawFile, file_documents, write_manifest
 from tinyllm.corpus.fetch import check_sha256, fetch
-from tinyllm.files import sha256_of
-from tinyllm.params import Download
 
 
 def bring(settings: Download, folder: Path) -> Manifest:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import tiktoken
 
-from tinyllm.files import write_json, write_text
-from tinyllm.params import END_OF_TEXT, N_BYTES
+from tinyllm.common.files import write_json, write_text
+from tinyllm.common.params import END_OF_TEXT, N_BYTES
 
 
 @cache

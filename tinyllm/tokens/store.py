@@ -3,21 +3,24 @@
 A token folder, in the documents' order:
     tokens-00000.npy, ...   ids (N,), uint16, or uint32 where the vocabulary needs it
     documents.npy           a record a document: its split, tokens and bytes
-    index.json              totals, each shard's documents and tokens, each file's SHA-256
+    index.json              totals, each shard's documents and tokens
 
 A split folder:
     tokens.npy              ids (N,) of all its documents, one after the other
-    split.json              documents, tokens, bytes, vocabulary size, SHA-256
+    split.json              documents, tokens, bytes, vocabulary size, SHA-256 of the ids
+
+Both are sealed (`tinyllm.common.files`).
 """
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tinyllm.files import read_json, sha256_of, verify, write_json
+from tinyllm.common.files import checked, read_json, seal, sha256_of, write_json
 from tinyllm.tokens.split import SPLITS
 
 Tokens = npt.NDArray[np.unsignedinteger]
@@ -59,7 +62,6 @@ class TokenWriter:
                 "name": path.name,
                 "documents": len(self._documents) - self._closed_documents,
                 "tokens": self._pending_tokens,
-                "sha256": sha256_of(path),
             }
         )
         self._closed_documents = len(self._documents)
@@ -89,15 +91,18 @@ class TokenWriter:
                 "vocab_size": self.vocab_size,
                 "dtype": self.dtype.name,
                 "splits": list(SPLITS),
-                "documents_sha256": sha256_of(self.folder / DOCUMENTS),
                 "shards": self._shards,
             },
         )
+        seal(self.folder)
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What a split holds: documents, tokens, bytes of text; ids are below `vocab_size`."""
+    """What a split holds: documents, tokens, bytes of text; ids are below `vocab_size`.
+
+    The SHA-256 is that of tokens.npy: runs name their data by it.
+    """
 
     documents: int
     tokens: int
@@ -115,9 +120,8 @@ def write_splits(tokens_folder: Path, folders: dict[str, Path]) -> dict[str, Spl
     Raises:
         ValueError: a file is missing or damaged.
     """
-    index = read_json(tokens_folder / INDEX)
-    verify(tokens_folder / DOCUMENTS, index["documents_sha256"])
-    documents = np.load(tokens_folder / DOCUMENTS, allow_pickle=False)
+    index = read_json(checked(tokens_folder, INDEX))
+    documents = _load(tokens_folder, DOCUMENTS)
     totals = {
         split: documents[documents["split"] == code]["tokens"].sum()
         for code, split in enumerate(SPLITS)
@@ -131,7 +135,7 @@ def write_splits(tokens_folder: Path, folders: dict[str, Path]) -> dict[str, Spl
     filled = dict.fromkeys(folders, 0)
     first = 0
     for shard in index["shards"]:
-        ids = _load_checked(tokens_folder / shard["name"], shard["sha256"])
+        ids = _load(tokens_folder, shard["name"])
         held = documents[first : first + shard["documents"]]
         first += shard["documents"]
         codes = np.repeat(held["split"], held["tokens"])
@@ -151,6 +155,7 @@ def write_splits(tokens_folder: Path, folders: dict[str, Path]) -> dict[str, Spl
             sha256=sha256_of(folder / TOKENS),
         )
         write_json(folder / SUMMARY, asdict(summaries[split]))
+        seal(folder)
     return summaries
 
 
@@ -164,15 +169,15 @@ class TokenSplit:
 
 
 def read_split(folder: Path) -> TokenSplit:
-    """Open a split folder, checked against its recorded SHA-256.
+    """Open a split folder, checked.
 
     Raises:
         ValueError: it is missing or damaged.
     """
-    summary = SplitSummary(**read_json(folder / SUMMARY))
-    return TokenSplit(folder, _load_checked(folder / TOKENS, summary.sha256), summary)
+    summary = SplitSummary(**read_json(checked(folder, SUMMARY)))
+    return TokenSplit(folder, _load(folder, TOKENS), summary)
 
 
-def _load_checked(path: Path, sha256: str) -> Tokens:
-    verify(path, sha256)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+def _load(folder: Path, name: str) -> npt.NDArray[Any]:
+    """An array of a sealed folder, memory-mapped; unlike np.load it knows no format but .npy."""
+    return np.lib.format.open_memmap(checked(folder, name), mode="r")

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import tiktoken
 
-from tinyllm.files import read_json, sha256_of, verify, write_json, write_text
-from tinyllm.params import END_OF_TEXT, N_BYTES
+from tinyllm.common.files import checked, read_json, seal, write_json, write_text
+from tinyllm.common.params import END_OF_TEXT, N_BYTES
 from tinyllm.tokens import hub
 
 RANKS = "vocabulary.tiktoken"
@@ -162,9 +162,9 @@ class Tokenizer:
                 "pattern": self.encoding._pat_str,
                 "special_tokens": self.encoding._special_tokens,
                 "vocab_size": self.vocab_size,
-                "sha256": sha256_of(folder / RANKS),
             },
         )
+        seal(folder)
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizer":
@@ -173,10 +173,9 @@ class Tokenizer:
         Raises:
             ValueError: it is missing or damaged.
         """
-        description = read_json(folder / DESCRIPTION)
-        verify(folder / RANKS, description["sha256"])
+        description = read_json(checked(folder, DESCRIPTION))
         ranks = {}
-        for line in (folder / RANKS).read_text(encoding="ascii").splitlines():
+        for line in checked(folder, RANKS).read_text(encoding="ascii").splitlines():
             token, rank = line.split()
             ranks[base64.b64decode(token)] = int(rank)
         return cls(

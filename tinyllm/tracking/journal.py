@@ -14,6 +14,7 @@ without an end and without a lock is known to be of a stage that was killed.
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -26,8 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tinyllm.files import write_text
-from tinyllm.params import Runtime
+from tinyllm.common.files import write_text
+from tinyllm.common.params import Runtime
 from tinyllm.tracking.follower import LOG, follow, wait_for
 from tinyllm.tracking.places import JOURNAL, journals_folder, lock, locked, sent_folder
 
@@ -68,9 +69,17 @@ class Journal:
     Args:
         bookmark: file that remembers the journal of a stage which can be interrupted. The journal
             that it names is gone on with; what that holds already is not recorded again.
+        live: whether MLflow gets it while it grows; if not, the next sync sends it.
     """
 
-    def __init__(self, header: Header, settings: Runtime, bookmark: Path | None = None) -> None:
+    def __init__(
+        self,
+        header: Header,
+        settings: Runtime,
+        bookmark: Path | None = None,
+        *,
+        live: bool = True,
+    ) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         identity = f"{stamp}-{secrets.token_hex(3)}-{header.stage}"  # sorts by time
         self.folder = journals_folder() / identity
@@ -78,6 +87,7 @@ class Journal:
         self._file: int | None = None
         self._follower: subprocess.Popen[bytes] | None = None
         self._complete = True
+        self._live = live
         if settings.tracker == "none":
             return
         try:
@@ -87,8 +97,9 @@ class Journal:
                 write_text(bookmark, self.folder.name)
         except OSError as error:
             self._warn(error)
-        with suppress(OSError):  # told at the end
-            self._follower = follow(self.folder)
+        if live:
+            with suppress(OSError):  # told at the end
+                self._follower = follow(self.folder)
 
     def _create(self, header: dict[str, Any]) -> None:
         """Publish a journal that is locked and has its first line from the beginning."""
@@ -101,9 +112,13 @@ class Journal:
 
     def _reopen(self, bookmark: Path) -> bool:
         """Go on with an interrupted stage's journal; False if it is there no more."""
-        if not bookmark.exists():
+        try:
+            name = bookmark.read_text(encoding="ascii")
+        except (OSError, ValueError):  # none, or damaged
             return False
-        folder = journals_folder() / bookmark.read_text()
+        if not re.fullmatch(r"[\w-]+", name):
+            return False
+        folder = journals_folder() / name
         sent = sent_folder() / folder.name
         with locked(folder if folder.exists() else sent, REOPEN_PATIENCE) as mine:
             if not mine:
@@ -198,7 +213,8 @@ class Journal:
         fcntl.flock(self._file, fcntl.LOCK_UN)  # a forked worker may still hold the file open
         os.close(self._file)
         self._file = None
-        wait_for(self._follower, self.folder / LOG)
+        if self._live:
+            wait_for(self._follower, self.folder / LOG)
 
 
 def events(journal: Path, position: int) -> Iterator[tuple[dict[str, Any] | None, int]]:
@@ -210,9 +226,10 @@ def events(journal: Path, position: int) -> Iterator[tuple[dict[str, Any] | None
             if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line), position
+                event = json.loads(line)
             except ValueError:  # half a line, where the disk was full or the power went
-                yield None, position
+                event = None
+            yield event if isinstance(event, dict) and "kind" in event else None, position
 
 
 def _keep(source: Path, target: Path) -> None:

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load, save
+import torch
+from safetensors.torch import load, save_file
 from torch import Tensor
 
-from tinyllm.files import publish_folder, read_json, sha256_of, write_json
-from tinyllm.runtime import Compute
+from tinyllm.common.files import publish_folder, read_json, remove, sha256_of, write_json
+from tinyllm.model.runtime import Compute
 from tinyllm.training.fingerprint import Fingerprint
 from tinyllm.training.state import TrainState
 
@@ -58,17 +59,24 @@ class Checkpoints:
         write_json(self.folder / FINGERPRINT, fingerprint.parts)
         self._writer: threading.Thread | None = None
         self._failure: Exception | None = None
+        self._copies: dict[str, Tensor] = {}  # kept: new memory costs as much as copying does
 
     def save(self, state: TrainState, *, wait: bool = False) -> None:
-        """Write a checkpoint; training goes on meanwhile, on its own arrays.
+        """Write a checkpoint; training waits only while its arrays are copied, if not told to wait.
 
         Raises:
             OSError: this or the last one could not be written; those before are intact.
         """
         self.wait()
-        content = save({name: t.detach().cpu().contiguous() for name, t in state.tensors().items()})
+        copies = {}
+        for name, tensor in state.tensors().items():
+            copy = self._copies.get(name)
+            if copy is None or copy.shape != tensor.shape:
+                copy = torch.empty(tensor.shape, dtype=tensor.dtype)
+            copies[name] = copy.copy_(tensor.detach())
+        self._copies = copies
         facts = {**state.facts(), "compute": asdict(self.compute)}
-        self._writer = threading.Thread(target=self._write, args=(state.step, content, facts))
+        self._writer = threading.Thread(target=self._write, args=(state.step, copies, facts))
         self._writer.start()
         if wait:
             self.wait()
@@ -86,11 +94,11 @@ class Checkpoints:
             failure, self._failure = self._failure, None
             raise OSError(f"a checkpoint could not be saved in {self.folder}: {failure}")
 
-    def _write(self, step: int, content: bytes, facts: dict[str, Any]) -> None:
+    def _write(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         try:
             path = self.folder / f"step-{step:09d}"
             with publish_folder(path) as new:
-                (new / ARRAYS).write_bytes(content)
+                save_file(tensors, new / ARRAYS)
                 write_json(new / FACTS, facts)
                 write_json(new / MANIFEST, {n: sha256_of(new / n) for n in (ARRAYS, FACTS)})
             verify(path)
@@ -127,7 +135,12 @@ class Checkpoints:
         return sorted(folders, key=lambda folder: folder.stat().st_mtime)
 
     def prune(self) -> None:
-        """Remove the checkpoints of all but the latest trainings."""
+        """Remove all but the latest trainings, and of this one what a kill left half-written.
+
+        Only the process that holds this training's lock may.
+        """
+        for half in self.folder.glob(".step-*.tmp"):
+            remove(half)
         for folder in self.previous_trainings()[: -(KEPT_TRAININGS - 1)]:
             shutil.rmtree(folder)
 

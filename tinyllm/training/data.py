@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tinyllm.evaluation import Windows, make_windows
-from tinyllm.files import read_json
-from tinyllm.model import ModelConfig
-from tinyllm.params import Params
+from tinyllm.common.files import read_json
+from tinyllm.common.params import Params
+from tinyllm.model.evaluation import Windows, make_windows
+from tinyllm.model.transformer import ModelConfig
 from tinyllm.tokens.store import SplitSummary, TokenSplit, read_split
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.dataset import Batches, loader

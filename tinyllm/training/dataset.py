@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tinyllm.runtime import derive_seed
+from tinyllm.model.runtime import derive_seed
 from tinyllm.tokens.store import Tokens
 
 
@@ -41,8 +41,9 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         self.batch_size = batch_size
         self.seed = seed
         self.rows = range(rank, batch_size, world_size)
-        self.offsets = min(context_length, len(tokens) - context_length)
-        self.windows_per_epoch = (len(tokens) - self.offsets) // context_length
+        spare = min(context_length, len(tokens) - context_length)
+        self.windows_per_epoch = (len(tokens) - spare) // context_length
+        self.offsets = len(tokens) - context_length * self.windows_per_epoch
         self._epoch = -1
         self._starts = np.empty(0, dtype=np.int64)
 

@@ -8,9 +8,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyllm import code
-from tinyllm.files import sha256_of
-from tinyllm.params import Params
+from tinyllm.common.files import CHECKSUMS, sha256_of
+from tinyllm.common.params import Params
+from tinyllm.training import code
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,13 @@ class Fingerprint:
         return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def differences(self, other: "Fingerprint") -> list[str]:
-        """The parts in which two fingerprints differ, for people."""
+        """The parts in which two fingerprints differ, for people: a sealed folder as one."""
         names = sorted(self.parts.keys() | other.parts.keys())
-        return [name for name in names if self.parts.get(name) != other.parts.get(name)]
+        different = [name for name in names if self.parts.get(name) != other.parts.get(name)]
+        sealed = {name.removesuffix(CHECKSUMS) for name in different if name.endswith(CHECKSUMS)}
+        folders = (name[: name.rfind("/") + 1] for name in different)
+        shown = zip(different, folders, strict=True)
+        return list(dict.fromkeys(folder if folder in sealed else name for name, folder in shown))
 
 
 def take(params: Params, module: str, inputs: list[Path]) -> Fingerprint:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tinyllm.evaluation import MEASURES, Scores
-from tinyllm.files import write_text
+from tinyllm.common.files import write_text
+from tinyllm.model.evaluation import MEASURES, Scores
 
 TRAIN, VALIDATION = "train", "val"
 STEP_COLUMNS = ("step", "loss", "learning_rate", "grad_norm")

@@ -1,25 +1,30 @@
 """The optimizers that params.yaml can name."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
-from tinyllm.params import Train
+from tinyllm.common.params import Train
 
 
 def make_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     """An optimizer over a model's weights; weight decay on matrices only (vectors get none).
 
-    The learning rate is set at every step, by the schedule.
+    The learning rate is set at every step, by the schedule: each group's is `rate_multiplier` times
+    the schedule's. A row of the embedding gets a gradient only when its token is in the batch, and
+    profits from a higher rate (docs/log.md).
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    decay, multiplier = settings.weight_decay, settings.embedding_rate_multiplier
+    matrices = [p for p in parameters if p.ndim >= 2]
     groups = [
-        {
-            "params": [p for p in parameters if p.ndim >= 2],
-            "weight_decay": settings.weight_decay,
-        },
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        group([p for p in matrices if id(p) in embeddings], decay, multiplier),
+        group([p for p in matrices if id(p) not in embeddings], decay),
+        group([p for p in parameters if p.ndim < 2], 0.0),
     ]
-    groups = [group for group in groups if group["params"]]
+    groups = [each for each in groups if each["params"]]
     # One kernel for all weights, where there is one for the device.
     fused = parameters[0].device.type in ("cpu", "cuda", "mps")
     rate, betas = settings.learning_rate, (settings.betas[0], settings.betas[1])
@@ -28,3 +33,14 @@ def make_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     if settings.optimizer == "adam":
         return torch.optim.Adam(groups, lr=rate, betas=betas, fused=fused)
     return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=fused)
+
+
+def group(
+    parameters: list[nn.Parameter], weight_decay: float, rate_multiplier: float = 1.0
+) -> dict[str, Any]:
+    """Weights that are treated alike."""
+    return {
+        "params": parameters,
+        "weight_decay": weight_decay,
+        "rate_multiplier": rate_multiplier,
+    }

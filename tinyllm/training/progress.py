@@ -6,7 +6,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from tinyllm.evaluation import Scores
+from tinyllm.model.evaluation import Scores
 from tinyllm.training.history import TRAIN, VALIDATION
 
 
@@ -33,7 +33,7 @@ class Progress:
             unit="step",
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
-            bar_format="{n_fmt}/{total_fmt} |{bar}| {elapsed} < {remaining} {postfix}",
+            bar_format="{n_fmt}/{total_fmt} |{bar}| {elapsed} < {remaining}{postfix}",
         )
         self._scores = ""
 

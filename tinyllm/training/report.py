@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tinyllm.files import publish_folder, write_json
+from tinyllm.common.files import publish_folder, write_json
 from tinyllm.pictures import loss_curve
 from tinyllm.training.history import VALIDATION
 from tinyllm.training.state import TrainState
@@ -12,12 +12,12 @@ STEPS, EVALUATIONS, METRICS, PICTURE = "steps.csv", "evaluations.csv", "metrics.
 
 def write(folder: Path, state: TrainState) -> None:
     """Publish a folder of reports on a finished training."""
-    history, best = state.history, state.best
+    history = state.history
     evaluations = history.evaluations.rows()
     with publish_folder(folder) as new:
         history.steps.write(new / STEPS)
         history.evaluations.write(new / EVALUATIONS)
-        row = next(row for row in evaluations if row["step"] == best.step)
+        row = next(row for row in evaluations if row["step"] == state.saved_step)
         scores = {
             name.removeprefix(f"{VALIDATION}_"): value
             for name, value in row.items()
@@ -28,8 +28,8 @@ def write(folder: Path, state: TrainState) -> None:
             {
                 "parameters": state.model.n_parameters,
                 "steps": state.step,
-                "best_step": best.step,
+                "saved_step": state.saved_step,
                 "val": scores,
             },
         )
-        loss_curve(new / PICTURE, history.steps.rows(), evaluations, best.step)
+        loss_curve(new / PICTURE, history.steps.rows(), evaluations, state.best.step)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from tinyllm.files import read_json
-from tinyllm.params import Params
-from tinyllm.runtime import Compute
+from tinyllm.common.files import read_json
+from tinyllm.common.params import Params
+from tinyllm.model.runtime import Compute
 from tinyllm.tracking.places import trainings_folder
 from tinyllm.training.checkpoint import FINGERPRINT, Checkpoints, Loaded
 from tinyllm.training.fingerprint import Fingerprint
@@ -40,7 +40,7 @@ class Resumable:
             Interrupted: stopping was asked for; the state is saved.
             OSError: the state could not be saved.
         """
-        reason = self.interruption.requested()
+        reason = self.interruption.reason
         if reason is not None:
             self.checkpoints.save(state, wait=True)
             raise Interrupted(
@@ -113,7 +113,11 @@ def _say_what_changed(checkpoints: Checkpoints, fingerprint: Fingerprint) -> Non
     others = [folder for folder in checkpoints.previous_trainings() if any(folder.glob("step-*"))]
     if not others:
         return
-    before = Fingerprint(read_json(others[-1] / FINGERPRINT))
+    try:
+        before = Fingerprint(read_json(others[-1] / FINGERPRINT))
+    except ValueError:  # of another training, hence no reason to stop this one
+        print("train: starting anew; the last training's checkpoint is damaged")
+        return
     changed = fingerprint.differences(before)
     names = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
     print(f"train: starting anew, not from the last training's checkpoint: {names} changed")

@@ -2,7 +2,7 @@
 
 import math
 
-from tinyllm.params import Train
+from tinyllm.common.params import Train
 
 
 def learning_rate(step: int, settings: Train) -> float:

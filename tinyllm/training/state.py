@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinyllm.model import TinyLLM
+from tinyllm.model.transformer import TinyLLM
 from tinyllm.training.history import History
 
 
@@ -45,6 +45,11 @@ class TrainState:
     finished: bool = False
     history: History = field(default_factory=History)
     best: Best = field(default_factory=Best)
+
+    @property
+    def saved_step(self) -> int:
+        """The step whose weights a finished training leaves."""
+        return self.best.step if self.best.weights else self.step
 
     def observe(self, loss: float, keep_weights: bool) -> bool:
         """Take note of a validation loss. Returns whether it is the best so far."""

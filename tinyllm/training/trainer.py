@@ -7,11 +7,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tinyllm.evaluation import Scores, Windows, score
-from tinyllm.kernels import IGNORE
-from tinyllm.model import TinyLLM
-from tinyllm.params import Train
-from tinyllm.runtime import derive_seed
+from tinyllm.common.params import Train
+from tinyllm.model.evaluation import Scores, Windows, score
+from tinyllm.model.kernels import IGNORE
+from tinyllm.model.runtime import derive_seed
+from tinyllm.model.transformer import TinyLLM
 from tinyllm.training.history import VALIDATION
 from tinyllm.training.schedule import learning_rate
 from tinyllm.training.state import TrainState
@@ -66,7 +66,7 @@ def train(
 
         rate = learning_rate(step, settings)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_multiplier"]
         torch.manual_seed(derive_seed(seed, "dropout", step))  # nothing else draws from it
         loss = accumulate_gradient(model, *next(batches), settings.micro_batch_size)
         grad_norm = clip_gradient(model, settings.grad_clip)

@@ -5,18 +5,18 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from tinyllm.evaluation import Scores
-from tinyllm.export import WEIGHTS
-from tinyllm.files import sha256_of
-from tinyllm.model import TinyLLM
-from tinyllm.params import Params
-from tinyllm.runtime import Compute
+from tinyllm.common.files import sha256_of
+from tinyllm.common.params import Params
+from tinyllm.model.evaluation import Scores
+from tinyllm.model.export import WEIGHTS
+from tinyllm.model.runtime import Compute
+from tinyllm.model.transformer import TinyLLM
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.provenance import PATCH, Provenance, dataset, flatten, provenance
-from tinyllm.tracking.resources import Resources
 from tinyllm.training.data import TrainingData
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.progress import Progress
+from tinyllm.training.resources import Resources
 from tinyllm.training.state import TrainState
 
 # Where each split's evaluations stand in MLflow; `train/loss` is that of each step's batch.

@@ -1,0 +1,137 @@
+"""Compare tinyllm with what one would use instead, on this machine.
+
+python -m benchmarks [--nanogpt CHECKOUT] [--rounds 9] [--rows 1 3 ...]
+
+Each row runs two programs in turn and prints the median of the rounds' ratios, with the quarter of
+the rounds below and above it. The table goes to benchmarks/results.md as well. Rows against nanoGPT
+need a checkout of https://github.com/karpathy/nanoGPT; nothing of it is copied here.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.pairs import Comparison, alternate
+from benchmarks.workers.shapes import SMALL, WIDE, Shape
+
+NAMES: dict[object, str] = {
+    "nanogpt": "nanoGPT",
+    "trainer": "Hugging Face Trainer",
+    "product": "2048³ bf16 product",
+    "start": "Python",
+}
+RESULTS = Path(__file__).parent / "results.md"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        number: as issues and docs/log.md name it.
+        goal: the ratio to reach.
+        ours, peer: worker and arguments; the peer "nanogpt" needs a checkout.
+        unit: of both speeds.
+        scale: ours is multiplied by it to be in the peer's unit.
+        memory: whether the ratio of memory counts, and not that of speed.
+    """
+
+    number: str
+    measure: str
+    goal: str
+    ours: tuple[object, ...]
+    peer: tuple[object, ...]
+    unit: str = "tokens/s"
+    scale: float = 1.0
+    memory: bool = False
+
+    def ratios(self, found: Comparison) -> tuple[float, float, float]:
+        """Median, lower and upper quartile."""
+        if self.memory:
+            return found.memory, found.memory, found.memory
+        return self.scale * found.ratio, self.scale * found.low, self.scale * found.high
+
+
+def flops_a_token(shape: Shape) -> float:
+    """Of a training step: 6 a weight of the matrices, and 12 a layer, width and token of context.
+
+    As in https://arxiv.org/abs/2204.02311, appendix B; half the attention is masked but counted.
+    """
+    C, V = shape.d_model, shape.vocab_size
+    return 6 * (shape.n_layer * 12 * C**2 + V * C) + 12 * shape.n_layer * C * shape.context_length
+
+
+def rows() -> list[Row]:
+    """All comparisons."""
+    small = SMALL.arguments()
+    wide = [*WIDE.arguments(), "--steps", 2]
+    fp32 = ["--precision", "fp32"]
+    score, write = ["--work", "score"], ["--work", "generate", "--sequences"]
+    ours, nanogpt = ("tinyllm", *small), ("nanogpt", *small)
+    ours_wide, nanogpt_wide = ("tinyllm", *wide), ("nanogpt", *wide)
+    return [
+        Row("1", "training, 4 layers, width 128, 12x64", "≥ 2.4", ours, nanogpt),
+        Row("2", "the same, ours in fp32", "≥ 1.6", (*ours, *fp32), nanogpt),
+        Row("3", "training, 6 layers, width 384, 16x256", "≥ 3.2", ours_wide, nanogpt_wide),
+        Row("3b", "the same, ours in fp32", "≥ 2", (*ours_wide, *fp32), nanogpt_wide),
+        Row("4", "row 1, the peer in bf16", "≥ 2.5", ours, ("trainer", *small)),
+        Row("5", "training at width 384, share of the product's FLOP/s", "≥ 0.60", ours_wide,
+            ("product",), "FLOP/s", flops_a_token(WIDE)),
+        Row("5b", "the same at width 128", "≥ 0.35", ours,
+            ("product",), "FLOP/s", flops_a_token(SMALL)),
+        Row("9", "scoring", "≥ 3", (*ours, *score), (*nanogpt, *score)),
+        Row("10", "writing one text", "≥ 6", (*ours, *write, 1), (*nanogpt, *write, 1)),
+        Row("10b", "writing 32 at once, the peer one", "≥ 60", (*ours, *write, 32),
+            (*nanogpt, *write, 1)),
+        Row("12", "`stages.train --help` against `import torch`", "≥ 4",
+            ("start", "--", "-m", "stages.train", "--help"),
+            ("start", "--", "-c", "import torch"), "starts/s"),
+        Row("13", "peak memory at row 3", "≤ 0.8", ours_wide, nanogpt_wide, memory=True),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT")
+    options.add_argument("--rounds", type=int, default=9, help="of each row")
+    options.add_argument("--rows", nargs="+", help="numbers of rows to run; all if left out")
+    args = options.parse_args()
+    lines = [
+        "| # | measure | peer | goal | ratio | quartiles | ours | peer |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    print(*lines, sep="\n")
+    for row in rows():
+        needs = row.peer[0] == "nanogpt"
+        if (args.rows and row.number not in args.rows) or (needs and not args.nanogpt):
+            continue
+        peer = (*row.peer, "--checkout", args.nanogpt) if needs else row.peer
+        found = alternate(row.ours, peer, args.rounds)
+        ratio, low, high = row.ratios(found)
+        lines.append(
+            f"| {row.number} | {row.measure} | {NAMES[row.peer[0]]} | {row.goal} | **{ratio:.2f}** "
+            f"| {low:.2f} to {high:.2f} | {row.scale * found.ours:,.4g} "
+            f"| {found.peer:,.4g} {row.unit} |"
+        )
+        print(lines[-1], flush=True)
+    if not args.rows:
+        RESULTS.write_text(
+            "\n".join(["# Results", "", machine(), "", *lines, ""]), encoding="utf-8"
+        )
+
+
+def machine() -> str:
+    """Where and with what this ran, in a line."""
+    import torch
+
+    from tinyllm.model import runtime
+
+    threads = runtime.available_threads()
+    name = torch.cpu.get_capabilities().get("cpu_name") or "CPU"
+    return f"{threads} cores of {name}, torch {torch.__version__}. `python -m benchmarks`"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Two programs, each in a process of its own, that take turns and so meet the same machine.
+
+A machine's speed drifts: other work, heat, neighbours on the same host. A figure alone says little;
+the ratio of two that were measured side by side does.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two speeds, ours and a peer's, in the same unit, higher is better.
+
+    Attributes:
+        ours, peer: medians over the rounds.
+        ratio: median of the rounds' own ratios, ours to the peer's.
+        low, high: the quarter of the rounds below and above.
+        memory: peak resident memory, ours to the peer's.
+    """
+
+    ours: float
+    peer: float
+    ratio: float
+    low: float
+    high: float
+    memory: float
+
+
+class Worker:
+    """A process that does a round of work for each line it is sent (see `serve`)."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        assert process.stdout is not None and process.stdin is not None
+        self._in, self._out = process.stdin, process.stdout
+        self.peak = 0.0  # bytes of resident memory
+
+    def round(self) -> float:
+        """Let it work once.
+
+        Returns:
+            its speed.
+
+        Raises:
+            RuntimeError: it ended instead.
+        """
+        self._in.write("\n")
+        self._in.flush()
+        for line in self._out:
+            if line.startswith("["):  # peers may print other things
+                speed, self.peak = json.loads(line)
+                return float(speed)
+        raise RuntimeError(f"{self._process.args!r} ended")
+
+
+@contextmanager
+def worker(module: str, *arguments: object) -> Iterator[Worker]:
+    """Start `python -m benchmarks.workers.MODULE`; it is ended with the context."""
+    command = [sys.executable, "-m", f"benchmarks.workers.{module}", *map(str, arguments)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        yield Worker(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def alternate(ours: tuple[object, ...], peer: tuple[object, ...], rounds: int) -> Comparison:
+    """Compare two workers, each given as module and arguments, over rounds in turn."""
+    with ExitStack() as stack:
+        a, b = (stack.enter_context(worker(str(m), *args)) for m, *args in (ours, peer))
+        a.round(), b.round()  # warm up
+        pairs = []
+        for number in range(rounds):
+            first, second = (a, b) if number % 2 else (b, a)
+            speeds = {first: first.round(), second: second.round()}
+            pairs.append((speeds[a], speeds[b]))
+        memory = a.peak / b.peak
+    ratios = [x / y for x, y in pairs]
+    low, middle, high = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
+    return Comparison(
+        statistics.median(x for x, _ in pairs),
+        statistics.median(y for _, y in pairs),
+        middle, low, high, memory,
+    )  # fmt: skip
+
+
+def serve(work: Callable[[], float]) -> None:
+    """Answer each line of standard input with the speed of a round of work and the peak memory."""
+    for _ in sys.stdin:
+        answer(work())
+
+
+def answer(speed: float) -> None:
+    """Tell the other side of `Worker.round`."""
+    import resource
+
+    scale = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    print(json.dumps([speed, peak]), flush=True)

@@ -1,0 +1,66 @@
+"""Hugging Face's Trainer in bf16, with its own model of the shape (GPT-2's) and its defaults."""
+
+import tempfile
+import time
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+
+from benchmarks.pairs import answer
+from benchmarks.workers.shapes import Shape, parser
+
+
+class Windows(Dataset[dict[str, torch.Tensor]]):
+    """One window after another; Trainer draws them in its own order."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.windows = shape.text().unfold(0, shape.context_length, shape.context_length)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": self.windows[index], "labels": self.windows[index]}
+
+
+class Pacer(TrainerCallback):
+    """Holds the Trainer between two rounds."""
+
+    def __init__(self, tokens: int, steps: int) -> None:
+        self.tokens, self.steps = tokens, steps
+        self.started = 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        if state.global_step % self.steps == 0:
+            if state.global_step > self.steps:
+                answer(self.tokens * self.steps / (time.perf_counter() - self.started))
+            input()
+            self.started = time.perf_counter()
+
+
+def main() -> None:
+    args = parser().parse_args()
+    shape: Shape = args.shape
+    config = GPT2Config(
+        vocab_size=shape.vocab_size, n_positions=shape.context_length, n_embd=shape.d_model,
+        n_layer=shape.n_layer, n_head=shape.n_head, resid_pdrop=0.0, embd_pdrop=0.0,
+        attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        settings = TrainingArguments(
+            output_dir=folder, per_device_train_batch_size=shape.batch_size, max_steps=1 << 40,
+            bf16=True, use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True,
+            learning_rate=1e-3, logging_strategy="no",
+        )  # fmt: skip
+        Trainer(
+            model=GPT2LMHeadModel(config),
+            args=settings,
+            train_dataset=Windows(shape),
+            callbacks=[Pacer(shape.tokens, args.steps)],
+        ).train()
+
+
+if __name__ == "__main__":
+    main()

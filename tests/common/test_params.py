@@ -1,0 +1,420 @@
+"""params.yaml: good settings come back typed and frozen; wrong ones all at once, in plain lines."""
+
+import ast
+import copy
+import json
+import math
+import random
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from tests.helpers import ROOT
+from tinyllm.common import strict_yaml
+from tinyllm.common.params import Params, Section, load_params
+
+Raw = dict[str, Any]
+FILE = ROOT / "params.yaml"
+
+
+def scalar(value: Any) -> str:
+    """A value in YAML: as JSON writes it, which YAML reads alike, save numbers out of bounds."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else f"{'-' * (value < 0)}.inf"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def to_yaml(raw: Raw) -> str:
+    lines = []
+    for name, value in raw.items():
+        if isinstance(value, dict) and value:
+            lines += [f"{name}:", *(f"  {key}: {scalar(v)}" for key, v in value.items())]
+        else:
+            lines.append(f"{name}: {scalar(value)}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def raw() -> Raw:
+    """params.yaml as plain data, with the settings that the tests below build on."""
+    raw = strict_yaml.load(FILE.read_text(encoding="utf-8"))
+    raw["download"] |= {"source": "docstrings", "url": None, "path": "corpus", "sha256": None}
+    raw["split"] = {"validation_fraction": 0.1, "test_fraction": 0.1}
+    raw["train"] |= {
+        "n_head": 4, "d_model": 192, "context_length": 128, "batch_size": 16,
+        "micro_batch_size": None, "max_steps": 1000, "learning_rate": 0.003,
+        "min_learning_rate": 0.0, "warmup_steps": 50, "decay_steps": None, "patience": None,
+    }  # fmt: skip
+    raw["evaluate"] |= {"stride": 64}
+    return raw
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[[Raw | str | bytes], Params]:
+    """Writes settings to a params.yaml and loads it."""
+
+    def load(content: Raw | str | bytes) -> Params:
+        if isinstance(content, dict):
+            content = to_yaml(content)
+        data = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / "params.yaml").write_bytes(data)
+        return load_params(tmp_path / "params.yaml")
+
+    return load
+
+
+Load = Callable[[Raw | str | bytes], Params]
+
+
+def refusal(load: Load, content: Raw | str | bytes) -> list[str]:
+    """The lines of the error that settings must cause, the headline left out."""
+    with pytest.raises(ValueError) as caught:
+        load(content)
+    headline, *lines = str(caught.value).splitlines()
+    if lines:
+        assert headline == f"params.yaml has {len(lines)} wrong setting(s):"
+    return lines or [headline]
+
+
+def leaves(raw: Raw) -> Iterator[tuple[str, str]]:
+    for name, section in raw.items():
+        if isinstance(section, dict):
+            yield from ((name, key) for key in section)
+
+
+# ----- the file that ships
+
+
+def test_the_file_loads_as_typed_values(raw: Raw, load: Load) -> None:
+    params = load(raw)
+    assert type(params.seed) is int
+    assert params.train.learning_rate == 0.003 and type(params.train.learning_rate) is float
+    assert params.download.url is None
+    assert params.train.betas == raw["train"]["betas"]
+    assert params.model_dump() == raw
+
+
+def test_values_can_not_be_changed_afterwards(raw: Raw, load: Load) -> None:
+    params = load(raw)
+    with pytest.raises(ValidationError):
+        params.train.max_steps = 3
+    with pytest.raises(ValidationError):
+        params.seed = 3
+
+
+def sections(model: type[BaseModel] = Params, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting as (dotted key, pydantic's field)."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from sections(kind, f"{name}.")
+        else:
+            yield prefix + name, field
+
+
+def test_every_setting_is_in_the_file() -> None:
+    in_file = strict_yaml.load(FILE.read_text(encoding="utf-8"))
+    keys = {"seed"} | {f"{section}.{key}" for section, key in leaves(in_file)}
+    assert {key for key, _ in sections()} == keys
+    assert [key for key, field in sections() if not field.is_required()] == []  # no hidden default
+
+
+def test_every_setting_in_the_file_has_a_comment() -> None:
+    lines = FILE.read_text(encoding="utf-8").splitlines()
+    settings = [line for line in lines if re.match(r" *[a-z_0-9]+: *[^ #]|  [a-z_0-9]+:", line)]
+    assert len(settings) == len(list(sections()))
+    assert [line for line in settings if not re.search(r"\s# *\w", line)] == []
+
+
+def test_every_setting_is_read_by_the_code() -> None:
+    """None is accepted and then ignored."""
+    read: set[str] = set()
+    for path in [*(ROOT / "tinyllm").rglob("*.py"), *(ROOT / "stages").rglob("*.py")]:
+        if path != ROOT / "tinyllm/common/params.py":
+            nodes = ast.walk(ast.parse(path.read_bytes()))
+            read |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    unread = [key for key, _ in sections() if key.split(".")[-1] not in read]
+    assert unread == []
+
+
+def test_what_is_derived_is_filled_in(raw: Raw, load: Load) -> None:
+    raw["train"] |= {"micro_batch_size": None, "decay_steps": None}
+    resolved = load(raw).train.resolve()
+    assert (resolved.micro_batch_size, resolved.decay_steps) == (16, 1000)
+    raw["train"] |= {"micro_batch_size": 8, "decay_steps": 900}
+    resolved = load(raw).train.resolve()
+    assert (resolved.micro_batch_size, resolved.decay_steps) == (8, 900)
+
+
+# ----- what is wrong is said
+
+
+def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
+    raw["seed"] = "x\ny"
+    raw["download"]["sha256"] = "ABC"
+    raw["split"]["test_fraction"] = 1.5
+    raw["train"] |= {"dropout": -0.1, "optimizer": "lion", "warmup_steps": 2000}
+    raw["train"]["dropuot"] = 0.1
+    del raw["evaluate"]["prompts"]
+    assert sorted(refusal(load, raw)) == [
+        "download.sha256 = 'ABC': must be 64 digits of lower-case hex",
+        "evaluate.prompts: is missing",
+        r"seed = 'x\ny': must be a valid integer",
+        "split.test_fraction = 1.5: must be less than 1",
+        "train.dropout = -0.1: must be greater than or equal to 0",
+        "train.dropuot: is not a setting",
+        "train.optimizer = 'lion': must be 'adamw', 'adam' or 'sgd'",
+        "train.warmup_steps = 2000: must be below train.max_steps = 1000",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "line"),
+    [
+        ("download", {"source": "url"}, "download.url = null: must be given when"),
+        ("download", {"packages": ["pandas"]}, "download.packages.0 = 'pandas': must be a package"),
+        ("download", {"packages": []}, "download.packages = []: "),
+        ("download", {"url": "ftp://x"}, "download.url = 'ftp://x': must begin with http://"),
+        ("tokenize", {"vocab_size": 256}, "tokenize.vocab_size = 256: must be greater than"),
+        ("split", {"validation_fraction": 0.5, "test_fraction": 0.5}, "split.test_fraction = 0.5:"),
+        ("train", {"n_head": 5}, "train.n_head = 5: must divide train.d_model = 192 into heads"),
+        ("train", {"n_head": 64}, "train.n_head = 64: must divide train.d_model = 192 into heads"),
+        ("train", {"micro_batch_size": 5}, "train.micro_batch_size = 5: must divide"),
+        ("train", {"micro_batch_size": 32}, "train.micro_batch_size = 32: must divide"),
+        ("train", {"warmup_steps": 1000}, "train.warmup_steps = 1000: must be below"),
+        ("train", {"decay_steps": 50}, "train.decay_steps = 50: must be above train.warmup_steps"),
+        ("train", {"decay_steps": 1001}, "train.decay_steps = 1001: must be above"),
+        ("train", {"min_learning_rate": 0.1}, "train.min_learning_rate = 0.1: must be at most"),
+        ("train", {"betas": [0.9]}, "train.betas = [0.9]: "),
+        ("train", {"betas": [0.9, 1.0]}, "train.betas.1 = 1.0: must be less than 1"),
+        ("train", {"grad_clip": 0}, "train.grad_clip = 0: must be greater than 0"),
+        ("evaluate", {"stride": 129}, "evaluate.stride = 129: must be at most"),
+        ("evaluate", {"prompts": ["a", ""]}, "evaluate.prompts.1 = '': "),
+        ("hardware", {"device": "gpu"}, "hardware.device = 'gpu': must be 'auto', 'cpu', 'cuda'"),
+    ],
+)
+def test_what_a_setting_may_be_is_said(
+    raw: Raw, load: Load, section: str, changes: Raw, line: str
+) -> None:
+    raw[section] |= changes
+    [found] = refusal(load, raw)
+    assert found.startswith(line)
+
+
+def test_at_their_bounds_settings_are_fine(raw: Raw, load: Load) -> None:
+    raw["train"] |= {
+        "warmup_steps": 999, "decay_steps": 1000, "min_learning_rate": 0.003,
+        "micro_batch_size": 16, "n_head": 96,
+    }  # fmt: skip
+    raw["evaluate"]["stride"] = 128
+    load(raw)
+    raw["train"] |= {"warmup_steps": 0, "micro_batch_size": 1, "dropout": 0, "n_head": 1}
+    load(raw)
+
+
+def test_a_missing_section_is_named_and_the_rest_still_checked(raw: Raw, load: Load) -> None:
+    del raw["train"]
+    raw["split"]["validation_fraction"] = 0.95
+    assert sorted(refusal(load, raw)) == [
+        "split.test_fraction = 0.1: must leave something for training beside "
+        "split.validation_fraction = 0.95",
+        "train: is missing",
+    ]
+
+
+@pytest.mark.parametrize("value", [None, 3, "text", [1]])
+def test_a_section_that_is_no_section(raw: Raw, load: Load, value: Any) -> None:
+    raw["train"] = value
+    [line] = refusal(load, raw)
+    assert re.fullmatch(r"train = .+: must be a section with its settings below it", line)
+
+
+@pytest.mark.parametrize("name", ["colour", "int", "str", "constrained-int", "list[int]", "f(x)"])
+def test_each_unknown_setting_is_named(raw: Raw, load: Load, name: str) -> None:
+    raw["train"][name] = 1
+    raw[name] = 2
+    assert sorted(refusal(load, raw)) == sorted(
+        [f"{name}: is not a setting", f"train.{name}: is not a setting"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("true", "True"),
+        ('"16"', "'16'"),
+        ("16.0", "16.0"),
+        ("1e1", "10.0"),
+        ("[16]", "[16]"),
+        ("null", "null"),
+        (".nan", "nan"),
+        (".NaN", "nan"),
+        (".inf", "inf"),
+        ("-.Inf", "-inf"),
+        ("sixteen", "'sixteen'"),
+    ],
+)
+def test_what_is_no_integer(raw: Raw, load: Load, value: str, shown: str) -> None:
+    text = to_yaml(raw).replace("\n  batch_size: 16\n", f"\n  batch_size: {value}\n")
+    [line] = refusal(load, text)
+    assert line == f"train.batch_size = {shown}: must be a valid integer"
+
+
+@pytest.mark.parametrize("value", ["true", '"0.1"', ".nan", ".NaN", ".inf", ".INF", "1e999", "1_0"])
+def test_what_is_no_number(raw: Raw, load: Load, value: str) -> None:
+    text = to_yaml(raw).replace("learning_rate: 0.003", f"learning_rate: {value}")
+    [line] = refusal(load, text)
+    assert re.fullmatch(r"train.learning_rate = .+: must be a (valid|finite) number", line)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("1e-05", 1e-5), ("1E-5", 1e-5), ("1.e-5", 1e-5), (".5", 0.5), ("1", 1)]
+)
+def test_numbers_as_dvc_and_people_write_them(
+    raw: Raw, load: Load, written: str, value: float
+) -> None:
+    text = to_yaml(raw).replace("learning_rate: 0.003", f"learning_rate: {written}")
+    assert load(text).train.learning_rate == value
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("seed: 1\nseed: 2\n", "params.yaml: line 2: 'seed' is given twice"),
+        ("train:\n  n_layer: 1\n  n_layer: 1\n", "params.yaml: line 3: 'n_layer' is given twice"),
+        ("seed: &a 1\n", "params.yaml: line 1: no YAML anchor is allowed"),
+        ("seed: *a\n", "params.yaml: line 1: no YAML alias is allowed"),
+        ("seed: !!int 1\n", "params.yaml: line 1: no YAML tag is allowed"),
+        ("seed: !!python/name:os.getcwd\n", "params.yaml: line 1: no YAML tag is allowed"),
+        ("? [a]\n: 1\n", "params.yaml: line 1: a key must be a plain name"),
+        ("seed: " + "9" * 5000, "params.yaml: line 1: a number of that length"),
+        ("", "params.yaml: must hold one section a stage, but holds null"),
+        ("- seed\n", "params.yaml: must hold one section a stage, but holds ['seed']"),
+    ],
+)
+def test_yaml_that_settings_do_not_need(load: Load, text: str, line: str) -> None:
+    assert refusal(load, text) == [line]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"seed: \xff\n",
+        b"\xff\xfes\0e\0e\0d\0",
+        b"seed: \0",
+        b"seed: [1\n",
+        b"\tseed: 1\n",
+        b"a: 1\n---\na: 2\n",
+        b'seed: "\\UFFFFFFFF"\n',
+        b'"\\ud800": 1\n',
+        b"seed: " + b"[" * 500 + b"]" * 500,
+        b"seed: " + b"{a: " * 500,
+    ],
+)
+def test_files_that_are_no_settings_at_all(load: Load, content: bytes) -> None:
+    assert refusal(load, content)[0]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"params\.yaml: .*No such file"):
+        load_params(tmp_path / "params.yaml")
+
+
+# ----- anything else that can happen to a file
+
+# Wrong for every setting there is, whatever its kind.
+ALWAYS_WRONG = [{"a": 1}, [[1]], math.nan, math.inf, -math.inf, -1, -0.5, "", 10**30 + 0.5]
+
+
+def break_surely(raw: Raw, chance: random.Random) -> str:
+    """Settings with one flaw that no reading makes right."""
+    raw = copy.deepcopy(raw)
+    section, key = chance.choice(list(leaves(raw)))
+    match chance.randrange(7):
+        case 0:
+            del raw[section][key]
+        case 1:
+            raw[section][key + "_"] = raw[section].pop(key)
+        case 2:
+            raw[section][key] = chance.choice(ALWAYS_WRONG[:-1])
+        case 3:
+            raw[chance.choice(["seed", section])] = chance.choice([*ALWAYS_WRONG[1:], {}, None])
+        case 4:
+            flaw = chance.choice(["!!str ", "&a ", "!", "*a "])
+            return to_yaml(raw).replace(f"  {key}: ", f"  {key}: {flaw}", 1)
+        case 5:
+            return to_yaml(raw) + chance.choice([f"{section}:\n", "seed: 1\n", "---\nseed: 1\n"])
+        case 6:
+            raw["train"] |= chance.choice(
+                [{"batch_size": 7, "micro_batch_size": 2}, {"warmup_steps": 10**6}, {"n_head": 7}]
+            )
+    return to_yaml(raw)
+
+
+def break_anyhow(text: str, chance: random.Random) -> bytes:
+    """A file that something happened to; it may still be fine."""
+    data = bytearray(text.encode())
+    place = chance.randrange(len(data))
+    match chance.randrange(8):
+        case 0:
+            return bytes(data[:place])
+        case 1:
+            data[place] = chance.randrange(256)
+        case 2:
+            data[place:place] = chance.randbytes(chance.randint(1, 12))
+        case 3:
+            del data[place : place + chance.randint(1, 40)]
+        case 4:
+            lines = text.splitlines(keepends=True)
+            chance.shuffle(lines)
+            return "".join(lines).encode()
+        case 5:
+            opening, closing = chance.choice([(b"[", b"]"), (b"{a: ", b"}"), (b"- ", b"")])
+            depth = chance.randint(1, 400)
+            data[place:place] = opening * depth + closing * depth
+        case 6:
+            token = chance.choice([*":#-?&*!|>%@`'\"{}[],\t\r\n~", "\\u", "<<: ", "...\n"])
+            data[place:place] = token.encode() * chance.randint(1, 3)
+        case 7:
+            return chance.randbytes(chance.randint(0, 200))
+    return bytes(data)
+
+
+def test_surely_wrong_files_are_refused(raw: Raw, load: Load) -> None:
+    chance = random.Random(1)
+    for _ in range(250):
+        content = break_surely(raw, chance)
+        try:
+            load(content)
+        except ValueError as error:
+            assert str(error).strip(), content
+        else:
+            pytest.fail(f"accepted:\n{content}")
+
+
+def test_damaged_files_are_refused_or_read_but_never_crash(raw: Raw, load: Load) -> None:
+    chance = random.Random(2)
+    text = to_yaml(raw)
+    for _ in range(350):
+        content = break_anyhow(text, chance)
+        try:
+            params = load(content)
+        except ValueError as error:
+            assert str(error).strip(), content
+        else:
+            assert isinstance(params, Params)
+
+
+def test_each_setting_refuses_what_it_can_not_be_by_name(raw: Raw, load: Load) -> None:
+    for section, key in leaves(raw):
+        for value in ALWAYS_WRONG:
+            if value == 10**30 + 0.5:
+                continue  # fine for a float without an upper bound
+            changed = copy.deepcopy(raw)
+            changed[section][key] = value
+            lines = refusal(load, changed)
+            assert any(re.match(rf"{section}\.{key}(\.\d+)* = ", line) for line in lines), lines

@@ -1,0 +1,163 @@
+"""The score of a model: each token counts once, whatever the windows and the batches."""
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.helpers import markov_tokens, random_model, tiny_config, windows_of
+from tinyllm.model.evaluation import Scores, Windows, make_windows, score
+from tinyllm.model.kernels import IGNORE
+from tinyllm.model.transformer import TinyLLM
+
+END = 9_999
+COUNTS = [1, 2, 7, 16, 17, 31, 32, 33, 100, 257]
+SHAPES = [
+    (T, stride) for T in (2, 3, 16) for stride in (None, 1, 2, 5, 15, 16) if (stride or 1) <= T
+]
+
+
+def numbered(count: int) -> np.ndarray:
+    """Tokens that are all different, so that each can be told from the others."""
+    return np.arange(count, dtype=np.uint16)
+
+
+def windows_over(
+    count: int, context_length: int, stride: int | None, limit: int | None = None
+) -> Windows:
+    sizes = np.arange(END + 1) + 1  # bytes of each token
+    return make_windows(numbered(count), sizes, END, context_length, stride=stride, limit=limit)
+
+
+# ----- windows
+
+
+@pytest.mark.parametrize(("context_length", "stride"), SHAPES)
+@pytest.mark.parametrize("count", COUNTS)
+def test_every_token_is_a_target_exactly_once(
+    count: int, context_length: int, stride: int | None
+) -> None:
+    windows = windows_over(count, context_length, stride)
+    counted = windows.targets[windows.targets != IGNORE]
+    assert sorted(counted.tolist()) == list(range(count))
+    assert windows.n_bytes == sum(range(1, count + 1))
+    assert windows.inputs.shape == windows.targets.shape
+    assert windows.inputs.shape[1] == context_length
+
+
+@pytest.mark.parametrize(("context_length", "stride"), SHAPES)
+@pytest.mark.parametrize("count", COUNTS)
+def test_every_target_follows_its_input_and_has_the_context_promised(
+    count: int, context_length: int, stride: int | None
+) -> None:
+    windows = windows_over(count, context_length, stride)
+    for inputs, targets in zip(windows.inputs, windows.targets, strict=True):
+        for place in (targets != IGNORE).nonzero().flatten().tolist():
+            target = int(targets[place])
+            before = [END, *range(target)][-(place + 1) :]
+            assert inputs[: place + 1].tolist() == before
+            assert place >= min(target, context_length - (stride or context_length))
+
+
+@pytest.mark.parametrize(("limit", "stride"), [*product([1, 16, 50, 99, 100, 1000], [None, 4])])
+def test_a_limit_chooses_windows_spread_over_all(limit: int, stride: int | None) -> None:
+    windows = windows_over(100, 16, stride, limit)
+    counted = windows.targets[windows.targets != IGNORE].tolist()
+    assert len(set(counted)) == len(counted)
+    assert len(counted) <= max(limit, stride or 16)
+    if limit >= 100:
+        assert len(counted) == 100
+    elif limit >= 50:
+        assert len(counted) > limit - 2 * 16
+        assert min(counted) == 0 and max(counted) == 99  # from the first window to the last
+    assert windows.n_bytes == sum(token + 1 for token in counted)
+
+
+# ----- scores
+
+
+def reference(model: TinyLLM, tokens: np.ndarray, stride: int) -> tuple[float, int]:
+    """Nats of all tokens and how many were guessed, one token at a time."""
+    context_length = model.config.context_length
+    stream = torch.tensor([60, *tokens.tolist()])
+    nats, right = 0.0, 0
+    for target in range(1, len(stream)):
+        new = (target - 1) // stride * stride  # where the window's new targets begin
+        begin = max(0, new + stride - context_length)
+        with torch.no_grad():
+            logits = model(stream[None, begin:target])[0, -1].double()
+        nats -= F.log_softmax(logits, dim=-1)[stream[target]].item()
+        right += int(logits.argmax() == stream[target])
+    return nats, right
+
+
+@pytest.mark.parametrize("stride", [16, 7, 1])
+def test_the_scores_are_those_of_each_token_by_itself(stride: int) -> None:
+    model = random_model()
+    tokens = markov_tokens(75)
+    sizes = np.arange(61) % 7 + 1
+    scores = score(model, make_windows(tokens, sizes, 60, 16, stride=stride), batch_size=4)
+    nats, right = reference(model, tokens, stride)
+    assert scores.tokens == 75
+    assert scores.loss == pytest.approx(nats / 75, rel=1e-5)
+    # Total bits over total bytes, not a mean of ratios.
+    total = sum(int(sizes[token]) for token in tokens)
+    assert scores.bits_per_byte == pytest.approx(nats / math.log(2) / total, rel=1e-5)
+    assert scores.accuracy == right / 75
+
+
+@pytest.mark.parametrize("stride", [None, 5])
+def test_the_batch_size_does_not_change_the_scores(stride: int | None) -> None:
+    model = random_model()
+    windows = make_windows(markov_tokens(500), np.ones(61, dtype=np.int64), 60, 16, stride=stride)
+    one = score(model, windows, batch_size=1)
+    for batch_size in (2, 3, 7, 1000):
+        other = score(model, windows, batch_size)
+        # Matrix products of another height are summed in another order, in fp32: each token's loss
+        # moves by some 1e-6 of itself, and their mean by less. A mean of the batches' means, which
+        # this guards against, is off by 1e-3.
+        assert other.loss == pytest.approx(one.loss, rel=2e-6)
+        assert other.bits_per_byte == pytest.approx(one.bits_per_byte, rel=2e-6)
+        assert (other.accuracy, other.tokens) == (one.accuracy, one.tokens)
+
+
+def test_scoring_twice_gives_the_same_bits() -> None:
+    model, windows = random_model(), windows_of(markov_tokens(300))
+    assert score(model, windows, 8) == score(model, windows, 8)
+
+
+@pytest.mark.parametrize("vocab_size", [61, 1024])
+def test_a_uniform_guess_scores_the_logarithm_of_the_vocabulary(vocab_size: int) -> None:
+    model = TinyLLM(tiny_config(vocab_size=vocab_size))
+    model.load_state_dict({k: torch.zeros_like(v) for k, v in model.state_dict().items()})
+    scores = score(model, windows_of(markov_tokens(200), vocab_size=vocab_size), 8)
+    assert scores.loss == pytest.approx(math.log(vocab_size), rel=1e-6)
+    assert scores.perplexity == pytest.approx(vocab_size, rel=1e-5)
+    assert scores.bits_per_byte == pytest.approx(math.log2(vocab_size), rel=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_scoring_changes_nothing_and_draws_nothing(training: bool) -> None:
+    model = random_model(tiny_config(dropout=0.5)).train(training)
+    windows = windows_of(markov_tokens(300))
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    torch.manual_seed(1)
+    state, numpy_state = torch.get_rng_state(), str(np.random.get_state())
+    scores = score(model, windows, 8)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert str(np.random.get_state()) == numpy_state
+    assert model.training is training
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    # In evaluation mode, nothing is dropped.
+    assert score(model.eval(), windows, 8) == scores
+
+
+def test_perplexity_is_the_exponential_of_the_loss() -> None:
+    scores = Scores(loss=2.0, bits_per_byte=1.0, accuracy=0.5, tokens=10)
+    assert scores.perplexity == pytest.approx(math.exp(2))
+    assert Scores(loss=1e6, bits_per_byte=1.0, accuracy=0.0, tokens=10).perplexity == math.inf
+    assert list(scores.as_dict()) == ["loss", "perplexity", "bits_per_byte", "accuracy"]

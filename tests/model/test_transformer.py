@@ -1,0 +1,282 @@
+"""The network, as whoever uses it sees it."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.helpers import (
+    assert_same_weights,
+    generator,
+    random_ids,
+    random_model,
+    tiny_config,
+)
+from tinyllm.model.kernels import IGNORE
+from tinyllm.model.transformer import Cache, TinyLLM
+
+PRECISIONS = [torch.float32, torch.bfloat16]
+
+
+def gradient(model: TinyLLM) -> torch.Tensor:
+    """Of all weights, one after the other."""
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("length", [12, 600])  # attention is computed in two ways
+@torch.no_grad()
+def test_a_future_token_never_changes_an_earlier_logit(dtype: torch.dtype, length: int) -> None:
+    model = random_model(tiny_config(context_length=length))
+    model.compute_dtype = dtype
+    ids = random_ids(2, length)
+    before = model(ids)
+    for place in (1, length // 2, length - 1):
+        changed = ids.clone()
+        changed[:, place:] = (changed[:, place:] + 1) % 61
+        after = model(changed)
+        assert torch.equal(after[:, :place], before[:, :place])
+        assert (after[:, place] != before[:, place]).any()
+
+
+@torch.no_grad()
+def test_every_earlier_token_is_seen() -> None:
+    model = random_model()
+    ids = random_ids(1, 16)
+    before = model(ids)[0, -1]
+    for place in range(16):
+        changed = ids.clone()
+        changed[0, place] = (changed[0, place] + 1) % 61
+        assert (model(changed)[0, -1] - before).abs().max() > 1e-4
+
+
+@torch.no_grad()
+def test_the_order_of_tokens_matters() -> None:
+    model = random_model()
+    one, two = model(torch.tensor([[1, 2, 3], [2, 1, 3]]))[:, -1]
+    assert (one - two).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_the_rows_of_a_batch_do_not_mix() -> None:
+    model = random_model()
+    ids = random_ids(4, 16)
+    changed = ids.clone()
+    changed[1:] = random_ids(3, 16, seed=1)
+    assert torch.equal(model(changed)[0], model(ids)[0])
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@torch.no_grad()
+def test_logits_are_fp32_for_each_token_of_the_vocabulary(dtype: torch.dtype) -> None:
+    model = random_model()
+    model.compute_dtype = dtype
+    logits = model(random_ids(3, 7))
+    assert logits.shape == (3, 7, 61) and logits.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_half_precision_computes_about_the_same() -> None:
+    model = random_model()
+    ids = random_ids(4, 16)
+    full = model(ids)
+    model.compute_dtype = torch.bfloat16
+    half = model(ids)
+    # bf16 has 8 bits, an error of 1/256 in each of a few dozen operations.
+    assert 0 < (half - full).norm() < 0.03 * full.norm()
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+# ----- the loss
+
+
+@pytest.mark.parametrize("vocab_size", [61, 1000])
+def test_the_first_loss_is_that_of_a_uniform_guess(vocab_size: int) -> None:
+    model = TinyLLM(tiny_config(vocab_size=vocab_size), generator(1))
+    ids = random_ids(8, 17, vocab_size=vocab_size)
+    loss = model.loss(ids[:, :-1], ids[:, 1:]).item() / (8 * 16)
+    assert loss == pytest.approx(math.log(vocab_size), abs=0.02)
+
+
+# 64 rows of 20,000 logits are more than are held at once.
+@pytest.mark.parametrize("vocab_size", [61, 20_000])
+@pytest.mark.parametrize("grad", [True, False])
+def test_the_loss_is_the_cross_entropy_of_the_logits(vocab_size: int, grad: bool) -> None:
+    model = random_model(tiny_config(vocab_size=vocab_size))
+    ids = random_ids(4, 17, vocab_size=vocab_size)
+    inputs, targets = ids[:, :-1], ids[:, 1:].clone()
+    targets[0, 3:9] = targets[2] = IGNORE
+    with torch.set_grad_enabled(grad):
+        loss = model.loss(inputs, targets)
+    with torch.no_grad():
+        logits = model(inputs).double()[targets != IGNORE]
+    expected = F.cross_entropy(logits, targets[targets != IGNORE], reduction="sum")
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("vocab_size", [61, 20_000])
+def test_so_is_its_gradient(vocab_size: int) -> None:
+    model = random_model(tiny_config(vocab_size=vocab_size))
+    ids = random_ids(4, 17, vocab_size=vocab_size)
+    inputs, targets = ids[:, :-1], ids[:, 1:].clone()
+    targets[0, 3:9] = targets[2] = IGNORE
+    logits = model(inputs).flatten(0, 1)
+    F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum").backward()
+    expected = gradient(model)
+    model.zero_grad()
+    model.loss(inputs, targets).backward()
+    assert (gradient(model) - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_ignored_targets_count_nothing() -> None:
+    model = random_model()
+    ids = random_ids(4, 17)
+    inputs, targets = ids[:, :-1], ids[:, 1:].clone()
+    targets[:, 8:] = IGNORE
+    loss = model.loss(inputs, targets)
+    loss.backward()
+    ignored = gradient(model)
+    model.zero_grad()
+    shorter = model.loss(inputs[:, :8], targets[:, :8])  # the tokens themselves left out
+    shorter.backward()
+    assert loss.item() == pytest.approx(shorter.item(), rel=1e-5)
+    torch.testing.assert_close(ignored, gradient(model), rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_of_ignored_targets_has_no_gradient() -> None:
+    model = random_model()
+    loss = model.loss(random_ids(2, 16), torch.full((2, 16), IGNORE))
+    loss.backward()
+    assert loss.item() == 0
+    assert not gradient(model).any()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("length", [16, 600])
+def test_the_gradient_is_the_slope_of_the_loss(dropout: float, length: int) -> None:
+    config = tiny_config(context_length=length, dropout=dropout, n_layer=1)
+    model = random_model(config).train()
+    ids = random_ids(2, length + 1)
+
+    def loss() -> torch.Tensor:
+        torch.manual_seed(1)  # the same activations are dropped each time
+        return model.loss(ids[:, :-1], ids[:, 1:]) / (2 * length)
+
+    loss().backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None
+        steepness = weight.grad.norm().item()
+        # So small a step stays linear, so large a one is not lost in rounding.
+        step = 5e-4 * weight.norm().item() * weight.grad / steepness
+        before = weight.detach().clone()
+        with torch.no_grad():
+            weight.copy_(before + step)
+            above = loss().item()
+            weight.copy_(before - step)
+            below = loss().item()
+            weight.copy_(before)
+        assert (above - below) / (2 * step.norm().item()) == pytest.approx(steepness, rel=2e-3), (
+            name
+        )
+
+
+def test_the_gradient_in_half_precision_points_the_same_way() -> None:
+    model = random_model()
+    ids = random_ids(8, 17)
+    gradients = {}
+    for dtype in PRECISIONS:
+        model.compute_dtype = dtype
+        model.zero_grad()
+        model.loss(ids[:, :-1], ids[:, 1:]).backward()
+        gradients[dtype] = gradient(model)
+    full, half = gradients.values()
+    assert half.dtype == torch.float32 and not torch.equal(full, half)
+    assert F.cosine_similarity(full, half, dim=0) > 0.999
+
+
+def test_dropout_is_for_training_only() -> None:
+    model = random_model(tiny_config(dropout=0.3))
+    ids = random_ids(2, 16)
+    assert torch.equal(model.eval()(ids), model(ids))
+    model.train()
+    assert not torch.equal(model(ids), model(ids))
+    torch.manual_seed(1)
+    one = model(ids)
+    torch.manual_seed(1)
+    assert torch.equal(model(ids), one)
+
+
+# ----- the cache
+
+
+@pytest.mark.parametrize("pieces", [[1] * 16, [5, 1, 1, 4, 1, 4], [16], [15, 1]])
+@torch.no_grad()
+def test_a_cache_changes_no_logit(pieces: list[int]) -> None:
+    model = random_model()
+    ids = random_ids(3, 16)
+    cache = Cache(model.config, 3, model.embedding.weight)
+    found = torch.cat([model(piece, cache) for piece in ids.split(pieces, dim=1)], dim=1)
+    torch.testing.assert_close(found, model(ids), atol=1e-4, rtol=1e-4)
+    assert cache.length == 16
+
+
+@torch.no_grad()
+def test_a_cache_changes_no_logit_in_long_contexts() -> None:
+    model = random_model(tiny_config(context_length=600, n_layer=1))
+    ids = random_ids(1, 600)
+    cache = Cache(model.config, 1, model.embedding.weight)
+    pieces = ids.split([500, 40, 1, 1, 50, 8], dim=1)
+    found = torch.cat([model(piece, cache) for piece in pieces], dim=1)
+    torch.testing.assert_close(found, model(ids), atol=1e-4, rtol=1e-4)
+
+
+# ----- the weights
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "n_layer", "d_model"), [(61, 2, 32), (257, 1, 8), (1024, 4, 192)]
+)
+def test_the_number_of_weights(vocab_size: int, n_layer: int, d_model: int) -> None:
+    config = tiny_config(vocab_size=vocab_size, n_layer=n_layer, d_model=d_model)
+    attention, mlp = 4 * d_model**2, 8 * d_model**2
+    expected = 2 * vocab_size * d_model + n_layer * (attention + mlp)
+    model = TinyLLM(config)
+    assert model.n_parameters == expected
+    assert sum(weight.numel() for weight in model.state_dict().values()) == expected
+
+
+def test_the_first_weights_follow_from_the_generator() -> None:
+    torch.manual_seed(1)
+    one = TinyLLM(tiny_config(), generator(7))
+    torch.manual_seed(2)
+    torch.rand(100)
+    assert_same_weights(one, TinyLLM(tiny_config(), generator(7)))
+    other = TinyLLM(tiny_config(), generator(8)).state_dict()
+    assert any(not torch.equal(weight, other[name]) for name, weight in one.state_dict().items())
+
+
+def test_the_generator_is_all_that_first_weights_draw_from() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    owner = generator(7)
+    model = TinyLLM(tiny_config())
+    torch.set_rng_state(before)
+    model.initialise(owner)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weights_are_taken_from_one_model_to_another() -> None:
+    one = random_model()
+    two = TinyLLM(tiny_config()).eval()
+    two.load_state_dict(one.state_dict())
+    ids = random_ids(2, 16)
+    assert torch.equal(two(ids), one(ids))
+
+
+def test_every_weight_learns() -> None:
+    model = random_model().train()
+    ids = random_ids(16, 17)
+    model.loss(ids[:, :-1], ids[:, 1:]).backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None and weight.grad.norm() > 0, name

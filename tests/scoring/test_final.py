@@ -1,0 +1,102 @@
+"""The last word on a model: scores of the test split, and samples."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers import ROOT, make_documents, random_model, tiny_config
+from tinyllm.common.params import Evaluate, load_params
+from tinyllm.model.evaluation import Scores
+from tinyllm.model.transformer import TinyLLM
+from tinyllm.scoring import final
+from tinyllm.scoring.baselines import zlib_bits_per_byte
+from tinyllm.tokens.store import SplitSummary, TokenSplit
+from tinyllm.tokens.tokenizer import Tokenizer
+
+
+def settings(**changes: object) -> Evaluate:
+    small = {
+        "batch_size": 4, "stride": 8, "prompts": ["The ", "Ba ce", "😀\n"], "sample_tokens": 20,
+        "temperature": 1.0, "top_k": 50,
+    }  # fmt: skip
+    section = load_params(ROOT / "params.yaml").evaluate.model_dump()
+    return Evaluate.model_validate(section | small | changes)
+
+
+def split_of(tokenizer: Tokenizer, documents: list[str]) -> TokenSplit:
+    ids = [np.append(tokenizer.encode(text), tokenizer.end_of_text) for text in documents]
+    tokens = np.concatenate(ids).astype(np.uint16)
+    size = sum(len(text.encode()) for text in documents)
+    summary = SplitSummary(len(documents), len(tokens), size, tokenizer.vocab_size, "")
+    return TokenSplit(Path("test"), tokens, summary)
+
+
+@pytest.fixture
+def model(tokenizer: Tokenizer) -> TinyLLM:
+    return random_model(tiny_config(vocab_size=tokenizer.vocab_size))
+
+
+@pytest.mark.parametrize("stride", [None, 8, 1])
+def test_every_test_token_is_scored_once(
+    model: TinyLLM, tokenizer: Tokenizer, stride: int | None
+) -> None:
+    test = split_of(tokenizer, make_documents(10, seed=3))
+    scores, predictions = final.predict_test(model, tokenizer, test, settings(stride=stride))
+    assert scores.tokens == len(test.tokens) == len(predictions.losses)
+    # The bytes are those of the documents: nothing is counted for what stands between them.
+    nats = scores.loss * scores.tokens
+    assert scores.bits_per_byte == pytest.approx(nats / np.log(2) / test.summary.bytes, rel=1e-9)
+
+
+def test_the_baselines_are_those_of_the_test_text(tokenizer: Tokenizer) -> None:
+    documents = make_documents(60, seed=3)
+    train, test = split_of(tokenizer, documents[:40]), split_of(tokenizer, documents[40:])
+    found = final.baseline_scores(tokenizer, train, test)
+    assert list(found) == ["zlib", "lzma", "bigram"]
+    text = "".join(documents[40:]).encode()
+    assert found["zlib"] == zlib_bits_per_byte(text)
+    assert all(1 < value < 8 for value in found.values())
+
+
+def test_a_sample_for_each_prompt_the_same_every_time(model: TinyLLM, tokenizer: Tokenizer) -> None:
+    samples = final.write_samples(model, tokenizer, settings(), seed=1)
+    assert [sample.prompt for sample in samples] == settings().prompts
+    assert all(sample.text for sample in samples)
+    assert final.write_samples(model, tokenizer, settings(), seed=1) == samples
+    assert final.write_samples(model, tokenizer, settings(), seed=2) != samples
+    twice = final.write_samples(model, tokenizer, settings(prompts=["The ", "The "]), seed=1)
+    assert twice[0].text != twice[1].text
+    # Each has random numbers of its own: leaving one out changes no other.
+    fewer = final.write_samples(model, tokenizer, settings(prompts=["The ", "Ba ce"]), seed=1)
+    assert fewer == samples[:2]
+
+
+@pytest.mark.parametrize(
+    "change", [{"temperature": 0.0}, {"top_k": 2}, {"sample_tokens": 5}, {"temperature": 3.0}]
+)
+def test_each_setting_of_the_samples_has_an_effect(
+    model: TinyLLM, tokenizer: Tokenizer, change: dict[str, float]
+) -> None:
+    base = final.write_samples(model, tokenizer, settings(), seed=1)
+    assert final.write_samples(model, tokenizer, settings(**change), seed=1) != base
+
+
+def test_the_report_has_the_same_bytes_every_time(
+    model: TinyLLM, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    samples = final.write_samples(model, tokenizer, settings(), seed=1)
+    scores = Scores(loss=2.5, bits_per_byte=1.25, accuracy=0.5, tokens=1000)
+    baselines = {"zlib": 3.0, "lzma": 2.9, "bigram": 2.5}
+    for name in ("one", "two"):
+        final.write_report(tmp_path / name, scores, baselines, samples)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["comparison.png", "metrics.json", "samples.md"]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    assert metrics["test"] == {**scores.as_dict(), "tokens": 1000}
+    assert metrics["baseline_bits_per_byte"] == baselines
+    text = (tmp_path / "one" / "samples.md").read_text()
+    assert all(f"{sample.prompt}▶{sample.text}" in text for sample in samples)

@@ -1,0 +1,238 @@
+"""A file that is not what was written is refused in a line, and a pickle in its place never runs.
+
+Stages run in this process, each file that they read is replaced in turn, and so are those that
+nothing but `sync` and DVC read.
+"""
+
+import os
+import pickle
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.helpers import flip_bit
+from tests.pipeline import STAGES, Project
+from tinyllm.common import console
+from tinyllm.common.files import CHECKSUMS, files_in, seal
+from tinyllm.common.params import load_params
+from tinyllm.sync.outbox import sync
+from tinyllm.sync.rebuild import rebuild
+from tinyllm.tracking.journal import Header, Journal
+from tinyllm.verify.__main__ import main as verify
+
+MARKER = Path("sprung")
+# What is written for transformers, not for us.
+NOT_READ = {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}
+
+
+class Trap:
+    """Loading a pickle of it leaves a file behind."""
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch '{MARKER.absolute()}'",)
+
+
+def plain(path: Path) -> None:
+    path.write_bytes(pickle.dumps(Trap()))
+
+
+def text(path: Path) -> None:
+    path.write_bytes(pickle.dumps(Trap(), protocol=0))
+
+
+def of_torch(path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save(Trap(), file)
+
+
+def in_an_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.array([Trap()], dtype=object), allow_pickle=True)
+
+
+def in_yaml(path: Path) -> None:
+    path.write_text(f"seed: !!python/object/apply:os.system [\"touch '{MARKER.absolute()}'\"]\n")
+
+
+PICKLES = [plain, text, of_torch, in_an_array, in_yaml]
+
+
+@pytest.mark.parametrize("plant", PICKLES)
+def test_the_pickles_work(
+    plant: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read as they should never be, they do run."""
+    monkeypatch.chdir(tmp_path)
+    plant(path := tmp_path / "file")
+    if plant is in_yaml:
+        yaml.unsafe_load(path.read_text())
+    elif plant is of_torch:
+        torch.load(path, weights_only=False)
+    else:
+        np.load(path, allow_pickle=True)
+    assert MARKER.exists()
+
+
+def stage(name: str) -> Callable[[], None]:
+    """A stage's main function, which takes its arguments from dvc.yaml."""
+
+    def run() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", command(name)[2:])
+            import_module(command(name)[2]).main()
+
+    return run
+
+
+def command(name: str) -> list[str]:
+    words: str = yaml.safe_load(Path("dvc.yaml").read_text())["stages"][name]["cmd"]
+    return words.split()
+
+
+def refusal(main: Callable[[], object]) -> str | None:
+    """The line in which a command says why it failed; None if it did not fail."""
+
+    def run() -> None:
+        main()
+
+    try:
+        console.run(run)
+    except SystemExit as end:
+        if not end.code:
+            return None
+        assert isinstance(end.code, str)
+        assert end.code.startswith("error: ") and "\n" not in end.code
+        return end.code
+    return None
+
+
+def inputs(name: str) -> Iterator[Path]:
+    """The data that a stage reads, by dvc.yaml."""
+    for word in yaml.safe_load(Path("dvc.yaml").read_text())["stages"][name]["deps"]:
+        path = Path(word.replace("${download.path}", "corpus"))
+        if path.parts[0] in ("corpus", "data", "models", "reports"):
+            yield from files_in(path) if path.is_dir() else [path]
+
+
+@pytest.fixture
+def quiet(here: Project) -> Project:
+    """Without MLflow, and without checkpoints: training begins."""
+    here.set({"runtime.tracker": "none"})
+    shutil.rmtree(".tinyllm")
+    return here
+
+
+@pytest.mark.parametrize("name", ["tokenize", "split", "train", "evaluate"])
+def test_a_stage_refuses_any_file_in_which_a_bit_is_flipped(quiet: Project, name: str) -> None:
+    before = quiet.outputs()
+    files = [path for path in inputs(name) if (path.parent / CHECKSUMS).exists()]
+    assert len(files) > 2
+    for path in files:
+        whole = path.read_bytes()
+        flip_bit(path, len(whole) // 2)
+        told = refusal(stage(name))
+        if path.name not in NOT_READ:
+            assert told and (str(path) in told or path.name == CHECKSUMS), (path, told)
+            path.write_bytes(whole)
+            assert quiet.outputs() == before
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["", "sealed"])
+@pytest.mark.parametrize("name", STAGES)
+def test_no_stage_runs_a_pickle(quiet: Project, name: str, sealed: bool) -> None:
+    """Not even one that whoever planted it has given the right checksum."""
+    assert quiet.root == Path.cwd()
+    settings = [Path("params.yaml")] if "--params" in command(name) else []
+    for path in [*inputs(name), *settings]:
+        seal_of_it = path.parent / CHECKSUMS
+        if sealed and path == seal_of_it:
+            continue
+        whole = path.read_bytes()
+        guarded = seal_of_it.exists() and not sealed  # all the same then
+        for plant in PICKLES[:1] if guarded else PICKLES:
+            plant(path)
+            if sealed and seal_of_it.exists():
+                seal(path.parent)
+            told = refusal(stage(name))
+            assert not MARKER.exists(), (path, plant)
+            is_a_text = path.suffix == ".txt" and plant in (text, in_yaml)
+            assert told or is_a_text or path.name in NOT_READ, (path, plant)
+            path.write_bytes(whole)
+            if sealed and seal_of_it.exists():
+                seal(path.parent)
+
+
+@pytest.fixture
+def waiting(here: Project, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Path:
+    """All that is kept between runs: checkpoints, a journal that was sent and one that waits."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")  # no follower starts
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here.root / 'mlflow.db'}")
+    shutil.copyfile(empty_database, "mlflow.db")
+    with Journal(
+        Header(stage="train", name="a run"), load_params(Path("params.yaml")).runtime
+    ) as j:
+        j.metrics(0, {"train/loss": 1.0})
+        j.file(Path("models/tinyllm"), "model")
+    shutil.copytree(".tinyllm", "kept")
+    return here.root
+
+
+def planted(folder: str) -> Iterator[Path]:
+    """Each file of a kind in turn, replaced by one pickle and by another; then all is as before."""
+    for path in files_in(Path(".tinyllm") / folder):
+        for plant in (plain, of_torch):
+            plant(path)
+            yield path
+            assert not MARKER.exists(), path
+            shutil.rmtree(".tinyllm")
+            shutil.copytree("kept", ".tinyllm")
+
+
+def test_training_runs_no_pickle_in_what_it_kept(waiting: Path) -> None:
+    """It refuses a checkpoint; of a record for MLflow it makes a new one, and goes on."""
+    assert waiting == Path.cwd()
+    for path in planted("trainings"):
+        of_a_checkpoint = path.parent.name.startswith("step-")
+        assert bool(refusal(verify)) == (of_a_checkpoint or path.name == "fingerprint.json"), path
+        assert bool(refusal(stage("train"))) == of_a_checkpoint, path
+    (bookmark,) = Path(".tinyllm/trainings").glob("*/journal")
+    for path in planted(f"sent/{bookmark.read_text()}"):
+        assert refusal(stage("train")) is None, path
+
+
+def test_the_sender_runs_no_pickle_in_a_journal(waiting: Path) -> None:
+    assert waiting == Path.cwd()
+    for _ in planted("journals"):
+        sync(0)
+
+
+def test_no_pickle_is_run_in_reports_or_in_what_dvc_reads(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in [
+        *files_in(Path("reports")),
+        Path("dvc.lock"),
+        Path("dvc.yaml"),
+        Path("params.yaml"),
+    ]:
+        whole = path.read_bytes()
+        for plant in (plain, in_yaml):
+            plant(path)
+            for main in (verify, rebuild):
+                told = refusal(main)
+                assert told
+                lines = f"{told}\n{capsys.readouterr().out}"
+                assert path.name in lines or str(path.parent) in lines, (path, told)
+            assert not MARKER.exists(), path
+        if path.suffix in (".yaml", ".lock"):
+            assert here.dvc("status", check=False).returncode != 0
+            assert not MARKER.exists(), path
+        path.write_bytes(whole)

@@ -1,0 +1,158 @@
+"""Training that fails keeps its last good checkpoint, says why in one line, and can go on."""
+
+import math
+import re
+import resource
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.training.project import (
+    INTERVAL,
+    TRAIN,
+    Stage,
+    change,
+    checkpoint_steps,
+    final_state,
+    prepare,
+    resumed_at,
+    run,
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with everything that training needs."""
+    project = tmp_path_factory.mktemp("prepared") / "project"
+    prepare(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def untouched(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a training without a failure ends in."""
+    project = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("clean") / "project"))
+    run(project, "train", *TRAIN)
+    return final_state(project)
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path) -> Path:
+    """A copy of the prepared project."""
+    return Path(shutil.copytree(prepared, tmp_path / "project"))
+
+
+def error_of(failed: Stage) -> str:
+    """The one line that a failed stage ends with."""
+    assert failed.wait() == 1, failed.printed()
+    assert "Traceback" not in failed.printed(), failed.printed()
+    *_, line = failed.printed().splitlines()
+    assert line.startswith("error: "), failed.printed()
+    return line
+
+
+def test_a_killed_data_worker_stops_training_at_its_last_checkpoint(
+    project: Path, untouched: dict[str, bytes]
+) -> None:
+    change(project, {"num_workers": "1"})
+    training = Stage(project, "train", *TRAIN, slow=0.03)
+    training.wait_until(lambda: checkpoint_steps(project) != [])
+    (worker,) = psutil.Process(training.pid).children()
+    worker.kill()
+    line = error_of(training)
+    assert "data worker" in line and str(worker.pid) in line and "runtime.num_workers" in line
+    (*_, kept) = checkpoint_steps(project)
+    assert resumed_at(run(project, "train", *TRAIN)) == kept
+    assert final_state(project) == untouched
+
+
+def test_interrupted_with_its_workers_it_saves_and_fails(
+    project: Path, untouched: dict[str, bytes]
+) -> None:
+    """Ctrl-C reaches every process of the terminal's foreground."""
+    change(project, {"num_workers": "1"})
+    training = Stage(project, "train", *TRAIN, slow=0.03)
+    training.wait_until(lambda: checkpoint_steps(project) != [])
+    for process in [*psutil.Process(training.pid).children(), psutil.Process(training.pid)]:
+        process.send_signal(signal.SIGINT)
+    assert training.wait(patience=5) == 130
+    stopped = re.search(r"stopped by SIGINT at step (\d+) of", training.printed())
+    assert stopped, training.printed()
+    assert resumed_at(run(project, "train", *TRAIN)) == int(stopped[1])
+    assert final_state(project) == untouched
+
+
+def fail_after(last: int, fail: Callable[[], object]) -> None:
+    """Have this process's training do something after a step, before it is saved."""
+    from tinyllm.training.watch import Watch
+
+    told = Watch.step
+
+    def failing(self: Watch, step: int, values: dict[str, float]) -> None:
+        told(self, step, values)
+        if step == last:
+            fail()
+
+    Watch.step = failing  # type: ignore[method-assign]
+
+
+def too_large_for_torch() -> None:
+    import torch
+
+    fail_after(3 * INTERVAL, lambda: torch.empty(1 << 48))
+
+
+def too_large_for_python() -> None:
+    fail_after(3 * INTERVAL, lambda: bytearray(1 << 48))
+
+
+def no_number_in_a_weight() -> None:
+    """What a processor or memory at fault, or a flaw in a kernel, may do."""
+    from tinyllm.model.transformer import TinyLLM
+    from tinyllm.training import trainer
+
+    clip = trainer.clip_gradient
+    calls = iter(range(1000))
+
+    def spoilt(model: TinyLLM, limit: float | None) -> float:
+        if next(calls) == 3 * INTERVAL + 1:
+            parameter = next(model.parameters())
+            assert parameter.grad is not None
+            parameter.grad[0, 0] = math.nan
+        return clip(model, limit)
+
+    trainer.clip_gradient = spoilt
+
+
+@pytest.mark.parametrize(
+    ("fail", "told"),
+    [
+        (too_large_for_torch, r"out of memory.*train\.micro_batch_size"),
+        (too_large_for_python, r"out of memory.*train\.micro_batch_size"),
+        (no_number_in_a_weight, rf"training diverged at step {3 * INTERVAL + 1}: .*nan"),
+    ],
+)
+def test_a_failure_in_mid_training_keeps_the_last_checkpoint(
+    project: Path, untouched: dict[str, bytes], fail: Callable[[], None], told: str
+) -> None:
+    assert re.search(told, error_of(Stage(project, "train", *TRAIN, before=fail)))
+    assert checkpoint_steps(project) == [2 * INTERVAL, 3 * INTERVAL]
+    assert resumed_at(run(project, "train", *TRAIN)) == 3 * INTERVAL
+    assert final_state(project) == untouched
+
+
+def test_a_batch_that_memory_cannot_hold_is_told(project: Path) -> None:
+    change(project, {"batch_size": "100000"})
+    line = error_of(Stage(project, "train", *TRAIN, before=limit_memory))
+    assert "out of memory" in line and "train.micro_batch_size" in line
+    assert checkpoint_steps(project) == []
+
+
+def limit_memory() -> None:
+    """Let this process have a little more memory than it has, as a container would."""
+    used = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20),) * 2)

@@ -1,0 +1,138 @@
+"""Whatever decides a training's result tells it from another; what decides none does not."""
+
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers import ROOT, flip_bit
+from tinyllm.common.params import Params, Runtime, Train, load_params
+from tinyllm.model.runtime import Compute
+from tinyllm.training import code, fingerprint
+from tinyllm.training.checkpoint import Loaded
+from tinyllm.training.resume import _check_hardware
+
+PARAMS = load_params(ROOT / "params.yaml")
+STAGE = "stages.train"
+NO_CODE = "tinyllm"  # an empty module
+COMPUTE = Compute("cpu", "fp32", 1, "a processor", "AVX2", "2.0", "2.4")
+# Another valid value, where one can't be derived from the present one.
+OTHERS: dict[str, Any] = {
+    "optimizer": "sgd",
+    "save": "last",
+    "n_head": 2,
+    "micro_batch_size": 2,
+    "decay_steps": 500,
+    "patience": 3,
+    "experiment": "another",
+    "tracker": "none",
+    "checkpoint_steps": 5,
+}
+
+
+def another(section: Train | Runtime, name: str) -> Any:
+    """A valid value of a setting that is not the present one."""
+    value = getattr(section, name)
+    if name in OTHERS:
+        return OTHERS[name]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, list):
+        return [value[0] / 2, *value[1:]]
+    if isinstance(value, float):
+        return value / 2 or 1e-4
+    assert isinstance(value, int), f"{name}: give another valid value in OTHERS"
+    return value * 2 or 1
+
+
+def changed(section: str, name: str) -> Params:
+    """The settings with another value of one, checked like the originals."""
+    settings = getattr(PARAMS, section)
+    values = PARAMS.model_dump()
+    values[section] = settings.model_dump() | {name: another(settings, name)}
+    return Params.model_validate(values)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[Path]:
+    """Stand-ins for the tokenizer, the splits and their summary."""
+    tokenizer, split, summary = tmp_path / "tokenizer", tmp_path / "split", tmp_path / "splits.json"
+    for folder, names in ((tokenizer, ["a.json", "b.tiktoken"]), (split, ["ids.npy", "deep/er"])):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(f"{folder.name}/{name}")
+    summary.write_text("{}")
+    return [tokenizer, split, summary]
+
+
+@pytest.mark.parametrize("name", Train.model_fields)
+def test_another_value_of_any_setting_of_training_is_another_training(name: str) -> None:
+    before = fingerprint.take(PARAMS, NO_CODE, [])
+    after = fingerprint.take(changed("train", name), NO_CODE, [])
+    assert after.name != before.name
+    told = after.differences(before)
+    assert f"train.{name}" in told
+    # One that is derived from it may differ too.
+    assert set(told) <= {f"train.{n}" for n in (name, "micro_batch_size", "decay_steps")}
+
+
+def test_another_seed_is_another_training() -> None:
+    after = fingerprint.take(PARAMS.model_copy(update={"seed": PARAMS.seed + 1}), NO_CODE, [])
+    assert after.differences(fingerprint.take(PARAMS, NO_CODE, [])) == ["seed"]
+
+
+@pytest.mark.parametrize("name", Runtime.model_fields)
+def test_how_it_runs_and_is_shown_makes_no_other_training(name: str) -> None:
+    after = fingerprint.take(changed("runtime", name), NO_CODE, [])
+    assert after == fingerprint.take(PARAMS, NO_CODE, [])
+
+
+def test_any_other_byte_of_its_inputs_is_another_training(inputs: list[Path]) -> None:
+    before = fingerprint.take(PARAMS, NO_CODE, inputs)
+    files = [f for path in inputs for f in [path, *path.rglob("*")] if f.is_file()]
+    assert len(files) == 5
+    for file in files:
+        for offset in (0, -1):
+            whole = file.read_bytes()
+            flip_bit(file, offset)
+            assert fingerprint.take(PARAMS, NO_CODE, inputs).differences(before) == [
+                file.as_posix()
+            ]
+            file.write_bytes(whole)
+    (inputs[1] / "new").write_text("")
+    files[0].unlink()
+    after = fingerprint.take(PARAMS, NO_CODE, inputs)
+    assert set(after.differences(before)) == {str(inputs[1] / "new"), files[0].as_posix()}
+
+
+def test_another_line_of_any_code_that_it_runs_is_another_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in code.PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package)
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    before = fingerprint.take(PARAMS, STAGE, [])
+    files = code.files_of(STAGE)
+    assert Path("tinyllm/model/transformer.py") in files and Path("stages/train.py") in files
+    for file in files:
+        whole = (tmp_path / file).read_bytes()
+        (tmp_path / file).write_bytes(whole + b"# another line\n")
+        assert fingerprint.take(PARAMS, STAGE, []).differences(before) == [file.as_posix()]
+        (tmp_path / file).write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Compute)])
+def test_other_hardware_is_refused_or_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    value = getattr(COMPUTE, name)
+    other = value + 1 if isinstance(value, int) else f"not {value}"
+    now = Compute(**{**asdict(COMPUTE), name: other})
+    loaded = Loaded(Path("step-7"), {}, {}, asdict(COMPUTE))
+    with pytest.raises(ValueError, match=rf"{name} was {value}, is .*hardware\.resume"):
+        _check_hardware(loaded, now, PARAMS)
+    hardware = PARAMS.hardware.model_copy(update={"resume": "any"})
+    _check_hardware(loaded, now, PARAMS.model_copy(update={"hardware": hardware}))
+    assert f"{name} was {value}, is" in capsys.readouterr().out
+    _check_hardware(loaded, COMPUTE, PARAMS)
+    assert capsys.readouterr().out == ""

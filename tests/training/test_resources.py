@@ -1,0 +1,27 @@
+"""Readings of the machine come as often as asked, under names that MLflow shows apart."""
+
+import time
+
+from tinyllm.training.resources import Resources
+
+
+def test_readings_are_as_far_apart_as_asked() -> None:
+    resources = Resources(interval=0.1)
+    assert resources.read() == {}  # CPU load needs two moments
+    time.sleep(0.11)
+    assert resources.read()
+    assert resources.read() == {}
+    assert Resources(interval=3600).read() == {}
+
+
+def test_readings_are_plausible_and_named_as_mlflow_names_them() -> None:
+    resources = Resources(interval=0.05)
+    deadline = time.monotonic() + 0.1
+    while time.monotonic() < deadline:  # keep a CPU busy
+        pass
+    readings = resources.read()
+    assert all(name.startswith("system/") for name in readings)
+    assert 0 < readings["system/cpu_utilization_percentage"] <= 100
+    assert 0 < readings["system/system_memory_usage_percentage"] <= 100
+    process = readings["system/process_memory_megabytes"]
+    assert 10 < process < 1e6

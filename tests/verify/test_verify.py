@@ -1,0 +1,212 @@
+"""`make verify` finds a flipped bit in anything that the pipeline made, and says how to mend it."""
+
+import os
+import re
+import shutil
+import subprocess
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline import Project
+from tinyllm.common.files import CHECKSUMS, files_in, seal
+from tinyllm.verify.__main__ import main
+
+CACHE = Path(".dvc/cache/files/md5")
+OUTPUTS = (
+    *("data/raw", "data/tokenizer", "data/tokens", "data/splits/train", "data/splits/validation"),
+    *("data/splits/test", "models/tinyllm", "reports/train", "reports/evaluate"),
+)
+UNKEPT = (("reports", "train"), ("reports", "evaluate"))  # of these DVC has no copy
+SHARD = Path("data/tokens/tokens-00000.npy")
+
+
+def rot(path: Path) -> None:
+    """Flip a bit as a disk does: neither time, size nor mode tells of it."""
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+    path.chmod(before.st_mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def verify(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The faults that `make verify` tells of; every other line is of a group that is sound."""
+    capsys.readouterr()
+    try:
+        main()
+        count = 0
+    except ValueError as error:
+        count = int(str(error).split()[0])
+    faults = [line for line in capsys.readouterr().out.splitlines() if "sound" not in line]
+    assert len(faults) == count
+    return faults
+
+
+def copy_of(path: Path) -> Path:
+    """The cache's object of a file."""
+    return next(file for file in files_in(CACHE) if file.read_bytes() == path.read_bytes())
+
+
+def test_what_is_sound_is_told_with_files_and_bytes(here: Project) -> None:
+    done = here.run("python", "-m", "tinyllm.verify")
+    found = files_in(here.root / "data/tokens")
+    size = sum(file.stat().st_size for file in found)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("data/tokens "))
+    assert re.split(r"  +", line) == [
+        "data/tokens",
+        f"{len(found)} files",
+        f"{size / 1e3:.1f} kB",
+        "sound",
+    ]
+    names = [line.split("  ")[0] for line in done.stdout.splitlines()]
+    (training,) = Path(".tinyllm/trainings").iterdir()
+    assert set(names) == {
+        *OUTPUTS,
+        "reports/splits.json",
+        "data/test_losses.npy",
+        "DVC's cache",
+        str(training),
+    }
+
+
+def test_a_bit_flipped_in_any_output_is_found(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert here.root == Path.cwd()
+    # One file of each folder at a time, until every file has had its turn.
+    assert verify(capsys) == []
+    for turn in zip_longest(*(files_in(Path(folder)) for folder in OUTPUTS)):
+        files = [*filter(None, turn), Path("reports/splits.json")]
+        for file in files:
+            rot(file)
+        faults = verify(capsys)
+        # Of a folder that DVC keeps no copy of, it records one hash of all files together.
+        named = [str(f.parent if f.parts[:2] in UNKEPT else f) for f in files]
+        assert sorted(fault.split(" ")[0] for fault in faults) == sorted(named)
+        for file in files:
+            rot(file)
+    assert verify(capsys) == []
+
+
+def test_a_bit_flipped_in_any_object_of_the_cache_is_found(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert here.root == Path.cwd()
+    objects = files_in(CACHE)
+    assert {file.stat().st_mode & 0o777 for file in objects} == {0o444}
+    assert {file.suffix for file in objects} == {"", ".dir"}
+    for first in range(4):
+        for file in objects[first::4]:
+            rot(file)
+        faults = verify(capsys)
+        assert sorted(fault.split(" ")[0] for fault in faults) == sorted(
+            map(str, objects[first::4])
+        )
+        for file in objects[first::4]:
+            rot(file)
+
+
+def test_a_bit_flipped_in_a_checkpoint_is_found(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert here.root == Path.cwd()
+    (training,) = Path(".tinyllm/trainings").iterdir()
+    files = [*files_in(next(training.glob("step-*"))), training / "fingerprint.json"]
+    assert len(files) == 4
+    for file in files:
+        rot(file)
+        (fault,) = verify(capsys)
+        assert (str(file) if file.name != "manifest.json" else str(file.parent)) in fault
+        rot(file)
+
+
+def follow(advice: str) -> None:
+    """Do what a line says: delete the file that it begins with, then run its last command."""
+    named = re.search(r"; delete (?!it\b)(\S+):", advice)
+    path = Path(named[1] if named else advice.partition(" ")[0])
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if commands := re.findall(r"`(.+?)`", advice):
+        command = next(c for c in commands if c != "dvc pull")  # no remote here
+        subprocess.run(command, shell=True, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "damage", ["file", "object", "listing", "file and object", "file and listing", "report"]
+)
+def test_the_advice_mends_it(
+    here: Project, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    before = here.outputs()
+    listing = next(
+        file for file in files_in(CACHE) if file.suffix == ".dir" and SHARD.name in file.read_text()
+    )
+    damaged = {"object": copy_of(SHARD), "listing": listing, "file": SHARD}
+    damaged["report"] = Path("reports/evaluate/samples.md")
+    for name, path in damaged.items():
+        if name in damage:
+            rot(path)
+    faults = verify(capsys)
+    assert faults
+    while faults:
+        for fault in faults:
+            follow(fault)
+        remaining = verify(capsys)
+        assert len(remaining) < len(faults), remaining
+        faults = remaining
+    assert here.outputs() == before
+    assert here.repro() == []
+
+
+def test_a_file_that_is_missing_or_one_too_many(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert here.root == Path.cwd()
+    SHARD.unlink()
+    (SHARD.parent / "more.npy").write_text("")
+    more, missing = verify(capsys)
+    assert missing.startswith(f"{SHARD} is missing")
+    assert more.startswith("data/tokens/more.npy is not what dvc.lock records")
+    shutil.rmtree(SHARD.parent)
+    (fault,) = verify(capsys)
+    assert fault.startswith("data/tokens is missing")
+    follow(fault)
+    assert verify(capsys) == []
+
+
+def test_a_file_that_was_replaced_whole_breaks_the_seal(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where DVC has recorded it as it is."""
+    config = Path("models/tinyllm/generation_config.json")
+    config.write_text("{}")
+    here.dvc("commit", "--force", "train")
+    (fault,) = verify(capsys)
+    assert fault.startswith(f"{config} is not what {CHECKSUMS} records")
+    seal(config.parent)
+    here.dvc("commit", "--force", "train")
+    assert verify(capsys) == []
+
+
+def test_a_fresh_clone_has_nothing_yet(here: Project, tmp_path: Path) -> None:
+    here.run("git", "clone", "--quiet", str(here.root), str(tmp_path / "fresh"))
+    done = Project(tmp_path / "fresh").run("python", "-m", "tinyllm.verify")
+    assert "Nothing here yet" in done.stdout
+    assert "reports/train" in done.stdout  # those are in Git
+
+
+def test_a_fault_is_told_in_a_line_and_by_the_exit_status(here: Project) -> None:
+    rot(SHARD)
+    assert "up to date" in here.dvc("status").stdout
+    done = here.run("python", "-m", "tinyllm.verify", check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: 1 fault\n"
+    assert f"{SHARD} is not what dvc.lock records; delete it, then `dvc checkout" in done.stdout
+    Path("dvc.lock").write_text("a: [")
+    done = here.run("python", "-m", "tinyllm.verify", check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "dvc.lock" in line

@@ -1,0 +1,254 @@
+"""`params.yaml`, read into frozen typed models, with every error found at once.
+
+What each setting means, and its unit, stands beside it in `params.yaml`; here is what it may be.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from tinyllm.common import strict_yaml
+
+END_OF_TEXT = "<|endoftext|>"
+N_BYTES = 256  # the tokens that any byte-level vocabulary begins with
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: frozen, strict about types, unknown keys refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+def _pinned(package: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!-]+", package):
+        raise ValueError("must be a package and its version, like pandas==3.1.1")
+    return package
+
+
+def _web_address(url: str) -> str:
+    if not re.fullmatch(r"https?://\S+", url):
+        raise ValueError("must begin with http:// or https://")
+    return url
+
+
+def _sha256(digest: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError("must be 64 digits of lower-case hex")
+    return digest
+
+
+class Download(Section):
+    source: Literal["docstrings", "url", "path"]
+    packages: Annotated[list[Annotated[str, AfterValidator(_pinned)]], Field(min_length=1)]
+    url: Annotated[str, AfterValidator(_web_address)] | None
+    path: Text
+    sha256: Annotated[str, AfterValidator(_sha256)] | None
+    separator: Text | None
+    licence: Text | None
+
+
+class Tokenize(Section):
+    encoding: Text
+    vocab_size: Annotated[int, Field(ge=N_BYTES + 1, le=1 << 20)]
+
+
+class Split(Section):
+    validation_fraction: Fraction
+    test_fraction: Fraction
+
+
+class Train(Section):
+    n_layer: Count
+    n_head: Count
+    d_model: Count
+    context_length: Annotated[int, Field(ge=2)]
+    dropout: Share
+    batch_size: Count
+    micro_batch_size: Count | None
+    optimizer: Literal["adamw", "adam", "sgd"]
+    betas: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    momentum: Share
+    weight_decay: NonNegative
+    grad_clip: Positive | None
+    max_steps: Count
+    learning_rate: Positive
+    min_learning_rate: NonNegative
+    embedding_rate_multiplier: Positive
+    warmup_steps: Annotated[int, Field(ge=0)]
+    decay_steps: Count | None
+    eval_interval: Count
+    eval_tokens: Count | None
+    patience: Count | None
+    save: Literal["best", "last"]
+
+    def resolve(self) -> "Train":
+        """The same settings with each null that means "derive it" filled in."""
+        return self.model_copy(
+            update={
+                "micro_batch_size": self.micro_batch_size or self.batch_size,
+                "decay_steps": self.decay_steps or self.max_steps,
+            }
+        )
+
+
+class Evaluate(Section):
+    batch_size: Count
+    stride: Count | None
+    prompts: list[Text]
+    sample_tokens: Count
+    temperature: NonNegative
+    top_k: Count | None
+
+
+class Hardware(Section):
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16"]
+    threads: Count | None
+    resume: Literal["exact", "any"]
+
+
+class Runtime(Section):
+    num_workers: Annotated[int, Field(ge=0)]
+    pin_memory: bool
+    tracker: Literal["mlflow", "none"]
+    checkpoint_steps: Count | None
+    checkpoint_minutes: Positive | None
+    experiment: Text
+    resource_interval: Positive
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)]
+    download: Download
+    tokenize: Tokenize
+    split: Split
+    train: Train
+    evaluate: Evaluate
+    hardware: Hardware
+    runtime: Runtime
+
+
+# What must hold between settings: the key to blame, the rule, what it may be.
+CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
+    (
+        "download.url",
+        lambda p: p.download.source != "url" or p.download.url is not None,
+        "must be given when download.source is url",
+    ),
+    (
+        "split.test_fraction",
+        lambda p: p.split.validation_fraction + p.split.test_fraction < 1,
+        "must leave something for training beside split.validation_fraction = "
+        "{p.split.validation_fraction}",
+    ),
+    (
+        "train.n_head",
+        lambda p: p.train.d_model % (2 * p.train.n_head) == 0,
+        "must divide train.d_model = {p.train.d_model} into heads of an even width",
+    ),
+    (
+        "train.micro_batch_size",
+        lambda p: p.train.batch_size % (p.train.micro_batch_size or 1) == 0,
+        "must divide train.batch_size = {p.train.batch_size}",
+    ),
+    (
+        "train.warmup_steps",
+        lambda p: p.train.warmup_steps < p.train.max_steps,
+        "must be below train.max_steps = {p.train.max_steps}",
+    ),
+    (
+        "train.decay_steps",
+        lambda p: (
+            p.train.decay_steps is None
+            or p.train.warmup_steps < p.train.decay_steps <= p.train.max_steps
+        ),
+        "must be above train.warmup_steps = {p.train.warmup_steps} and at most "
+        "train.max_steps = {p.train.max_steps}",
+    ),
+    (
+        "train.min_learning_rate",
+        lambda p: p.train.min_learning_rate <= p.train.learning_rate,
+        "must be at most train.learning_rate = {p.train.learning_rate}",
+    ),
+    (
+        "evaluate.stride",
+        lambda p: (p.evaluate.stride or 1) <= p.train.context_length,
+        "must be at most train.context_length = {p.train.context_length}",
+    ),
+]
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ValueError: what is wrong, one line each: key, value, what it may be.
+    """
+    try:
+        raw = strict_yaml.load(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path.name}: {error}") from None
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path.name}: must hold one section a stage, but holds {_show(raw)}")
+    try:
+        params, errors = Params.model_validate(raw), {}
+    except ValidationError as failure:
+        params, errors = None, dict(map(_explain, failure.errors()))
+    errors |= dict(_conflicts(raw, set(errors)))
+    if errors:
+        lines = [f"{key}{message}" for key, message in errors.items()]
+        raise ValueError("\n".join([f"{path.name} has {len(lines)} wrong setting(s):", *lines]))
+    assert params is not None
+    return params
+
+
+def _explain(error: Any) -> tuple[str, str]:
+    """One of pydantic's errors as (key, what is wrong with it)."""
+    parts = (str(part) for part in error["loc"])
+    key = ".".join(part if part.isprintable() else repr(part) for part in parts)
+    if error["type"] == "missing":
+        return key, ": is missing"
+    if error["type"] == "extra_forbidden":
+        return key, ": is not a setting"
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if error["type"] == "model_type":
+        message = "must be a section with its settings below it"
+    return key, f" = {_show(error['input'])}: {message}"
+
+
+def _conflicts(raw: dict[str, Any], wrong: set[str]) -> Iterator[tuple[str, str]]:
+    """Settings that are fine alone but not together; those already wrong are left out."""
+    p = SimpleNamespace()
+    for name, section in raw.items():
+        if isinstance(section, dict):
+            fine = {k: v for k, v in section.items() if f"{name}.{k}" not in wrong}
+            setattr(p, name, SimpleNamespace(**fine))
+    for key, holds, message in CROSS_CHECKS:
+        try:
+            if holds(p):
+                continue
+        except AttributeError:  # a setting it needs is missing or wrong, and reported as that
+            continue
+        section, name = key.split(".")
+        value = getattr(getattr(p, section), name)
+        yield key, f" = {_show(value)}: {message.format(p=p)}"
+
+
+def _show(value: object) -> str:
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

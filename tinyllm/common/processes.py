@@ -1,0 +1,56 @@
+"""Other processes: whether one is alive, and ending a stage whose DVC is not.
+
+DVC killed with SIGKILL leaves its stage behind, and the next `dvc repro` starts another beside it.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import psutil
+
+# Of its own: where a whole group of processes got SIGTERM, it must not count as training's second
+# one. It ends a process that has no handler for it.
+DVC_IS_GONE = signal.SIGUSR2
+STAGE = "DVC_STAGE"  # DVC sets this variable for the stages that it runs
+CHECK_INTERVAL = 0.5  # seconds between looks for DVC, which takes longer to start a stage again
+
+
+def is_alive(process: psutil.Process | int) -> bool:
+    """Whether a process runs; one that has ended, but that nobody has waited for, does not."""
+    try:
+        process = psutil.Process(process) if isinstance(process, int) else process
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_with_dvc() -> None:
+    """Have this process get DVC_IS_GONE once the DVC that started it, if any did, has ended."""
+    dvc = _dvc()
+    if dvc is not None:
+        threading.Thread(target=_watch, args=(dvc,), daemon=True).start()
+
+
+def _watch(dvc: psutil.Process) -> None:
+    while is_alive(dvc):
+        time.sleep(CHECK_INTERVAL)
+    try:
+        print("the DVC process that started this is gone", file=sys.stderr, flush=True)
+    finally:  # what it printed to may be gone too
+        os.kill(os.getpid(), DVC_IS_GONE)
+
+
+def _dvc() -> psutil.Process | None:
+    """The process that started this stage, perhaps through a shell; None without DVC."""
+    if STAGE not in os.environ:
+        return None
+    for ancestor in psutil.Process().parents():
+        try:
+            if STAGE not in ancestor.environ():  # so it is the one that set it
+                return ancestor
+        except psutil.Error:  # it is another user's, or has ended meanwhile
+            continue
+    return None

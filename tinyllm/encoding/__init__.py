@@ -1,0 +1,1 @@
+"""Documents in, token ids on disk out."""

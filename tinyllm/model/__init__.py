@@ -1,0 +1,1 @@
+"""The network, its kernels, its scores and the folder it is saved in."""

@@ -1,0 +1,150 @@
+"""How good a model is on tokens it was not trained on: loss, perplexity, bits per byte, accuracy.
+
+Nothing here is drawn at random.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tinyllm.model.kernels import IGNORE, LOGITS_AT_ONCE
+from tinyllm.model.transformer import TinyLLM
+from tinyllm.tokens.store import Tokens
+
+MEASURES = ("loss", "perplexity", "bits_per_byte", "accuracy")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Fixed windows over a token array: inputs and targets, each (N, T) int64.
+
+    Targets that count for nothing are IGNORE. `n_bytes` is the size of the text that the others
+    stand for.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model scores on some windows.
+
+    Attributes:
+        loss: mean cross-entropy, nats a token.
+        bits_per_byte: total bits over total bytes of text, so that vocabularies compare.
+        accuracy: share of tokens that the model held likeliest.
+        tokens: how many were scored.
+    """
+
+    loss: float
+    bits_per_byte: float
+    accuracy: float
+    tokens: int
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss), in tokens; infinite where that overflows."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+    def as_dict(self) -> dict[str, float]:
+        """The four measures by name."""
+        return {name: getattr(self, name) for name in MEASURES}
+
+
+def make_windows(
+    tokens: Tokens,
+    token_bytes: npt.NDArray[np.int64],
+    end_of_text: int,
+    context_length: int,
+    *,
+    stride: int | None = None,
+    limit: int | None = None,
+) -> Windows:
+    """Cut tokens into windows in which every token is a target exactly once.
+
+    The first token is predicted from <|endoftext|>, which is what ends the document before it.
+
+    Args:
+        tokens: ids (N,).
+        token_bytes: bytes that each id stands for (V,).
+        context_length: tokens in a window (T).
+        stride: new targets in each window; the targets before them are context only, and IGNORE.
+            None: context_length, so that windows do not overlap.
+        limit: about how many tokens to score, in windows spread evenly over all; None: all.
+    """
+    stride = stride or context_length
+    count = math.ceil(len(tokens) / stride)
+    chosen = np.arange(count)
+    if limit is not None and limit < len(tokens):
+        chosen = np.linspace(0, count - 1, max(1, limit // stride)).round().astype(np.int64)
+    stream = np.concatenate([[end_of_text], tokens]).astype(np.int64)  # targets are one later
+    first_new = chosen[:, None] * stride
+    begin = np.maximum(0, first_new + stride - context_length)
+    place = begin + np.arange(context_length)  # (windows, T)
+    counts = (place >= first_new) & (place < first_new + stride) & (place < len(tokens))
+    targets = stream[np.minimum(place, len(tokens) - 1) + 1]
+    return Windows(
+        inputs=torch.from_numpy(stream[np.minimum(place, len(tokens))]),
+        targets=torch.from_numpy(np.where(counts, targets, IGNORE)),
+        n_bytes=int(token_bytes[targets[counts]].sum()),
+    )
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model made of each target, in order.
+
+    Attributes:
+        losses: cross-entropies in nats (N,), fp32.
+        right: whether the target was held likeliest (N,), bool.
+    """
+
+    losses: Tensor
+    right: Tensor
+
+    def scores(self, n_bytes: int) -> Scores:
+        """Their summary, for targets that stand for so many bytes of text."""
+        tokens = len(self.losses)
+        nats = self.losses.double().sum().item()
+        return Scores(
+            loss=nats / tokens,
+            bits_per_byte=nats / math.log(2) / max(1, n_bytes),
+            accuracy=self.right.sum().item() / tokens,
+            tokens=tokens,
+        )
+
+
+@torch.no_grad()
+def predict(model: TinyLLM, windows: Windows, batch_size: int) -> Predictions:
+    """Have a model, in evaluation mode meanwhile, predict the targets of windows.
+
+    Args:
+        batch_size: windows at once; it does not change the result beyond rounding.
+    """
+    was_training = model.training
+    model.eval()
+    device = model.embedding.weight.device
+    losses, right = [], []
+    rows = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    for first in range(0, len(windows.inputs), batch_size):
+        targets = windows.targets[first : first + batch_size].to(device)
+        counts = targets != IGNORE
+        hidden = model.hidden(windows.inputs[first : first + batch_size].to(device))
+        for x, target in zip(hidden[counts].split(rows), targets[counts].split(rows), strict=True):
+            logits = model.head(x).float()  # (rows, V)
+            losses.append(F.cross_entropy(logits, target, reduction="none"))
+            right.append(logits.argmax(dim=-1) == target)
+    model.train(was_training)
+    return Predictions(torch.cat(losses).cpu(), torch.cat(right).cpu())
+
+
+def score(model: TinyLLM, windows: Windows, batch_size: int) -> Scores:
+    """Score a model on windows."""
+    return predict(model, windows, batch_size).scores(windows.n_bytes)

@@ -1,0 +1,135 @@
+"""Where and how the numbers are computed: device, precision, threads, random generators."""
+
+import ctypes
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tinyllm.common.params import Hardware
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What was chosen to compute with; all of it decides the last bits of a result.
+
+    Attributes:
+        device: "cpu", "cuda" or "mps".
+        precision: "fp32", or "bf16" for the products and activations (weights stay fp32).
+        threads: CPU threads.
+        device_name: the processor's or GPU's own name.
+        instruction_set: the widest that torch's CPU kernels use.
+        torch_version: with its build.
+        numpy_version: of the generator that the order of the data is drawn from.
+        world_size: processes that share each batch.
+    """
+
+    device: str
+    precision: str
+    threads: int
+    device_name: str
+    instruction_set: str
+    torch_version: str
+    numpy_version: str
+    world_size: int = 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of activations."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+
+def choose(settings: Hardware) -> Compute:
+    """Decide device, precision and threads, and set torch up for them, deterministic.
+
+    Raises:
+        ValueError: the device asked for is not there.
+    """
+    device = _device(settings.device)
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bf16" if _native_bf16(device) else "fp32"
+    threads = settings.threads or available_threads()
+    torch.set_num_threads(threads)
+    _keep_memory()
+    # CUDA's matrix library is deterministic only with a fixed workspace, set before it starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # What use_deterministic_algorithms(True) does, but for its import of a compiler (1.8 s here).
+    torch.set_deterministic_debug_mode("error")
+    # Filling new memory guards against reading it unwritten, which costs up to 4 % of a step here.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return Compute(
+        device=device,
+        precision=precision,
+        threads=threads,
+        device_name=_device_name(device),
+        instruction_set=torch.backends.cpu.get_cpu_capability(),
+        torch_version=torch.__version__,
+        numpy_version=np.__version__,
+    )
+
+
+def _keep_memory() -> None:
+    """Have glibc keep freed memory instead of giving it back to the system at once.
+
+    A training step frees and asks for the same arrays again and again; getting each anew from the
+    system, page by page, cost a sixth of a step here (docs/log.md).
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+
+
+def available_threads() -> int:
+    """CPUs that this process may use, fewer than the machine's in a container or a batch job."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _device(wanted: str) -> str:
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted == "auto":
+        return next(device for device in there if there[device])
+    if not there[wanted]:
+        raise ValueError(f"hardware.device = {wanted!r}: there is no such device here")
+    return wanted
+
+
+def _native_bf16(device: str) -> bool:
+    """Whether the device multiplies bf16 in hardware; elsewhere it is slower than fp32."""
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    if device == "mps":
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _device_name(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return str(torch.cpu.get_capabilities().get("cpu_name") or "CPU")
+
+
+def derive_seed(seed: int, owner: str, index: int = 0) -> int:
+    """The seed of one use of random numbers, so that no two uses share a sequence."""
+    digest = hashlib.blake2b(f"{seed}/{owner}/{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def generator(seed: int, owner: str, device: str = "cpu") -> torch.Generator:
+    """A torch generator of one owner's own."""
+    return torch.Generator(device).manual_seed(derive_seed(seed, owner))

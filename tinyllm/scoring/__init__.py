@@ -1,0 +1,1 @@
+"""What the last stage says of a trained model."""

@@ -1,0 +1,126 @@
+"""The final verdict on a trained model: its scores on the test split, and text it writes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tinyllm.common.files import publish_file, publish_folder, write_json, write_text
+from tinyllm.common.params import Evaluate, Params
+from tinyllm.model.evaluation import Predictions, Scores, make_windows, predict
+from tinyllm.model.runtime import generator
+from tinyllm.model.transformer import TinyLLM
+from tinyllm.pictures import comparison
+from tinyllm.scoring import baselines
+from tinyllm.scoring.generation import Sampling, generate
+from tinyllm.tokens.store import TokenSplit
+from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tracking.journal import Header
+from tinyllm.tracking.provenance import dataset, flatten, provenance
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A prompt, and what the model wrote after it."""
+
+    prompt: str
+    text: str
+
+
+def predict_test(
+    model: TinyLLM, tokenizer: Tokenizer, test: TokenSplit, settings: Evaluate
+) -> tuple[Scores, Predictions]:
+    """Predict every test token exactly once: the scores, and what they sum up, token by token."""
+    windows = make_windows(
+        test.tokens,
+        tokenizer.token_bytes(),
+        tokenizer.end_of_text,
+        model.config.context_length,
+        stride=settings.stride,
+    )
+    predictions = predict(model, windows, settings.batch_size)
+    return predictions.scores(windows.n_bytes), predictions
+
+
+def baseline_scores(tokenizer: Tokenizer, train: TokenSplit, test: TokenSplit) -> dict[str, float]:
+    """Bits a byte of compressors and of a bigram model on the test text."""
+    end = tokenizer.end_of_text
+    text = tokenizer.decode_bytes(test.tokens[test.tokens != end].tolist())
+    return {
+        "zlib": baselines.zlib_bits_per_byte(text),
+        "lzma": baselines.lzma_bits_per_byte(text),
+        "bigram": baselines.bigram_bits_per_byte(
+            train.tokens, test.tokens, tokenizer.vocab_size, end, test.summary.bytes
+        ),
+    }
+
+
+def write_samples(
+    model: TinyLLM, tokenizer: Tokenizer, settings: Evaluate, seed: int
+) -> list[Sample]:
+    """Let the model go on from each prompt; the same text every time."""
+    device = model.embedding.weight.device
+    sampling = Sampling(settings.sample_tokens, settings.temperature, settings.top_k)
+    samples = []
+    for index, prompt in enumerate(settings.prompts):
+        # A document begins after the end of another.
+        ids = [tokenizer.end_of_text, *tokenizer.encode(prompt).tolist()]
+        tokens = generate(
+            model,
+            torch.tensor([ids], device=device),
+            sampling,
+            generator(seed, f"sample {index}", device.type),
+            stop=tokenizer.end_of_text,
+        )
+        samples.append(Sample(prompt, tokenizer.decode([int(t) for t in tokens])))
+    return samples
+
+
+def samples_markdown(samples: list[Sample]) -> str:
+    """The samples for reading; each prompt is set apart from what was written."""
+    parts = ["# Samples", "", "What the model wrote (after `▶`) when given the first words.", ""]
+    for sample in samples:
+        fence = "~" * 4
+        parts += [fence + "text", f"{sample.prompt}▶{sample.text}", fence, ""]
+    return "\n".join(parts)
+
+
+def write_losses(path: Path, predictions: Predictions) -> None:
+    """Publish the nats that each test token costs, (N,) fp32, in the order of the test split.
+
+    Two models with one vocabulary can be compared by them token by token, which tells a difference
+    from chance far sooner than their means do.
+    """
+    with publish_file(path) as temporary, temporary.open("wb") as file:
+        np.save(file, predictions.losses.numpy(), allow_pickle=False)
+
+
+def write_report(
+    folder: Path, scores: Scores, baselines: dict[str, float], samples: list[Sample]
+) -> None:
+    """Publish the numbers, the samples and a picture that sets the model beside the baselines."""
+    with publish_folder(folder) as new:
+        write_json(
+            new / "metrics.json",
+            {
+                "test": {**scores.as_dict(), "tokens": scores.tokens},
+                "baseline_bits_per_byte": baselines,
+            },
+        )
+        write_text(new / "samples.md", samples_markdown(samples))
+        comparison(new / "comparison.png", {**baselines, "tinyllm": scores.bits_per_byte})
+
+
+def header(params: Params, test: TokenSplit, model_sha256: str) -> Header:
+    """What this evaluation is; name, tags and note count if the model's own run is not there."""
+    origin = provenance()
+    return Header(
+        stage="evaluate",
+        name=origin.experiment or "evaluate",
+        params=flatten({"evaluate": params.evaluate.model_dump()}),
+        tags=origin.tags(),
+        note=origin.note(f"Test scores of the model {model_sha256[:12]}"),
+        model_sha256=model_sha256,
+        datasets=[dataset("test split", test, "testing")],
+    )

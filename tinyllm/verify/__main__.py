@@ -1,0 +1,67 @@
+"""Reads every byte that the pipeline has made, and says which are no longer what was written.
+
+python -m tinyllm.verify
+"""
+
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tinyllm.common import console
+from tinyllm.common.files import files_in, read_json
+from tinyllm.tracking.places import trainings_folder
+from tinyllm.verify.outputs import Cache, Group, check, open_repo, outputs_of
+
+
+def check_training(folder: Path) -> Group:
+    """Read a training's checkpoints."""
+    from tinyllm.training.checkpoint import FINGERPRINT, DamagedCheckpoint, verify
+    from tinyllm.training.fingerprint import Fingerprint
+
+    group = Group(os.path.relpath(folder))
+    for path in sorted(folder.glob("step-*")):
+        name = os.path.relpath(path)
+        try:
+            verify(Path(name))
+            found = files_in(path)
+            group.files += len(found)
+            group.bytes += sum(file.stat().st_size for file in found)
+        except (DamagedCheckpoint, OSError) as error:
+            if path.exists():  # a training that runs removes old ones
+                group.faults.append(f"{error}; delete {name}: the one before is as good")
+    file = Path(group.name, FINGERPRINT)
+    try:
+        if Fingerprint(read_json(file)).name != folder.name:
+            raise ValueError(f"{file} is damaged")
+    except ValueError as error:
+        mend = f"that training writes it anew if it goes on; or delete {group.name}"
+        group.faults.append(f"{error}; {mend}")
+    return group
+
+
+def main() -> None:
+    with (
+        open_repo() as repo,
+        tqdm(unit="B", unit_scale=True, disable=None, leave=False, delay=1) as bar,
+    ):
+        outputs = list(outputs_of(repo))
+        bar.total = sum((1 + out.cached) * out.size for out in outputs)
+        cache = Cache(repo, bar)
+        cached = [out for out in outputs if out.cached]
+        begun = any(out.path.exists() or cache.path(out.digest).exists() for out in cached)
+        groups = [check(out, cache, bar) for out in outputs if begun or out.path.exists()]
+    if begun:
+        cache.group.faults += cache.faults.values()
+        groups.append(cache.group)
+    groups += [check_training(folder) for folder in sorted(trainings_folder().glob("*"))]
+    for group in groups:
+        print(*(group.faults or [str(group)]), sep="\n")
+    if not begun:
+        print("Nothing here yet of what dvc.lock records: `dvc repro` or `dvc pull` brings it.")
+    if count := sum(len(group.faults) for group in groups):
+        raise ValueError(f"{count} fault{'' if count == 1 else 's'}")
+
+
+if __name__ == "__main__":
+    console.run(main)

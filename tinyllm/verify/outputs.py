@@ -1,0 +1,215 @@
+"""The outputs of DVC's stages and its cache, byte by byte.
+
+DVC does not look: it takes a file for unchanged as long as its time and size are (a bit that rots
+on the disk changes neither), and an object of its cache for sound as long as it is read-only.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinyllm.common import console
+from tinyllm.common.files import CHECKSUMS, checksums, files_in
+from tinyllm.tracking.places import project_root
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+CHUNK = 1 << 22  # bytes
+REMAKE = "`dvc pull` brings it, or `dvc repro` makes it"
+
+
+@dataclass
+class Group:
+    """What was read together, and a line for each fault in it: which file, and how to mend it."""
+
+    name: str
+    files: int = 0
+    bytes: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        count = f"{self.files:,} file{'' if self.files == 1 else 's'}"
+        return f"{self.name:<34} {count:>14} {console.megabytes(self.bytes):>12}  sound"
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output as dvc.lock records it.
+
+    Attributes:
+        digest: MD5; that of a folder is its listing's, with ".dir" after it.
+        size: in bytes.
+        cached: whether DVC keeps a copy.
+        ignored: files in it that DVC does not look at.
+    """
+
+    path: Path
+    digest: str
+    size: int
+    cached: bool
+    ignored: frozenset[Path]
+
+    @property
+    def name(self) -> str:
+        return os.path.relpath(self.path)
+
+    @property
+    def is_folder(self) -> bool:
+        return self.digest.endswith(".dir")
+
+    def files(self) -> dict[str, Path]:
+        """Each file of a folder under its name in it; a single file under no name."""
+        if not self.is_folder:
+            return {"": self.path} if self.path.is_file() else {}
+        found = [path for path in files_in(self.path) if path not in self.ignored]
+        return {path.relative_to(self.path).as_posix(): path for path in found}
+
+    def digest_of(self, found: dict[str, str]) -> str | None:
+        """The MD5 that DVC gives an output with these files: for a folder, of a listing in JSON."""
+        if not self.is_folder:
+            return found.get("")
+        entries = [{"md5": md5, "relpath": name} for name, md5 in sorted(found.items())]
+        return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+    def mend(self, copied: bool) -> str:
+        """How to bring a file back; DVC would leave one in place that it takes for unchanged."""
+        if copied:
+            return f"delete it, then `dvc checkout --force {self.name}`"
+        if self.cached:
+            return f"delete it: {REMAKE}"
+        return f"delete it: `git checkout -- {self.name}` brings it, or `dvc repro` makes it"
+
+
+def open_repo() -> "Repo":
+    """The project as DVC sees it.
+
+    Raises:
+        ValueError: there is none, or dvc.yaml or dvc.lock can't be read.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        repo = Repo(str(project_root()))
+        list(repo.index.outs)
+    except DvcException as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    return repo
+
+
+def outputs_of(repo: "Repo", stages: tuple[str, ...] = ()) -> Iterator[Output]:
+    """The outputs of some stages, or of all, as far as they have ever been made."""
+    for out in repo.index.outs:
+        made, path = out.hash_info, Path(out.fs_path)
+        if made and made.name == "md5" and (not stages or out.stage.name in stages):
+            ignored = (file for file in files_in(path) if repo.dvcignore.is_ignored_file(str(file)))
+            size = (out.meta and out.meta.size) or 0
+            yield Output(path, made.value, size, bool(out.use_cache), frozenset(ignored))
+
+
+def read(path: Path, group: Group, bar: Any) -> dict[str, str]:
+    """The "md5" and "sha256" of a file, in one reading."""
+    sums = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            for digest in sums.values():
+                digest.update(chunk)
+            group.bytes += len(chunk)
+            bar.update(len(chunk))
+    group.files += 1
+    return {name: digest.hexdigest() for name, digest in sums.items()}
+
+
+class Cache:
+    """DVC's cache, each object of it read once.
+
+    Attributes:
+        group: what was read of it.
+        faults: a line for each object that is not sound, by its digest.
+    """
+
+    def __init__(self, repo: "Repo", bar: Any) -> None:
+        self.odb, self.bar = repo.cache.local, bar
+        self.group = Group("DVC's cache")
+        self.faults: dict[str, str] = {}
+        self._sound: dict[str, bool] = {}
+
+    def path(self, digest: str) -> Path:
+        return Path(self.odb.oid_to_path(digest))
+
+    def is_sound(self, digest: str) -> bool:
+        """Whether an object is there and is what its name says."""
+        if digest not in self._sound:
+            path = self.path(digest)
+            found = path.exists() and read(path, self.group, self.bar)["md5"]
+            self._sound[digest] = found == digest.removesuffix(".dir")
+        return self._sound[digest]
+
+    def listing(self, out: Output) -> dict[str, str] | None:
+        """The files that an output should hold, each with its MD5; None: not known here."""
+        if not out.is_folder:
+            return {"": out.digest}
+        if not self.is_sound(out.digest):
+            return None
+        entries = json.loads(self.path(out.digest).read_bytes())
+        return {entry["relpath"]: entry["md5"] for entry in entries}
+
+    def check(self, out: Output, listed: dict[str, str], whole: bool) -> None:
+        """Read the copy of an output whose files are listed; `whole`: they are themselves sound."""
+        mend = f", then `dvc commit --force {out.name}`" if whole else f": {REMAKE}"
+        for name, digest in {"": out.digest, **listed}.items():
+            if not self.is_sound(digest):
+                path, file = map(os.path.relpath, (self.path(digest), out.path / name))
+                what = "is not what its name says" if self.path(digest).exists() else "is missing"
+                line = f"{path} {what} (DVC's copy of {file}); delete it{mend}"
+                self.faults.setdefault(digest, line)
+
+
+def check(out: Output, cache: Cache, bar: Any) -> Group:
+    """Read an output and DVC's copy of it, whose faults the cache keeps."""
+    group = Group(out.name)
+    sums = {name: read(path, group, bar) for name, path in out.files().items()}
+    found = {name: both["md5"] for name, both in sums.items()}
+    whole = out.digest_of(found) == out.digest
+    listed = found if whole else cache.listing(out)
+    if not out.path.exists():
+        copied = listed is not None and all(map(cache.is_sound, listed.values()))
+        group.faults = [f"{out.name} is missing; {out.mend(copied)}"]
+    else:
+        group.faults = _compare(out, found, listed or found, cache) or _compare_sealed(out, sums)
+        if not (whole or group.faults):
+            group.faults = [f"{out.name} is not what dvc.lock records; {out.mend(False)}"]
+    if out.cached:
+        cache.check(out, listed or {}, whole)
+    return group
+
+
+def _compare(out: Output, found: dict[str, str], listed: dict[str, str], cache: Cache) -> list[str]:
+    """The faults of an output's files, each given with its MD5."""
+    faults = []
+    for name in sorted(found.keys() | listed.keys()):
+        if found.get(name) != listed.get(name):
+            what = "is not what dvc.lock records" if name in found else "is missing"
+            copied = out.cached and (name not in listed or cache.is_sound(listed[name]))
+            faults.append(f"{os.path.relpath(out.path / name)} {what}; {out.mend(copied)}")
+    return faults
+
+
+def _compare_sealed(out: Output, sums: dict[str, dict[str, str]]) -> list[str]:
+    """The faults of a sealed folder by its own record."""
+    if CHECKSUMS not in sums:
+        return []
+    try:
+        sealed = checksums(out.path)
+    except ValueError as error:
+        return [str(error)]
+    return [
+        f"{os.path.relpath(out.path / name)} is not what {CHECKSUMS} records; {out.mend(False)}"
+        for name in sorted({*sealed, *sums} - {CHECKSUMS})
+        if sums.get(name, {}).get("sha256") != sealed.get(name)
+    ]
