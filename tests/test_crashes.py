@@ -26,7 +26,8 @@ HOOK = """
 import os, pathlib, signal, sys, time
 
 victim, stage, output = os.environ["KILL"].split()
-parent = os.getppid()
+if sys.orig_argv[1:3] == ["-m", "dvc"]:  # a stage's parent may be a shell
+    os.environ["DVC"] = str(os.getpid())
 
 def look(event, arguments):
     if event != "os.rename" or pathlib.Path(os.fspath(arguments[1])).name != output:
@@ -37,7 +38,7 @@ def look(event, arguments):
     if victim == "dvc":
         with open(os.environ["ORPHANS"], "a") as orphans:
             print(os.getpid(), file=orphans)
-        os.kill(parent, signal.SIGKILL)
+        os.kill(int(os.environ["DVC"]), signal.SIGKILL)
         time.sleep(30)  # an orphan with much to do yet
 
 if sys.orig_argv[1:3] == ["-m", f"stages.{stage}"]:
