@@ -8,6 +8,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -97,6 +98,32 @@ def serve(work: Callable[[], float]) -> None:
     """Answer each line of standard input with the speed of a round of work and the peak memory."""
     for _ in sys.stdin:
         answer(work())
+
+
+class Rounds:
+    """Answers for a loop that calls it after each step, and holds it between two rounds.
+
+    Args:
+        tokens: in a step.
+        steps: in a round.
+    """
+
+    def __init__(self, tokens: int, steps: int) -> None:
+        self.tokens, self.steps = tokens, steps
+        self._first: int | None = None
+        self._started = 0.0
+
+    def after(self, step: int) -> None:
+        """To be called after each step, with a number that goes up by one."""
+        if self._first is None:
+            self._first = step
+        done = step - self._first
+        if done % self.steps:
+            return
+        if done:
+            answer(self.tokens * self.steps / (time.perf_counter() - self._started))
+        input()
+        self._started = time.perf_counter()
 
 
 def answer(speed: float) -> None:

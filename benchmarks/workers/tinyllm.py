@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.pairs import answer, serve
+from benchmarks.pairs import Rounds, serve
 from benchmarks.workers.shapes import Shape, parser
 from tinyllm.common.params import Params, load_params
 from tinyllm.model import runtime
@@ -26,9 +26,8 @@ FOREVER = 1 << 40
 class Pacer:
     """Watches a training, and holds it between two rounds."""
 
-    def __init__(self, tokens: int, steps: int) -> None:
-        self.tokens, self.steps = tokens, steps
-        self.started = 0.0
+    def __init__(self, rounds: Rounds) -> None:
+        self.rounds = rounds
 
     def step(self, step: int, values: dict[str, float]) -> None:
         pass
@@ -37,11 +36,7 @@ class Pacer:
         pass
 
     def between_steps(self, state: TrainState) -> None:
-        if state.step % self.steps == 1:
-            if state.step > self.steps:
-                answer(self.tokens * self.steps / (time.perf_counter() - self.started))
-            input()
-            self.started = time.perf_counter()
+        self.rounds.after(state.step)
 
 
 def main() -> None:
@@ -77,7 +72,7 @@ def run_training(model: TinyLLM, shape: Shape, params: Params, steps: int) -> No
     text = shape.text().numpy().astype(np.uint16)
     batches = Batches(text, shape.context_length, shape.batch_size, params.seed)
     items = iter(loader(batches, 1, FOREVER, num_workers=0, pin_memory=False))
-    pacer = Pacer(shape.tokens, steps)
+    pacer = Pacer(Rounds(shape.tokens, steps))
     pacer.between_steps(state)
     train(state, items, {}, settings, params.seed, pacer, pacer)
 

@@ -1,14 +1,13 @@
 """Hugging Face's Trainer in bf16, with its own model of the shape (GPT-2's) and its defaults."""
 
 import tempfile
-import time
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
-from benchmarks.pairs import answer
+from benchmarks.pairs import Rounds
 from benchmarks.workers.shapes import Shape, parser
 
 
@@ -28,16 +27,12 @@ class Windows(Dataset[dict[str, torch.Tensor]]):
 class Pacer(TrainerCallback):
     """Holds the Trainer between two rounds."""
 
-    def __init__(self, tokens: int, steps: int) -> None:
-        self.tokens, self.steps = tokens, steps
-        self.started = 0.0
+    def __init__(self, rounds: Rounds) -> None:
+        self.rounds = rounds
 
+    # A callback is given more than this one needs.
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        if state.global_step % self.steps == 0:
-            if state.global_step > self.steps:
-                answer(self.tokens * self.steps / (time.perf_counter() - self.started))
-            input()
-            self.started = time.perf_counter()
+        self.rounds.after(state.global_step)
 
 
 def main() -> None:
@@ -58,7 +53,7 @@ def main() -> None:
             model=GPT2LMHeadModel(config),
             args=settings,
             train_dataset=Windows(shape),
-            callbacks=[Pacer(shape.tokens, args.steps)],
+            callbacks=[Pacer(Rounds(shape.tokens, args.steps))],
         ).train()
 
 

@@ -4,6 +4,7 @@ The processes are forked from one that has imported everything, which takes a fi
 of starting Python anew (5 s); what they run is the stage as `dvc repro` runs it.
 """
 
+import io
 import multiprocessing
 import os
 import re
@@ -118,7 +119,8 @@ def _run(
     log = os.open(project / "printed.txt", os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(line_buffering=True)
     if slow:
         slow_down(slow)
     if before is not None:
@@ -137,7 +139,7 @@ def slow_down(seconds: float) -> None:
         time.sleep(seconds)
         return step(self, loss, rate)
 
-    Progress.step = slow_step  # type: ignore[method-assign]
+    Progress.step = slow_step  # type: ignore[method-assign]  # no setting slows it down
 
 
 def run(project: Path, name: str, *arguments: str) -> str:

@@ -97,7 +97,7 @@ def fail_after(last: int, fail: Callable[[], object]) -> None:
         if step == last:
             fail()
 
-    Watch.step = failing  # type: ignore[method-assign]
+    Watch.step = failing  # type: ignore[method-assign]  # a failure at a chosen step
 
 
 def too_large_for_torch() -> None:

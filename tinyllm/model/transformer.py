@@ -2,7 +2,7 @@
 
 The architecture is the one that `transformers` knows as `NanoChatForCausalLM`: rotary positions,
 RMS norm without weights, normalised queries and keys, a squared-ReLU MLP, no biases, and an output
-head of its own (not tied to the embedding). `tinyllm.export` writes it in that format.
+head of its own (not tied to the embedding). `tinyllm.model.export` writes it in that format.
 
 B: sequences in the batch, T: tokens in a sequence, C: width (`d_model`), H: heads, D: width of a
 head, V: vocabulary.
