@@ -23,17 +23,19 @@ SETTINGS = Path(__file__).resolve().parents[2] / "params.yaml"
 FOREVER = 1 << 40
 
 
-class Pacer:
-    """Watches a training, and holds it between two rounds."""
+class Silent:
+    """Watches a training and tells nobody; saves nothing."""
+
+    def step(self, step: int, values: dict[str, float]) -> None: ...
+    def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None: ...
+    def between_steps(self, state: TrainState) -> None: ...
+
+
+class Pacer(Silent):
+    """Holds a training between two rounds."""
 
     def __init__(self, rounds: Rounds) -> None:
         self.rounds = rounds
-
-    def step(self, step: int, values: dict[str, float]) -> None:
-        pass
-
-    def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None:
-        pass
 
     def between_steps(self, state: TrainState) -> None:
         self.rounds.after(state.step)

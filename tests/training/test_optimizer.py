@@ -7,12 +7,18 @@ import torch
 from torch import nn
 
 from tests.helpers import random_ids, random_model, tiny_config, train_settings
+from tinyllm.training.muon import Muon
 from tinyllm.training.optimizer import make_optimizer
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)],
+    [
+        ("adamw", torch.optim.AdamW),
+        ("adam", torch.optim.Adam),
+        ("sgd", torch.optim.SGD),
+        ("muon", Muon),
+    ],
 )
 def test_each_name_is_its_optimizer(name: str, kind: type[torch.optim.Optimizer]) -> None:
     optimizer = make_optimizer(random_model(), train_settings(optimizer=name))
@@ -64,6 +70,10 @@ def after_steps(**changes: Any) -> torch.Tensor:
         ("adam", {"weight_decay": 0.0}),
         ("sgd", {"momentum": 0.0}),
         ("sgd", {"weight_decay": 0.0}),
+        ("muon", {"betas": [0.5, 0.95]}),
+        ("muon", {"momentum": 0.0}),
+        ("muon", {"weight_decay": 0.0}),
+        ("muon", {"learning_rate": 0.02}),
     ],
 )
 def test_each_setting_has_an_effect(name: str, change: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ class Train(Section):
     dropout: Share
     batch_size: Count
     micro_batch_size: Count | None
-    optimizer: Literal["adamw", "adam", "sgd"]
+    optimizer: Literal["adamw", "adam", "sgd", "muon"]
     betas: Annotated[list[Share], Field(min_length=2, max_length=2)]
     momentum: Share
     weight_decay: NonNegative

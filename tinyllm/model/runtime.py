@@ -53,7 +53,7 @@ def choose(settings: Hardware) -> Compute:
     device = _device(settings.device)
     precision = settings.precision
     if precision == "auto":
-        precision = "bf16" if _native_bf16(device) else "fp32"
+        precision = "bf16" if _fast_bf16(device) else "fp32"
     threads = settings.threads or available_threads()
     torch.set_num_threads(threads)
     _keep_memory()
@@ -108,14 +108,17 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def _native_bf16(device: str) -> bool:
-    """Whether the device multiplies bf16 in hardware; elsewhere it is slower than fp32."""
+def _fast_bf16(device: str) -> bool:
+    """Whether the device multiplies bf16 faster than fp32."""
     if device == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)
     if device == "mps":
         return False
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    has = torch.cpu.get_capabilities()
+    if has.get("amx_bf16"):
+        return True
+    # Intel's AVX512 multiplies bf16 at half the speed of fp32, AMD's at twice (docs/log.md).
+    return bool(has.get("avx512_bf16")) and "Intel" not in str(has.get("cpu_name"))
 
 
 def _device_name(device: str) -> str:

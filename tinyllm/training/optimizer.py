@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from tinyllm.common.params import Train
+from tinyllm.model.transformer import Block, TinyLLM
+from tinyllm.training.muon import Muon
 
 
 def make_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
@@ -18,10 +20,13 @@ def make_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     decay, multiplier = settings.weight_decay, settings.embedding_rate_multiplier
+    blocks = [block for block in model.modules() if isinstance(block, Block)]
+    hidden = {id(p) for block in blocks for p in block.parameters() if p.ndim == 2}
     matrices = [p for p in parameters if p.ndim >= 2]
     groups = [
         group([p for p in matrices if id(p) in embeddings], decay, multiplier),
-        group([p for p in matrices if id(p) not in embeddings], decay),
+        group([p for p in matrices if id(p) in hidden], decay, orthogonal=True),
+        group([p for p in matrices if id(p) not in embeddings | hidden], decay),
         group([p for p in parameters if p.ndim < 2], 0.0),
     ]
     groups = [each for each in groups if each["params"]]
@@ -32,15 +37,20 @@ def make_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=fused)
     if settings.optimizer == "adam":
         return torch.optim.Adam(groups, lr=rate, betas=betas, fused=fused)
+    if settings.optimizer == "muon":
+        dtype = model.compute_dtype if isinstance(model, TinyLLM) else torch.float32
+        return Muon(groups, settings.momentum, dtype, lr=rate, betas=betas, fused=fused)
     return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=fused)
 
 
 def group(
-    parameters: list[nn.Parameter], weight_decay: float, rate_multiplier: float = 1.0
-) -> dict[str, Any]:
-    """Weights that are treated alike."""
+    parameters: list[nn.Parameter], weight_decay: float, rate_multiplier: float = 1.0,
+    *, orthogonal: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Weights that are treated alike; Muon makes the updates of some of them orthogonal."""
     return {
         "params": parameters,
         "weight_decay": weight_decay,
         "rate_multiplier": rate_multiplier,
+        "orthogonal": orthogonal,
     }

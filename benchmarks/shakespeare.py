@@ -1,0 +1,110 @@
+"""How soon and how well a text is learned, against nanoGPT's recipe for a CPU.
+
+python -m benchmarks.shakespeare --nanogpt CHECKOUT --text tinyshakespeare.txt [--rounds 3]
+
+In turn, each as a process of its own and timed from its start to its end: nanoGPT's train.py with
+the command of its README for a CPU, then tinyllm's "fast" and "long" recipes
+(benchmarks/workers/shakespeare.py). Every model is scored on the whole last tenth of the text, in
+windows of its own context length that do not overlap, in bits per byte. tinyllm's time includes
+learning its tokenizer and scoring; nanoGPT's characters were prepared before.
+"""
+
+import argparse
+import importlib
+import json
+import math
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.workers.shakespeare import RECIPES
+
+# https://github.com/karpathy/nanoGPT, README, "I only have a macbook"
+README_COMMAND = [
+    "train.py", "config/train_shakespeare_char.py", "--device=cpu", "--compile=False",
+    "--eval_iters=20", "--log_interval=1", "--block_size=64", "--batch_size=12", "--n_layer=4",
+    "--n_head=4", "--n_embd=128", "--max_iters=2000", "--lr_decay_iters=2000", "--dropout=0.0",
+]  # fmt: skip
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--nanogpt", type=Path, required=True, help="a checkout of nanoGPT")
+    options.add_argument("--text", type=Path, required=True)
+    options.add_argument("--rounds", type=int, default=3)
+    args = options.parse_args()
+    results: dict[str, list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        peer = prepare(args.nanogpt, args.text, Path(folder) / "nanogpt")
+        for number in range(args.rounds):
+            for name in ("nanoGPT", *RECIPES):
+                of_peer = name == "nanoGPT"
+                found = nanogpt(peer) if of_peer else tinyllm(args.text, name, seed=number)
+                results.setdefault(name, []).append(found)
+                print(f"{name:<8} {found[0]:7.1f} s   {found[1]:.3f} bits/byte", flush=True)
+    print("\n| | seconds | bits/byte | nanoGPT's time over it |\n|---|---|---|---|")
+    for name, measured in results.items():
+        ratio = statistics.median(
+            peer / ours for (peer, _), (ours, _) in zip(results["nanoGPT"], measured, strict=True)
+        )
+        seconds, score = (statistics.median(column) for column in zip(*measured, strict=True))
+        print(f"| {name} | {seconds:.1f} | {score:.3f} | {ratio:.2f} |")
+
+
+def prepare(checkout: Path, text: Path, folder: Path) -> Path:
+    """A copy of the checkout with the text as its characters."""
+    shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns(".git", "out*"))
+    data = folder / "data/shakespeare_char"
+    shutil.copyfile(text, data / "input.txt")
+    subprocess.run([sys.executable, data / "prepare.py"], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def nanogpt(folder: Path) -> tuple[float, float]:
+    """Seconds of its recipe, and the bits per byte of the model that it leaves."""
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *README_COMMAND], cwd=folder, check=True, stdout=subprocess.DEVNULL
+    )
+    return time.perf_counter() - started, nanogpt_score(folder)
+
+
+def nanogpt_score(folder: Path) -> float:
+    """Of the whole validation part; a character is a byte there."""
+    import numpy as np
+    import torch
+
+    sys.path.insert(0, str(folder))
+    peer = importlib.import_module("model")
+    saved = torch.load(folder / "out-shakespeare-char/ckpt.pt", weights_only=True)
+    model = peer.GPT(peer.GPTConfig(**saved["model_args"])).eval()
+    model.load_state_dict(saved["model"])
+    ids = np.fromfile(folder / "data/shakespeare_char/val.bin", dtype=np.uint16).astype(np.int64)
+    length, nats = saved["model_args"]["block_size"], 0.0
+    with torch.no_grad():
+        for first in range(0, len(ids) - 1, length):
+            piece = torch.from_numpy(ids[first : first + length + 1])[None]
+            _, loss = model(piece[:, :-1], piece[:, 1:])
+            nats += loss.item() * (piece.size(1) - 1)
+    return nats / math.log(2) / (len(ids) - 1)
+
+
+def tinyllm(text: Path, recipe: str, seed: int) -> tuple[float, float]:
+    """Seconds of a whole process, and the score that it reports."""
+    command = ["-m", "benchmarks.workers.shakespeare", "--text", text, "--recipe", recipe]
+    started = time.perf_counter()
+    ended = subprocess.run(
+        [sys.executable, *map(str, command), "--seed", str(seed)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return time.perf_counter() - started, json.loads(ended.stdout)["bits_per_byte"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Learn a text's first 90 % from nothing and score its last 10 %, in one process.
+
+Prints one line of JSON: bits per byte of all of the last part, and the seconds of training alone.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from benchmarks.workers.tinyllm import SETTINGS, Silent
+from tinyllm.common.params import load_params
+
+# What differs from params.yaml. "fast" is over soon; "long" is for as long as its peer takes.
+RECIPES: dict[str, dict[str, object]] = {
+    "fast": {
+        "n_layer": 3, "context_length": 64, "batch_size": 12, "max_steps": 300,
+        "learning_rate": 4e-3, "warmup_steps": 20, "vocab_size": 1024,
+    },
+    "long": {
+        "n_layer": 4, "context_length": 64, "batch_size": 16, "max_steps": 1800,
+        "learning_rate": 2e-3, "warmup_steps": 60, "vocab_size": 1024,
+    },
+}  # fmt: skip
+TRAINING_SHARE = 0.9
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--text", type=Path, required=True)
+    options.add_argument("--recipe", choices=RECIPES, required=True)
+    options.add_argument("--seed", type=int, default=1337)
+    options.add_argument("--set", nargs="*", default=[], help="changes of the recipe, key=value")
+    args = options.parse_args()
+    recipe = RECIPES[args.recipe] | {
+        key: json.loads(value) for key, value in (change.split("=") for change in args.set)
+    }
+    print(json.dumps(learn(args.text.read_text(encoding="utf-8"), recipe, args.seed)))
+
+
+def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
+    """Train on a text by a recipe; the scores of its last part."""
+    from tinyllm.model import runtime
+    from tinyllm.model.evaluation import Windows, make_windows
+    from tinyllm.model.transformer import ModelConfig, TinyLLM
+    from tinyllm.tokens.store import Tokens
+    from tinyllm.tokens.tokenizer import Tokenizer
+    from tinyllm.training.dataset import Batches, loader
+    from tinyllm.training.history import TRAIN, VALIDATION
+    from tinyllm.training.optimizer import make_optimizer
+    from tinyllm.training.state import TrainState
+    from tinyllm.training.trainer import train
+
+    params = load_params(SETTINGS)
+    steps = recipe["max_steps"]
+    assert isinstance(steps, int)
+    changes = {**recipe, "eval_interval": 1 << 40, "save": "last", "decay_steps": None}
+    vocab_size = changes.pop("vocab_size")
+    assert isinstance(vocab_size, int)
+    settings = params.train.model_validate({**params.train.model_dump(), **changes})
+    cut = int(len(text) * TRAINING_SHARE)
+    tokenizer = Tokenizer.train([text[:cut]], vocab_size)
+    ids, held_out = tokenizer.encode(text[:cut]), tokenizer.encode(text[cut:])
+
+    compute = runtime.choose(params.hardware)
+    model = TinyLLM(
+        ModelConfig(
+            tokenizer.vocab_size, settings.context_length, settings.n_layer, settings.n_head,
+            settings.d_model, settings.dropout,
+        ),
+        runtime.generator(seed, "weights"),
+    )  # fmt: skip
+    model.compute_dtype = compute.dtype
+    state = TrainState(model, make_optimizer(model, settings), step=1)  # at 0 it would evaluate
+    batches = Batches(ids, settings.context_length, settings.batch_size, seed)
+    items = iter(loader(batches, 1, steps, num_workers=0, pin_memory=False))
+
+    def windows(ids: Tokens, limit: int | None = None) -> Windows:
+        length = settings.context_length
+        return make_windows(
+            ids, tokenizer.token_bytes(), tokenizer.end_of_text, length, limit=limit
+        )
+
+    evaluation = {TRAIN: windows(ids, limit=1), VALIDATION: windows(held_out)}
+    started = time.perf_counter()
+    train(state, items, evaluation, settings, seed, Silent(), Silent())
+    return {
+        "bits_per_byte": state.history.evaluations.rows()[-1]["val_bits_per_byte"],
+        "seconds": time.perf_counter() - started,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Muon: orthogonal updates of the blocks' matrices, AdamW for the rest."""
+
+import copy
+
+import pytest
+import torch
+
+from tests.helpers import random_ids, random_model, tiny_config, train_settings
+from tinyllm.model.transformer import TinyLLM
+from tinyllm.training.muon import orthogonal
+from tinyllm.training.optimizer import make_optimizer
+
+
+def learn(model: TinyLLM, *optimizers: torch.optim.Optimizer, steps: int = 3) -> None:
+    for step in range(steps):
+        ids = random_ids(4, 17, seed=step)
+        model.loss(ids[:, :-1], ids[:, 1:]).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad()
+
+
+def test_it_learns_what_torch_s_muon_and_adamw_learn() -> None:
+    settings = train_settings(
+        optimizer="muon", learning_rate=0.01, weight_decay=0.2, momentum=0.8,
+        embedding_rate_multiplier=2.0,
+    )  # fmt: skip
+    ours = random_model(tiny_config(n_layer=2))
+    theirs = copy.deepcopy(ours)
+    optimizer = make_optimizer(ours, settings)
+    for group in optimizer.param_groups:
+        group["lr"] *= group["rate_multiplier"]
+    learn(ours, optimizer)
+
+    common = {"lr": 0.01, "weight_decay": 0.2}
+    muon = torch.optim.Muon(
+        theirs.blocks.parameters(), momentum=0.8, adjust_lr_fn="match_rms_adamw", **common
+    )
+    betas = (settings.betas[0], settings.betas[1])
+    head = torch.optim.AdamW([theirs.head.weight], betas=betas, **common)
+    common["lr"] = 0.02
+    embedding = torch.optim.AdamW([theirs.embedding.weight], betas=betas, **common)
+    learn(theirs, muon, head, embedding)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        # They moved by some 0.03; torch's rounds to bf16 on the way.
+        torch.testing.assert_close(a, b, rtol=0.0, atol=2e-3)
+
+
+def test_it_goes_on_from_its_state() -> None:
+    """As a checkpoint keeps it."""
+    model = random_model(tiny_config(n_layer=1))
+    optimizer = make_optimizer(model, train_settings(optimizer="muon"))
+    learn(model, optimizer)
+    other = copy.deepcopy(model)
+    resumed = make_optimizer(other, train_settings(optimizer="muon"))
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    learn(model, optimizer)
+    learn(other, resumed)
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 6, 24)])
+def test_rows_come_out_orthonormal_or_nearly_so(shape: tuple[int, int, int]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    values = torch.linalg.svdvals(orthogonal(x))
+    assert values.min() > 0.6 and values.max() < 1.3

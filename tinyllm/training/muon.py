@@ -1,0 +1,99 @@
+"""Muon for the matrices, AdamW for the rest, as one optimizer.
+
+Muon (https://kellerjordan.github.io/posts/muon/) replaces a matrix's averaged gradient by the
+nearest orthogonal matrix, so that every direction in it is learned at the same pace. It computes
+what `torch.optim.Muon` computes, but for all matrices of a shape at once.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# As in torch.optim.Muon.
+ITERATIONS = 5
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+EPS = 1e-7
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for the groups that say `"orthogonal": True`, whose weights are matrices; else AdamW.
+
+    Muon's updates are scaled to the size of AdamW's, so that both take the same learning rate and
+    weight decay (https://arxiv.org/abs/2502.16982).
+
+    Args:
+        momentum: of the averaged gradient of those groups, 0 to below 1.
+        dtype: that the orthogonal matrices are computed in; bf16 is exact enough.
+        adamw: what AdamW takes.
+    """
+
+    def __init__(
+        self, groups: list[dict[str, Any]], momentum: float, dtype: torch.dtype, **adamw: Any
+    ) -> None:
+        super().__init__(groups, adamw)
+        self._adamw = torch.optim.AdamW(self._groups(orthogonal=False), **adamw)
+        self.momentum = momentum
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Take one step."""
+        assert closure is None
+        # Shared anew each time, since loading a state puts others in their place.
+        self._adamw.param_groups, self._adamw.state = self._groups(orthogonal=False), self.state
+        self._adamw.step()
+        for group in self._groups(orthogonal=True):
+            self._orthogonal_step(group)
+
+    def _groups(self, *, orthogonal: bool) -> list[dict[str, Any]]:
+        return [group for group in self.param_groups if group["orthogonal"] == orthogonal]
+
+    def _orthogonal_step(self, group: dict[str, Any]) -> None:
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        gradients = [weight.grad for weight in weights]
+        averages = [self._average(weight) for weight in weights]
+        torch._foreach_lerp_(averages, gradients, 1 - self.momentum)
+        ahead = torch._foreach_lerp(gradients, averages, self.momentum)  # Nesterov's look ahead
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        pairs = sorted(zip(weights, ahead, strict=True), key=lambda pair: wide_shape(pair[0]))
+        for (rows, columns), alike in groupby(pairs, key=lambda pair: wide_shape(pair[0])):
+            those, updates = zip(*alike, strict=True)
+            wide = [u if u.shape == (rows, columns) else u.t() for u in updates]
+            steps = orthogonal(torch.stack([u.to(self.dtype) for u in wide]))
+            size = 0.2 * math.sqrt(columns)
+            for weight, step in zip(those, steps, strict=True):
+                step = step if weight.shape == (rows, columns) else step.t()
+                weight.add_(step, alpha=-group["lr"] * size)
+
+    def _average(self, weight: Tensor) -> Tensor:
+        state = self.state[weight]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        average: Tensor = state["momentum_buffer"]
+        return average
+
+
+def wide_shape(matrix: Tensor) -> tuple[int, int]:
+    """A matrix's shape, laid on its side where it is taller than wide."""
+    rows, columns = matrix.shape
+    return min(rows, columns), max(rows, columns)
+
+
+def orthogonal(x: Tensor) -> Tensor:
+    """About the nearest matrices with orthonormal rows, by five Newton-Schulz iterations.
+
+    The singular values end between 0.7 and 1.2 (not at 1), which is as good for training.
+
+    Args:
+        x: (N, R, C), R at most C.
+    """
+    a, b, c = COEFFICIENTS
+    x = x / x.flatten(1).norm(dim=1).clamp(min=EPS)[:, None, None]
+    for _ in range(ITERATIONS):
+        gram = torch.bmm(x, x.transpose(1, 2))  # (N, R, R)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
