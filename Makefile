@@ -54,7 +54,6 @@ lint: $(INSTALLED) ## Check style, format and types
 .PHONY: bench
 bench: $(INSTALLED) ## Compare with peers (ARGS="--nanogpt CHECKOUT"); results in benchmarks/
 	@$(BIN)/python -m benchmarks $(ARGS)
-	@$(BIN)/python -m benchmarks.tracking_overhead
 
 .PHONY: lock
 lock: ## Renew the lock files from pyproject.toml (ARGS=--upgrade: the newest of all)

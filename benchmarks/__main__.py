@@ -1,6 +1,6 @@
 """Compare tinyllm with what one would use instead, on this machine.
 
-python -m benchmarks [--nanogpt CHECKOUT] [--rounds 9] [--rows 1 3 ...]
+python -m benchmarks [--nanogpt CHECKOUT] [--text FILE] [--rounds 9] [--rows 1 3 ...]
 
 Each row runs two programs in turn and prints the median of the rounds' ratios, with the quarter of
 the rounds below and above it. The table goes to benchmarks/results.md as well. Rows against nanoGPT
@@ -11,6 +11,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import shakespeare, tracking_overhead
 from benchmarks.pairs import Comparison, alternate
 from benchmarks.workers.shapes import SMALL, WIDE, Shape
 
@@ -21,6 +22,10 @@ NAMES: dict[object, str] = {
     "start": "Python",
 }
 RESULTS = Path(__file__).parent / "results.md"
+HEAD = (
+    "| # | measure | peer | goal | ratio | quartiles | ours | peer |",
+    "|---|---|---|---|---|---|---|---|",
+)
 
 
 @dataclass(frozen=True)
@@ -95,31 +100,54 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT")
+    options.add_argument("--text", type=Path, help="tinyshakespeare, for how soon it is learned")
     options.add_argument("--rounds", type=int, default=9, help="of each row")
     options.add_argument("--rows", nargs="+", help="numbers of rows to run; all if left out")
     args = options.parse_args()
-    lines = [
-        "| # | measure | peer | goal | ratio | quartiles | ours | peer |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    print(*lines, sep="\n")
+
+    def wanted(*numbers: str) -> bool:
+        return not args.rows or any(number in args.rows for number in numbers)
+
+    report = Report()
+    report.add(machine(), "", *HEAD)
     for row in rows():
-        needs = row.peer[0] == "nanogpt"
-        if (args.rows and row.number not in args.rows) or (needs and not args.nanogpt):
-            continue
-        peer = (*row.peer, "--checkout", args.nanogpt) if needs else row.peer
-        found = alternate(row.ours, peer, args.rounds)
-        ratio, low, high = row.ratios(found)
-        lines.append(
-            f"| {row.number} | {row.measure} | {NAMES[row.peer[0]]} | {row.goal} | **{ratio:.2f}** "
-            f"| {low:.2f} to {high:.2f} | {row.scale * found.ours:,.4g} "
-            f"| {found.peer:,.4g} {row.unit} |"
+        if wanted(row.number) and (args.nanogpt or row.peer[0] != "nanogpt"):
+            report.add(line(row, args.nanogpt, args.rounds))
+    if wanted("8"):
+        report.add("", "## 8: steps of 15 ms with MLflow and without (goal: ≤ 1.01)", "")
+        with tracking_overhead.scratch_project():
+            figures = tracking_overhead.beside_the_loop(200)
+        report.add(
+            "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in figures.items())
         )
-        print(lines[-1], flush=True)
+    if wanted("6", "7") and args.nanogpt and args.text:
+        report.add("", "## 6 and 7: tinyshakespeare from nothing (goals: ≥ 12 times, ≤ 2.12)", "")
+        report.add(shakespeare.table(shakespeare.measure(args.nanogpt, args.text, 3)))
     if not args.rows:
-        RESULTS.write_text(
-            "\n".join(["# Results", "", machine(), "", *lines, ""]), encoding="utf-8"
-        )
+        RESULTS.write_text("\n".join(["# Results", "", *report.lines, ""]), encoding="utf-8")
+
+
+class Report:
+    """Lines that are shown as they come, and kept."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, *lines: str) -> None:
+        self.lines += lines
+        print(*lines, sep="\n", flush=True)
+
+
+def line(row: Row, nanogpt: Path | None, rounds: int) -> str:
+    """Measure a row of the table."""
+    peer = (*row.peer, "--checkout", nanogpt) if row.peer[0] == "nanogpt" else row.peer
+    found = alternate(row.ours, peer, rounds)
+    ratio, low, high = row.ratios(found)
+    return (
+        f"| {row.number} | {row.measure} | {NAMES[row.peer[0]]} | {row.goal} | **{ratio:.2f}** "
+        f"| {low:.2f} to {high:.2f} | {row.scale * found.ours:,.4g} "
+        f"| {found.peer:,.4g} {row.unit} |"
+    )
 
 
 def machine() -> str:

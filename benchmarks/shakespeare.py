@@ -30,6 +30,9 @@ README_COMMAND = [
     "--n_head=4", "--n_embd=128", "--max_iters=2000", "--lr_decay_iters=2000", "--dropout=0.0",
 ]  # fmt: skip
 
+PEER = "nanoGPT"
+Measured = dict[str, list[tuple[float, float]]]  # name to (seconds, bits per byte) of each round
+
 
 def main() -> None:
     options = argparse.ArgumentParser(
@@ -39,22 +42,38 @@ def main() -> None:
     options.add_argument("--text", type=Path, required=True)
     options.add_argument("--rounds", type=int, default=3)
     args = options.parse_args()
-    results: dict[str, list[tuple[float, float]]] = {}
+    print(table(measure(args.nanogpt, args.text, args.rounds)))
+
+
+def measure(checkout: Path, text: Path, rounds: int) -> Measured:
+    """Run all in turn; the seed of ours is the round's number."""
+    results: Measured = {}
     with tempfile.TemporaryDirectory() as folder:
-        peer = prepare(args.nanogpt, args.text, Path(folder) / "nanogpt")
-        for number in range(args.rounds):
-            for name in ("nanoGPT", *RECIPES):
-                of_peer = name == "nanoGPT"
-                found = nanogpt(peer) if of_peer else tinyllm(args.text, name, seed=number)
+        peer = prepare(checkout, text, Path(folder) / "nanogpt")
+        for number in range(rounds):
+            for name in (PEER, *RECIPES):
+                found = nanogpt(peer) if name == PEER else tinyllm(text, name, seed=number)
                 results.setdefault(name, []).append(found)
-                print(f"{name:<8} {found[0]:7.1f} s   {found[1]:.3f} bits/byte", flush=True)
-    print("\n| | seconds | bits/byte | nanoGPT's time over it |\n|---|---|---|---|")
+                print(f"{name}: {found[0]:.1f} s, {found[1]:.3f} bits/byte", flush=True)
+    return results
+
+
+def table(results: Measured) -> str:
+    """Medians, the extremes of the scores, and how many times as long nanoGPT takes."""
+    lines = [
+        "| | seconds | bits/byte | of all rounds | nanoGPT's time / ours |",
+        "|---|---|---|---|---|",
+    ]
     for name, measured in results.items():
         ratio = statistics.median(
-            peer / ours for (peer, _), (ours, _) in zip(results["nanoGPT"], measured, strict=True)
+            peer / ours for (peer, _), (ours, _) in zip(results[PEER], measured, strict=True)
         )
-        seconds, score = (statistics.median(column) for column in zip(*measured, strict=True))
-        print(f"| {name} | {seconds:.1f} | {score:.3f} | {ratio:.2f} |")
+        seconds, scores = zip(*measured, strict=True)
+        lines.append(
+            f"| {name} | {statistics.median(seconds):.1f} | **{statistics.median(scores):.3f}** "
+            f"| {min(scores):.3f} to {max(scores):.3f} | **{ratio:.2f}** |"
+        )
+    return "\n".join(lines)
 
 
 def prepare(checkout: Path, text: Path, folder: Path) -> Path:

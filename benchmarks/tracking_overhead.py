@@ -15,7 +15,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -45,11 +45,20 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=200, help="pairs of blocks of 0.3 s each")
     pairs = parser.parse_args().pairs
-    with tempfile.TemporaryDirectory() as project:
-        os.environ["DVC_ROOT"] = project
-        os.environ["MLFLOW_TRACKING_URI"] = ""
+    with scratch_project():
         in_the_loop()
-        beside_the_loop(pairs)
+        print()
+        for name, value in beside_the_loop(pairs).items():
+            print(f"{name:<36}{value}")
+
+
+@contextlib.contextmanager
+def scratch_project() -> Iterator[None]:
+    """Have journals and runs go to a folder that vanishes."""
+    with tempfile.TemporaryDirectory() as project:
+        os.environ |= {"DVC_ROOT": project, "MLFLOW_TRACKING_URI": ""}
+        yield
+        del os.environ["DVC_ROOT"], os.environ["MLFLOW_TRACKING_URI"]
 
 
 def watching(tracker: str) -> tuple[Journal, Watch]:
@@ -90,8 +99,8 @@ def typical(tell: Callable[[int, Watch], None], watch: Watch, calls: int) -> flo
     return statistics.median(means)
 
 
-def beside_the_loop(pairs: int) -> None:
-    """Compare steps of a fixed amount of work with MLflow and without."""
+def beside_the_loop(pairs: int) -> dict[str, str]:
+    """Compare steps of a fixed amount of work with MLflow and without: name to figure."""
     work = workload()
     before = set(psutil.Process().children())
     with_mlflow, without = watching("mlflow"), watching("none")
@@ -111,11 +120,13 @@ def beside_the_loop(pairs: int) -> None:
             medians.append(seconds[False])
         sent = sum(follower.cpu_times()[:2]) - started
     low, middle, high = median_with_limits(ratios)
-    print(f"\n{'beside the loop':<36}{pairs} pairs of blocks of {BLOCK} s")
-    print(f"{'a step without MLflow':<36}{statistics.median(medians) * 1e3:.2f} ms")
-    print(f"{'step with MLflow / without':<36}{middle:.4f} (95 %: {low:.4f} to {high:.4f})")
-    print(f"{'follower, to start':<36}{started:.1f} s of CPU")
-    print(f"{'follower, for each step':<36}{sent / max(1, steps) * 1e3:.3f} ms of CPU")
+    return {
+        "beside the loop": f"{pairs} pairs of blocks of {BLOCK} s",
+        "a step without MLflow": f"{statistics.median(medians) * 1e3:.2f} ms",
+        "step with MLflow / without": f"{middle:.4f} (95 %: {low:.4f} to {high:.4f})",
+        "follower, to start": f"{started:.1f} s of CPU",
+        "follower, for each step": f"{sent / max(1, steps) * 1e3:.3f} ms of CPU",
+    }
 
 
 def median_with_limits(values: list[float]) -> tuple[float, float, float]:

@@ -14,8 +14,9 @@ from tinyllm.common.params import load_params
 # What differs from params.yaml. "fast" is over soon; "long" is for as long as its peer takes.
 RECIPES: dict[str, dict[str, object]] = {
     "fast": {
-        "n_layer": 3, "context_length": 64, "batch_size": 12, "max_steps": 300,
-        "learning_rate": 4e-3, "warmup_steps": 20, "vocab_size": 1024,
+        "n_layer": 1, "context_length": 64, "batch_size": 12, "max_steps": 130,
+        "optimizer": "adamw", "learning_rate": 0.01, "embedding_rate_multiplier": 5.0,
+        "warmup_steps": 5, "vocab_size": 2048,
     },
     "long": {
         "n_layer": 4, "context_length": 64, "batch_size": 16, "max_steps": 1800,
