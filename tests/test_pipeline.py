@@ -1,5 +1,6 @@
 """The pipeline as its users run it: `dvc repro`, in a clone of what the developer has."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -107,11 +108,21 @@ def test_wrong_settings_are_told_and_damage_nothing(
     assert quiet.repro() == []
 
 
-def test_an_experiment_elsewhere_lands_in_the_same_mlflow_store(copy: Project) -> None:
+def wait_for_the_queue(project: Project) -> None:
+    deadline = time.monotonic() + 60
+    while "Success" not in (told := project.dvc("queue", "status").stdout):
+        assert "Failed" not in told and time.monotonic() < deadline, told
+    project.dvc("queue", "stop")
+
+
+def test_a_queued_experiment_lands_in_the_same_mlflow_store(copy: Project) -> None:
     base = copy.run("git", "rev-parse", "HEAD").stdout.strip()
     before = copy.outputs()
-    done = copy.dvc("exp", "run", "--temp", "--name", "faster", "-S", "train.learning_rate=0.01")
+    copy.dvc("exp", "run", "--queue", "--name", "faster", "-S", "train.learning_rate=0.01")
+    copy.dvc("queue", "start")
+    done = copy.dvc("queue", "logs", "--follow", "faster", check=False)
     assert stages_run(done.stdout) == ["train", "evaluate"]
+    wait_for_the_queue(copy)
     (run,) = copy.runs()
     assert run.info.run_name == "faster"
     assert run.data.params["train.learning_rate"] == "0.01"
