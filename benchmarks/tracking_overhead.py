@@ -71,6 +71,8 @@ def watching(tracker: str) -> tuple[Journal, Watch]:
         checkpoint_steps=None,
         checkpoint_minutes=None,
         resource_interval=10.0,
+        download_timeout=30.0,
+        download_retries=5,
     )
     journal = Journal(Header(stage="train", name="benchmark"), settings)
     return journal, Watch(journal, Progress(1000, 0, 2048), Resources(settings.resource_interval))

@@ -12,17 +12,25 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
 
-    from tinyllm.common.files import publish_folder
+    from tinyllm.common.files import STATE_FOLDER, project_root, publish_folder
     from tinyllm.common.params import load_params
+    from tinyllm.corpus.catalogue import check_source
+    from tinyllm.corpus.fetch import Patience
     from tinyllm.corpus.sources import bring
 
-    settings = load_params(args.params).download
+    params = load_params(args.params, check_source)
+    downloads = project_root() / STATE_FOLDER / "downloads"  # outlives what DVC deletes
+    patience = Patience(
+        stall=params.runtime.download_timeout, retries=params.runtime.download_retries
+    )
     with publish_folder(args.raw) as folder:
-        manifest = bring(settings, folder)
+        manifest = bring(params.download, folder, downloads, patience)
     print(
         f"download: {manifest.source}: {manifest.documents:,} documents, "
         f"{console.megabytes(manifest.bytes)}, licence: {manifest.licence or 'not stated'}"
     )
+    if empty := [file.name for file in manifest.files if file.documents == 0]:
+        print(f"download: {len(empty)} of {len(manifest.files)} files hold no text: {empty[0]} ...")
 
 
 if __name__ == "__main__":

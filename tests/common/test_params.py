@@ -161,7 +161,7 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
     raw["train"]["dropuot"] = 0.1
     del raw["evaluate"]["prompts"]
     assert sorted(refusal(load, raw)) == [
-        "download.sha256 = 'ABC': must be 64 digits of lower-case hex",
+        "download.sha256.0 = 'ABC': must be 64 digits of lower-case hex",
         "evaluate.prompts: is missing",
         r"seed = 'x\ny': must be a valid integer",
         "split.test_fraction = 1.5: must be less than 1",
@@ -178,7 +178,25 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
         ("download", {"source": "url"}, "download.url = null: must be given when"),
         ("download", {"packages": ["pandas"]}, "download.packages.0 = 'pandas': must be a package"),
         ("download", {"packages": []}, "download.packages = []: "),
-        ("download", {"url": "ftp://x"}, "download.url = 'ftp://x': must begin with http://"),
+        ("download", {"url": "x.txt"}, "download.url.0 = 'x.txt': must be an address, like http"),
+        ("download", {"url": ["http://a", ""]}, "download.url.1 = '': must be an address"),
+        (
+            "download",
+            {"source": "url", "url": ["http://a"] * 2, "sha256": "0" * 64},
+            "download.sha256 = '0000",
+        ),
+        ("download", {"source": "path", "sha256": ["0" * 64] * 2}, "download.sha256 = ['00"),
+        ("download", {"document_start": "("}, "download.document_start = '(': must be a regular"),
+        (
+            "download",
+            {"document_start": "#", "separator": "-"},
+            "download.document_start = '#': mu",
+        ),
+        (
+            "download",
+            {"max_bytes": 0},
+            "download.max_bytes = 0: must be greater than or equal to 1",
+        ),
         ("tokenize", {"vocab_size": 256}, "tokenize.vocab_size = 256: must be greater than"),
         ("split", {"validation_fraction": 0.5, "test_fraction": 0.5}, "split.test_fraction = 0.5:"),
         ("train", {"n_head": 5}, "train.n_head = 5: must divide train.d_model = 192 into heads"),

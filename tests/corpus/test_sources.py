@@ -1,139 +1,105 @@
 """Bringing a corpus: from the places that `download.source` names into one raw folder."""
 
-import hashlib
-import http.server
+import dataclasses
 import importlib.metadata
-import threading
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import fsspec
 import pytest
 
+from tests.corpus.conftest import Bring, sha256
+from tests.corpus.site import Site
+from tests.corpus.test_formats import zipped
 from tests.helpers import ROOT, flip_bit
-from tinyllm.common.params import Download, load_params
+from tinyllm.common.params import load_params
+from tinyllm.corpus.catalogue import CATALOGUE, Address, check_source
 from tinyllm.corpus.documents import Manifest, read_documents, read_manifest
-from tinyllm.corpus.sources import bring
 
-
-def download(**changes: Any) -> Download:
-    section = load_params(ROOT / "params.yaml").download.model_dump()
-    plain = {
-        "source": "path", "packages": ["pandas==3.1.1"], "url": None, "path": "corpus",
-        "sha256": None, "separator": None, "licence": None,
-    }  # fmt: skip
-    return Download.model_validate(section | plain | changes)
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def texts(tmp_path: Path) -> Path:
-    folder = tmp_path / "texts"
-    folder.mkdir()
-    return folder
-
-
-def documents(raw: Path, settings: Download) -> list[str]:
-    """What a source brings, read back; its manifest must agree."""
-    manifest = bring(settings, raw)
-    found = list(read_documents(raw))
-    assert manifest == read_manifest(raw)
-    assert manifest.documents == len(found)
-    assert manifest.bytes == sum(len(document.encode()) for document in found)
-    for file in manifest.files:
-        data = (raw / file.name).read_bytes()
-        assert (file.bytes, file.sha256) == (len(data), sha256(data))
-    return found
+BringIt = Callable[..., Manifest]
 
 
 # ----- path
 
 
-def test_a_file_is_one_document(raw: Path, texts: Path) -> None:
+def test_a_file_is_one_document(documents: Bring, raw: Path, texts: Path) -> None:
     (texts / "book").write_text("one\n\ntwo\n")
-    settings = download(path=str(texts / "book"), licence="none to speak of")
-    assert documents(raw, settings) == ["one\n\ntwo\n"]
+    assert documents(path=str(texts / "book"), licence="none to speak of") == ["one\n\ntwo\n"]
     assert read_manifest(raw).source == "book"
     assert read_manifest(raw).licence == "none to speak of"
 
 
-def test_a_folder_gives_its_texts_in_order_of_name(raw: Path, texts: Path) -> None:
+def test_a_folder_gives_its_texts_in_order_of_name(documents: Bring, texts: Path) -> None:
     (texts / "deep" / "deeper").mkdir(parents=True)
     for name in ["b.txt", "a.txt", "deep/z.txt", "deep/deeper/a.txt", "deep.txt"]:
         (texts / name).write_text(name)
     (texts / "notes.md").write_text("not a .txt")
     (texts / "folder.txt").mkdir()
-    assert documents(raw, download(path=str(texts))) == [
+    assert documents(path=str(texts)) == [
         "a.txt", "b.txt", "deep.txt", "deep/deeper/a.txt", "deep/z.txt"
     ]  # fmt: skip
 
 
-def test_a_separator_cuts_each_file_and_empty_documents_fall_out(raw: Path, texts: Path) -> None:
+def test_a_separator_cuts_each_file_and_empty_documents_fall_out(
+    documents: Bring, texts: Path
+) -> None:
     (texts / "a.txt").write_text("one<|>two<|> \n <|><|>three")
     (texts / "b.txt").write_text("four<|>")
     (texts / "c.txt").write_text("\n")
-    found = documents(raw, download(path=str(texts), separator="<|>"))
+    found = documents(path=str(texts), separator="<|>")
     assert found == ["one", "two", "three", "four"]
 
 
-def test_line_ends_and_byte_order_marks_of_every_platform(raw: Path, texts: Path) -> None:
+def test_line_ends_and_byte_order_marks_of_every_platform(documents: Bring, texts: Path) -> None:
     (texts / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n\r\nthree\rfour\n")
-    settings = download(path=str(texts / "a.txt"), separator="\n\n")
-    assert documents(raw, settings) == ["one\ntwo", "three\nfour\n"]
+    assert documents(path=str(texts / "a.txt"), separator="\n\n") == ["one\ntwo", "three\nfour\n"]
 
 
-def test_text_that_is_not_utf8_is_named_with_its_place(raw: Path, texts: Path) -> None:
+def test_text_that_is_not_utf8_is_named_with_its_place(bring_it: BringIt, texts: Path) -> None:
     (texts / "deep").mkdir()
     (texts / "good.txt").write_text("good")
     (texts / "deep" / "latin.txt").write_bytes("naïve".encode("latin-1"))
     with pytest.raises(ValueError, match=r"latin\.txt is not UTF-8: byte 0xef at offset 2"):
-        bring(download(path=str(texts)), raw)
+        bring_it(path=str(texts))
 
 
-def test_every_character_comes_through(raw: Path, texts: Path) -> None:
+def test_every_character_comes_through(documents: Bring, texts: Path) -> None:
     text = "\x00\x01\x1a\u2028\x85\x0b é e\u0301 日本 😀 \ufeff end"
     (texts / "a.txt").write_bytes(text.encode())
-    assert documents(raw, download(path=str(texts))) == [text]
+    assert documents(path=str(texts)) == [text]
 
 
-def test_the_sha256_of_a_file(raw: Path, texts: Path) -> None:
+def test_the_sha256_of_a_file(documents: Bring, bring_it: BringIt, texts: Path) -> None:
     (texts / "a.txt").write_bytes(b"abc")
     path = str(texts / "a.txt")
-    assert documents(raw, download(path=path, sha256=sha256(b"abc"))) == ["abc"]
+    assert documents(path=path, sha256=sha256(b"abc")) == ["abc"]
     with pytest.raises(ValueError, match=f"{sha256(b'abc')}, not {sha256(b'abd')}"):
-        bring(download(path=path, sha256=sha256(b"abd")), raw)
+        bring_it(path=path, sha256=sha256(b"abd"))
     with pytest.raises(ValueError, match=r"^download\.sha256: .* not for a folder"):
-        bring(download(path=str(texts), sha256=sha256(b"abc")), raw)
+        bring_it(path=str(texts), sha256=sha256(b"abc"))
 
 
-def test_a_path_that_gives_nothing(raw: Path, texts: Path) -> None:
+def test_a_path_that_gives_nothing(bring_it: BringIt, texts: Path) -> None:
     with pytest.raises(ValueError, match=r"^download\.path = .*no such file or folder"):
-        bring(download(path=str(texts / "missing")), raw)
+        bring_it(path=str(texts / "missing"))
     (texts / "notes.md").write_text("text")
-    with pytest.raises(ValueError, match=r"^download\.path = .*no \.txt file"):
-        bring(download(path=str(texts)), raw)
+    with pytest.raises(ValueError, match=r"^download\.path = .*no \.txt or .* in this folder"):
+        bring_it(path=str(texts))
     (texts / "a.txt").write_text(" \n\t")
     with pytest.raises(ValueError, match="empty"):
-        bring(download(path=str(texts)), raw)
+        bring_it(path=str(texts))
 
 
-def test_a_bit_flipped_in_the_raw_folder_is_found(raw: Path, texts: Path) -> None:
+def test_a_bit_flipped_in_the_raw_folder_is_found(
+    bring_it: BringIt, raw: Path, texts: Path
+) -> None:
     (texts / "a.txt").write_text("a text")
-    bring(download(path=str(texts)), raw)
-    flip_bit(raw / "a.txt", 3)
+    bring_it(path=str(texts))
+    flip_bit(raw / "files/a.txt", 3)
     with pytest.raises(ValueError, match=r"a\.txt is damaged"):
         list(read_documents(raw))
-    (raw / "a.txt").unlink()
+    (raw / "files/a.txt").unlink()
     with pytest.raises(ValueError, match=r"a\.txt is missing"):
         list(read_documents(raw))
 
@@ -141,9 +107,9 @@ def test_a_bit_flipped_in_the_raw_folder_is_found(raw: Path, texts: Path) -> Non
 # ----- docstrings
 
 
-def test_docstrings_come_as_documents_with_their_licence(raw: Path) -> None:
+def test_docstrings_come_as_documents_with_their_licence(documents: Bring, raw: Path) -> None:
     requirement = f"pydantic=={importlib.metadata.version('pydantic')}"
-    found = documents(raw, download(source="docstrings", packages=[requirement]))
+    found = documents(source="docstrings", packages=[requirement])
     assert len(found) > 100
     assert any("\n" in document for document in found)
     manifest = read_manifest(raw)
@@ -151,113 +117,160 @@ def test_docstrings_come_as_documents_with_their_licence(raw: Path) -> None:
     assert manifest.licence == "MIT"
 
 
-# ----- url
-
-TEXT = "".join(f"line {i} of the text, ä 😀\n" for i in range(20_000)).encode()
+# ----- path, and what is wrong with it
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves TEXT well or badly, by the address asked for."""
-
-    def do_GET(self) -> None:
-        name = self.path.split("?")[0]
-        if name == "/old":
-            self.send_response(302)
-            self.send_header("Location", "/text.txt")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        if name not in ("/text.txt", "/short.txt", "/nolength.txt", "/"):
-            self.send_error(404)
-            return
-        self.send_response(200)
-        if name != "/nolength.txt":
-            size = len(TEXT) + (1000 if name == "/short.txt" else 0)
-            self.send_header("Content-Length", str(size))
-        self.end_headers()
-        self.wfile.write(TEXT)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
+def test_bad_input_is_told_in_a_line(bring_it: BringIt, raw: Path, texts: Path) -> None:
+    (texts / "a.md").write_text("a")
+    cases: list[tuple[dict[str, object], str]] = [
+        ({"path": f"{texts}/*.md"}, "no such file or folder; the pattern of a folder's files goes"),
+        ({"path": str(texts), "files": "*.rst"}, r"no file '\*\.rst' in this folder"),
+        ({"source": "tinystorys"}, r"docstrings, .*, url, path \(did you mean tinystories\?\)"),
+    ]
+    for changes, message in cases:
+        with pytest.raises(ValueError, match=message) as caught:
+            bring_it(**changes)
+        assert "\n" not in str(caught.value)
+        assert not (raw / "manifest.json").exists()
 
 
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def test_files_named_like_the_manifest_are_files(documents: Bring, texts: Path) -> None:
+    for name in ("manifest.json", "checksums.json"):
+        (texts / name).write_text(name)
+    assert documents(path=str(texts), files="*.json", format="text") == [
+        "checksums.json",
+        "manifest.json",
+    ]
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def test_a_pattern_chooses_files(documents: Bring, texts: Path) -> None:
+    (texts / "deep").mkdir()
+    for name in ["a.md", "b.txt", "deep/c.md", ".hidden.txt"]:
+        (texts / name).write_text(name)
+    assert documents(path=str(texts), files="**/*.md") == ["a.md", "deep/c.md"]
 
 
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [
-        ("/text.txt", "text.txt"),
-        ("/text.txt?key=a/b", "text.txt"),
-        ("/old", "old"),
-        ("/nolength.txt", "nolength.txt"),
-        ("/", "text.txt"),
-    ],
-)
-def test_a_text_from_the_web(raw: Path, site: str, name: str, file: str) -> None:
-    settings = download(source="url", url=site + name, sha256=sha256(TEXT), licence="free")
-    assert documents(raw, settings) == [TEXT.decode()]
-    manifest = read_manifest(raw)
-    assert (manifest.source, manifest.licence) == (site + name, "free")
-    assert [f.name for f in manifest.files] == [file]
+def test_empty_files_among_others(documents: Bring, raw: Path, texts: Path) -> None:
+    for name, text in {"a.txt": "", "b.txt": "b", "c.txt": "\n", "d.jsonl": ""}.items():
+        (texts / name).write_text(text)
+    assert documents(path=str(texts)) == ["b"]
+    assert [file.documents for file in read_manifest(raw).files] == [0, 1, 0, 0]
 
 
-def test_a_text_from_the_web_is_cut_too(raw: Path, site: str) -> None:
-    settings = download(source="url", url=f"{site}/text.txt", separator="\n")
-    assert documents(raw, settings) == TEXT.decode().splitlines()
+# ----- the catalogue
 
 
-@pytest.mark.parametrize(
-    ("name", "digest", "message"),
-    [
-        ("/text.txt", "0" * 64, "its SHA-256 is"),
-        ("/missing.txt", None, "404"),
-        ("/short.txt", None, "short.txt"),
-        ("/short.txt", sha256(TEXT), "short.txt"),
-    ],
-)
-def test_nothing_is_kept_of_a_download_that_failed(
-    raw: Path, site: str, name: str, digest: str | None, message: str
+def test_the_catalogue_can_be_read() -> None:
+    for name, entry in CATALOGUE.items():
+        check_source(name)
+        assert entry.about and entry.licence
+        assert all(address.url.startswith(("http://", "https://")) for address in entry.addresses)
+    listed = (ROOT / "params.yaml").read_text(encoding="utf-8").split("packages:")[0]
+    assert all(name in listed for name in CATALOGUE)
+
+
+def test_an_unknown_source_is_found_with_the_settings(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    params = tmp_path / "params.yaml"
+    params.write_text(text.replace("  source: docstrings", "  source: WikiText2"))
+    with pytest.raises(ValueError, match=r"download\.source = 'WikiText2': must be one of .*\?\)"):
+        load_params(params, check_source)
+    assert load_params(params).download.source == "WikiText2"  # the other stages don't care
+
+
+@pytest.mark.parametrize("way", ["catalogue", "path"])
+def test_tinyshakespeare_is_the_file_that_everybody_has(
+    documents: Bring, raw: Path, site: Site, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
-        bring(download(source="url", url=site + name, sha256=digest), raw)
-    assert list(raw.iterdir()) == []
+    file = ROOT.parent / "shared/data/tinyshakespeare.txt"
+    if not file.exists():
+        pytest.skip("tinyshakespeare is not here, and tests use no network")
+    if way == "path":
+        found = documents(path=str(file))
+    else:
+        entry = CATALOGUE["tinyshakespeare"]
+        (address,) = entry.addresses
+        stand_in = Address(site.file("/input.txt", file.read_bytes()), address.sha256)
+        monkeypatch.setitem(
+            CATALOGUE, "tinyshakespeare", dataclasses.replace(entry, addresses=(stand_in,))
+        )
+        found = documents(source="tinyshakespeare")
+        assert read_manifest(raw).source == "tinyshakespeare"
+        assert read_manifest(raw).licence == "public domain"
+    assert found == [file.read_text(encoding="utf-8")]
+    (brought,) = (raw / "files").iterdir()
+    assert brought.read_bytes() == file.read_bytes()
 
 
-def test_a_server_that_is_not_there(raw: Path, site: str) -> None:
-    port = int(site.rsplit(":", 1)[1])
-    free = next(p for p in range(port + 1, port + 50) if not _listens(p))
-    with pytest.raises(ValueError, match="could not be downloaded"):
-        bring(download(source="url", url=f"http://127.0.0.1:{free}/text.txt"), raw)
-    assert list(raw.iterdir()) == []
+def test_an_article_of_wikitext_is_a_document(
+    documents: Bring, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    articles = [
+        " = One = \n \n Text . \n \n = = Part = = \n \n More . \n \n",
+        " = Two = \n \n End . \n",
+    ]
+    members = {
+        "wikitext-2-raw/wiki.train.raw": (" \n" + "".join(articles)).encode(),
+        "wikitext-2-raw/wiki.test.raw": b" \n = Three = \n",
+    }
+    entry = CATALOGUE["wikitext-2"]
+    stand_in = (Address(site.file("/wikitext-2-raw-v1.zip", zipped(members))),)
+    monkeypatch.setitem(CATALOGUE, "wikitext-2", dataclasses.replace(entry, addresses=stand_in))
+    assert documents(source="wikitext-2") == [" = Three = \n", *articles]
 
 
-def _listens(port: int) -> bool:
-    import socket
+# ----- addresses
 
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+def test_several_addresses_are_one_corpus(documents: Bring, raw: Path, site: Site) -> None:
+    urls = [site.file("/a/x.txt", b"one"), site.file("/b/x.txt", b"two"), site.file("/", b"three")]
+    sums = [sha256(b"one"), sha256(b"two"), sha256(b"three")]
+    found = documents(source="url", url=urls, sha256=sums, licence="free")
+    assert found == ["one", "two", "three"]
+    manifest = read_manifest(raw)
+    assert [file.name for file in manifest.files] == ["x.txt", "2-x.txt", "text.txt"]
+    assert (manifest.source, manifest.licence) == (", ".join(urls), "free")
+
+
+def test_the_bound_on_bytes_is_for_all_files_together(bring_it: BringIt, site: Site) -> None:
+    urls = [site.file("/a", b"x" * 600), site.file("/b", b"x" * 600)]
+    with pytest.raises(ValueError, match=r"/b has 600 bytes, and download\.max_bytes allows 400"):
+        bring_it(source="url", url=urls, max_bytes=1000)
+
+
+def test_a_store_that_fsspec_knows(documents: Bring, bring_it: BringIt) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/bucket/part.jsonl", b'{"text": "from a store"}')
+    assert documents(source="url", url="memory://bucket/part.jsonl") == ["from a store"]
+    with pytest.raises(ValueError, match=r"memory://bucket/no\.txt: there is no such file"):
+        bring_it(source="url", url="memory://bucket/no.txt")
+    with pytest.raises(ValueError, match="memory://bucket is a directory, not a file"):
+        bring_it(source="url", url="memory://bucket")
+    with pytest.raises(ValueError, match="allows 5 in all"):
+        bring_it(source="url", url="memory://bucket/part.jsonl", max_bytes=5)
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("s3", "s3fs"), ("gs", "gcsfs")])
+def test_a_plugin_that_is_missing_is_named(bring_it: BringIt, scheme: str, package: str) -> None:
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed")
+    with pytest.raises(ValueError, match=f"{scheme}:// needs the package {package}: pip install "):
+        bring_it(source="url", url=f"{scheme}://bucket/a.txt")
+
+
+def test_a_scheme_that_nobody_knows(bring_it: BringIt) -> None:
+    with pytest.raises(ValueError, match=r"^download\.url = 'htp://a/b': Protocol not known: htp"):
+        bring_it(source="url", url="htp://a/b")
 
 
 # ----- the manifest
 
 
-def test_a_manifest_that_is_missing_or_damaged(raw: Path, texts: Path) -> None:
+def test_a_manifest_that_is_missing_or_damaged(bring_it: BringIt, raw: Path, texts: Path) -> None:
     with pytest.raises(ValueError, match=r"manifest\.json is missing"):
         list(read_documents(raw))
     (texts / "a.txt").write_text("text")
-    assert isinstance(bring(download(path=str(texts)), raw), Manifest)
+    assert isinstance(bring_it(path=str(texts)), Manifest)
     data = (raw / "manifest.json").read_bytes()
     (raw / "manifest.json").write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"manifest\.json is damaged"):

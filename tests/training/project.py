@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.helpers import ROOT, make_documents
-from tinyllm.tracking.places import STATE_FOLDER
+from tinyllm.common.files import STATE_FOLDER
 
 MAX_STEPS, INTERVAL = 60, 7
 SETTINGS = {

@@ -3,7 +3,7 @@
 Everything is made under a temporary name in the same directory, flushed to disk and renamed; what a
 killed process left under such a name goes when the same is published again. A folder of data is
 sealed: `checksums.json` in it has the SHA-256 of every other file, and a reader opens none of them
-but through `checked`.
+but through `checked`. What is no stage's output lies in a folder of the project's own.
 """
 
 import glob
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,15 @@ from tinyllm.common.processes import is_alive
 
 CHECKSUMS = "checksums.json"
 FORMER = "former."  # in the temporary name of what is being replaced
+STATE_FOLDER = ".tinyllm"  # of what is no stage's output: checkpoints, journals, downloads
+
+
+def project_root() -> Path:
+    """The main repository, also from inside the temporary folder of a DVC experiment."""
+    if root := os.environ.get("DVC_ROOT"):
+        return Path(root).resolve()
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
 
 
 def sha256_of(path: Path) -> str:
@@ -122,10 +131,16 @@ def files_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def seal(folder: Path) -> None:
-    """Record the SHA-256 of every file of a folder that is complete."""
+def seal(folder: Path, known: Mapping[str, str] | None = None) -> None:
+    """Record the SHA-256 of every file of a folder that is complete.
+
+    Args:
+        known: those that were computed while the files were written, by name.
+    """
     files = [path for path in files_in(folder) if path != folder / CHECKSUMS]
-    sums = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    named = {path.relative_to(folder).as_posix(): path for path in files}
+    known = known or {}
+    sums = {name: known.get(name) or sha256_of(path) for name, path in named.items()}
     write_json(folder / CHECKSUMS, sums)
 
 
@@ -141,8 +156,11 @@ def checksums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def checked(folder: Path, name: str) -> Path:
+def checked(folder: Path, name: str, sums: Mapping[str, str] | None = None) -> Path:
     """The path of a file of a sealed folder, once it is found to be what was sealed.
+
+    Args:
+        sums: what `checksums` gives; None: read them.
 
     Raises:
         ValueError: it is not, or is missing.
@@ -150,6 +168,6 @@ def checked(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
         raise ValueError(f"{path} is missing: run `dvc repro`")
-    if checksums(folder).get(name) != sha256_of(path):
+    if (checksums(folder) if sums is None else sums).get(name) != sha256_of(path):
         raise ValueError(f"{path} is damaged: its SHA-256 is not the recorded one; run `dvc repro`")
     return path

@@ -9,7 +9,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
 
 from tinyllm.common import strict_yaml
 
@@ -38,9 +46,9 @@ def _pinned(package: str) -> str:
     return package
 
 
-def _web_address(url: str) -> str:
-    if not re.fullmatch(r"https?://\S+", url):
-        raise ValueError("must begin with http:// or https://")
+def _address(url: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", url):
+        raise ValueError("must be an address, like https://..., s3://..., gs://... or hf://...")
     return url
 
 
@@ -50,14 +58,48 @@ def _sha256(digest: str) -> str:
     return digest
 
 
+def _pattern(expression: str) -> str:
+    try:
+        re.compile(expression)
+    except re.error as error:
+        raise ValueError(f"must be a regular expression: {error}") from None
+    return expression
+
+
+def _known(source: str, info: ValidationInfo) -> str:
+    """The names that there are come from whoever brings the corpus (`load_params`)."""
+    if info.context is not None:
+        info.context(source)
+    return source
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+# One or several; one alone need not be a list.
+Addresses = Annotated[
+    list[Annotated[str, AfterValidator(_address)]], BeforeValidator(_listed), Field(min_length=1)
+]
+Digests = Annotated[
+    list[Annotated[str, AfterValidator(_sha256)]], BeforeValidator(_listed), Field(min_length=1)
+]
+
+
 class Download(Section):
-    source: Literal["docstrings", "url", "path"]
+    source: Annotated[Text, AfterValidator(_known)]
     packages: Annotated[list[Annotated[str, AfterValidator(_pinned)]], Field(min_length=1)]
-    url: Annotated[str, AfterValidator(_web_address)] | None
+    url: Addresses | None
     path: Text
-    sha256: Annotated[str, AfterValidator(_sha256)] | None
+    files: Text | None
+    format: Literal["auto", "text", "jsonl", "parquet"]
+    field: Text
     separator: Text | None
+    document_start: Annotated[Text, AfterValidator(_pattern)] | None
+    errors: Literal["strict", "replace"]
+    sha256: Digests | None
     licence: Text | None
+    max_bytes: Count
 
 
 class Tokenize(Section):
@@ -128,6 +170,8 @@ class Runtime(Section):
     checkpoint_minutes: Positive | None
     experiment: Text
     resource_interval: Positive
+    download_timeout: Positive
+    download_retries: Annotated[int, Field(ge=0)]
 
 
 class Params(Section):
@@ -149,6 +193,25 @@ CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
         "download.url",
         lambda p: p.download.source != "url" or p.download.url is not None,
         "must be given when download.source is url",
+    ),
+    (
+        "download.sha256",
+        lambda p: (
+            p.download.source != "url"
+            or p.download.sha256 is None
+            or len(_listed(p.download.sha256)) == len(_listed(p.download.url or []))
+        ),
+        "must be one for each address of download.url",
+    ),
+    (
+        "download.sha256",
+        lambda p: p.download.source != "path" or len(_listed(p.download.sha256 or [None])) == 1,
+        "must be one, for the one file at download.path",
+    ),
+    (
+        "download.document_start",
+        lambda p: p.download.document_start is None or p.download.separator is None,
+        "must be null when download.separator is given",
     ),
     (
         "split.test_fraction",
@@ -193,8 +256,12 @@ CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
 ]
 
 
-def load_params(path: Path) -> Params:
+def load_params(path: Path, check_source: Callable[[str], None] | None = None) -> Params:
     """Read and check params.yaml.
+
+    Args:
+        check_source: raises ValueError for a `download.source` that there is none of. Only the
+            stage that runs first knows the catalogue; the others do not depend on it.
 
     Raises:
         ValueError: what is wrong, one line each: key, value, what it may be.
@@ -206,7 +273,7 @@ def load_params(path: Path) -> Params:
     if not isinstance(raw, dict):
         raise ValueError(f"{path.name}: must hold one section a stage, but holds {_show(raw)}")
     try:
-        params, errors = Params.model_validate(raw), {}
+        params, errors = Params.model_validate(raw, context=check_source), {}
     except ValidationError as failure:
         params, errors = None, dict(map(_explain, failure.errors()))
     errors |= dict(_conflicts(raw, set(errors)))

@@ -1,27 +1,37 @@
 """The documents of a downloaded corpus, one after the other.
 
-A raw folder holds the corpus' files and `manifest.json`, which says how to read them. It is sealed
-(`tinyllm.common.files`).
+A raw folder holds the corpus' files as they came, compressed or not, in `files/`, and
+`manifest.json`, which says how to read them. It is sealed (`tinyllm.common.files`).
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
-from tinyllm.common.files import checked, read_json, seal, write_json
+from tinyllm.common.files import checked, checksums, read_json, seal, write_json
+from tinyllm.corpus.formats import Layout, file_pieces
+from tinyllm.corpus.pieces import Piece
 
 MANIFEST = "manifest.json"
+FILES = "files"
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """One file of a corpus: its name in the raw folder, its size in bytes, its SHA-256."""
+    """One file of a corpus.
+
+    Attributes:
+        name: within `files/`.
+        bytes, sha256: of the file as it came.
+        documents: how many are in it.
+        members: of a zip archive: those that are read, in order; None: it is none.
+    """
 
     name: str
     bytes: int
     sha256: str
+    documents: int
+    members: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -29,10 +39,9 @@ class Manifest:
     """What a raw folder holds and where it came from.
 
     Attributes:
-        source: the text's origin: package and version, address, or file name.
+        source: the text's origin: a name of the catalogue, address, file or folder name.
         licence: of the text; None if not stated.
-        format: "text", or "jsonl" with the document under "text" in each line.
-        separator: format "text": what stands between two documents; None: a file is one document.
+        layout: how the documents lie in the files.
         documents: how many there are.
         bytes: of all documents, UTF-8.
         files: in reading order.
@@ -40,8 +49,7 @@ class Manifest:
 
     source: str
     licence: str | None
-    format: Literal["text", "jsonl"]
-    separator: str | None
+    layout: Layout
     documents: int
     bytes: int
     files: list[RawFile]
@@ -50,7 +58,7 @@ class Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a raw folder that is complete but for it, and seal the folder."""
     write_json(folder / MANIFEST, asdict(manifest))
-    seal(folder)
+    seal(folder, {f"{FILES}/{file.name}": file.sha256 for file in manifest.files})
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -61,7 +69,23 @@ def read_manifest(folder: Path) -> Manifest:
     """
     content = read_json(checked(folder, MANIFEST))
     files = [RawFile(**file) for file in content.pop("files")]
-    return Manifest(files=files, **content)
+    return Manifest(files=files, layout=Layout(**content.pop("layout")), **content)
+
+
+def read_pieces(folder: Path) -> Iterator[Piece]:
+    """Yield the documents of a raw folder in order, long ones in pieces, empty ones left out.
+
+    Memory does not grow with the corpus, nor with a document (but for a record of JSON Lines or
+    Parquet, which has to be read at once).
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    manifest = read_manifest(folder)
+    sums = checksums(folder)
+    for file in manifest.files:
+        path = checked(folder, f"{FILES}/{file.name}", sums)
+        yield from file_pieces(path, file.name, file.members, manifest.layout)
 
 
 def read_documents(folder: Path) -> Iterator[str]:
@@ -70,38 +94,9 @@ def read_documents(folder: Path) -> Iterator[str]:
     Raises:
         ValueError: a file is missing or damaged.
     """
-    manifest = read_manifest(folder)
-    for file in manifest.files:
-        path = checked(folder, file.name)
-        yield from file_documents(path, manifest.format, manifest.separator)
-
-
-def file_documents(
-    path: Path, format: Literal["text", "jsonl"], separator: str | None
-) -> Iterator[str]:
-    """Yield the documents of one file; line ends become `\\n`, a byte-order mark is dropped."""
-    if format == "jsonl":
-        with path.open(encoding="utf-8", newline="\n") as lines:
-            for line in lines:
-                yield json.loads(line)["text"]
-        return
-    text = read_utf8(path)
-    for document in [text] if separator is None else text.split(separator):
-        if document.strip():
-            yield document
-
-
-def read_utf8(path: Path) -> str:
-    """Read a text file.
-
-    Raises:
-        ValueError: it is not UTF-8 (names the file and the byte offset).
-    """
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path.name} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}"
-        ) from None
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    held: list[str] = []
+    for piece in read_pieces(folder):
+        held.append(piece.text)
+        if piece.last:
+            yield held[0] if len(held) == 1 else "".join(held)
+            held = []

@@ -1,99 +1,219 @@
 """Where documents come from: each source fills a raw folder and says what it brought."""
 
+import hashlib
 import json
+import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
-from urllib.parse import urlsplit
 
-from tinyllm.common.files import sha256_of
 from tinyllm.common.params import Download
+from tinyllm.corpus.catalogue import CATALOGUE, OWN, PACKAGES, Address, check_source
 from tinyllm.corpus.docstrings import docstrings, licence
-from tinyllm.corpus.documents import Manifest, RawFile, file_documents, write_manifest
-from tinyllm.corpus.fetch import check_sha256, fetch
+from tinyllm.corpus.documents import FILES, Manifest, RawFile, write_manifest
+from tinyllm.corpus.fetch import Patience, fetch, file_name
+from tinyllm.corpus.formats import SUFFIXES, Layout, file_pieces
+from tinyllm.corpus.streams import (
+    CHUNK,
+    bounded,
+    is_hidden,
+    is_zip,
+    member_names,
+    unpacked_name,
+)
+
+# A corpus' files as name within the raw folder's `files/` and SHA-256, in reading order.
+Brought = list[tuple[str, str]]
 
 
-def bring(settings: Download, folder: Path) -> Manifest:
+def bring(
+    settings: Download, folder: Path, downloads: Path, patience: Patience | None = None
+) -> Manifest:
     """Fill `folder` with the corpus that params.yaml names, and with its manifest.
 
+    Args:
+        downloads: where what is fetched from the network waits and stays (`fetch`).
+
     Raises:
-        ValueError: the source is missing, damaged, empty, or not the one whose SHA-256 was given.
+        ValueError: the source is missing, damaged, empty, too large, or not the one whose SHA-256
+            was given.
     """
-    if settings.source == "docstrings":
-        manifest = _from_docstrings(settings, folder)
-    elif settings.source == "url":
-        manifest = _from_url(settings, folder)
+    patience = patience or Patience()
+    files = folder / FILES
+    files.mkdir()
+    if settings.source in OWN:
+        layout, stated = _layout(settings), settings.licence
     else:
-        manifest = _from_path(settings, folder)
+        check_source(settings.source)
+        entry = CATALOGUE[settings.source]
+        layout, stated = entry.layout, entry.licence
+    if settings.source == PACKAGES:
+        brought = _from_packages(settings.packages, files)
+        source, stated = "docstrings of " + ", ".join(settings.packages), _licences(settings)
+    elif settings.source == "path":
+        brought = _from_path(settings, layout, files)
+        source = Path(settings.path).name or settings.path
+    else:
+        own = settings.source == "url"
+        addresses = _addresses(settings) if own else CATALOGUE[settings.source].addresses
+        brought = _from_web(addresses, files, downloads, settings.max_bytes, patience)
+        source = ", ".join(a.url for a in addresses) if own else settings.source
+    manifest = _describe(files, brought, source, stated, layout, settings.max_bytes)
     if manifest.documents == 0:
-        raise ValueError(f"the corpus is empty: {manifest.source} holds no text")
+        raise ValueError(f"the corpus is empty: {source} holds no text")
     write_manifest(folder, manifest)
     return manifest
 
 
-def _from_docstrings(settings: Download, folder: Path) -> Manifest:
-    name = "docstrings.jsonl"
-    with (folder / name).open("w", encoding="utf-8", newline="\n") as file:
-        for package in settings.packages:
+def _layout(settings: Download) -> Layout:
+    return Layout(
+        format=settings.format,
+        files=settings.files,
+        field=settings.field,
+        separator=settings.separator,
+        document_start=settings.document_start,
+        errors=settings.errors,
+    )
+
+
+def _licences(settings: Download) -> str:
+    names = {licence(package.split("==")[0]) or "not stated" for package in settings.packages}
+    return "; ".join(sorted(names))
+
+
+def _from_packages(packages: list[str], files: Path) -> Brought:
+    name = f"{PACKAGES}.jsonl"
+    digest = hashlib.sha256()
+    with (files / name).open("wb") as file:
+        for package in packages:
             for text in docstrings(package):
-                file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
-    licences = {licence(package.split("==")[0]) or "not stated" for package in settings.packages}
-    source = "docstrings of " + ", ".join(settings.packages)
-    return _describe(folder, [name], source, "; ".join(sorted(licences)), format="jsonl")
+                line = json.dumps({"text": text}, ensure_ascii=False).encode() + b"\n"
+                file.write(line)
+                digest.update(line)
+    return [(name, digest.hexdigest())]
 
 
-def _from_url(settings: Download, folder: Path) -> Manifest:
+# ----- the network
+
+
+def _addresses(settings: Download) -> tuple[Address, ...]:
     assert settings.url is not None
-    name = Path(urlsplit(settings.url).path).name or "text.txt"
-    fetch(settings.url, folder / name, settings.sha256)
-    return _describe(folder, [name], settings.url, settings.licence, separator=settings.separator)
+    sums: Sequence[str | None] = settings.sha256 or [None] * len(settings.url)
+    return tuple(Address(url, digest) for url, digest in zip(settings.url, sums, strict=True))
 
 
-def _from_path(settings: Download, folder: Path) -> Manifest:
+def _from_web(
+    addresses: tuple[Address, ...], files: Path, downloads: Path, most: int, patience: Patience
+) -> Brought:
+    brought: Brought = []
+    for number, address in enumerate(addresses, start=1):
+        path, digest = fetch(
+            address.url, downloads, sha256=address.sha256, most=most, patience=patience
+        )
+        most -= path.stat().st_size
+        name = file_name(address.url)
+        if any(name.lower() == other.lower() for other, _ in brought):
+            name = f"{number}-{name}"
+        try:
+            os.link(path, files / name)  # nobody writes to either
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(path, files / name)
+        brought.append((name, digest))
+    return brought
+
+
+# ----- a file or a folder
+
+
+def _from_path(settings: Download, layout: Layout, files: Path) -> Brought:
     source = Path(settings.path)
     key = f"download.path = {settings.path!r}"
     if not source.exists():
-        raise ValueError(f"{key}: there is no such file or folder")
-    if settings.sha256 is not None:
-        if not source.is_file():
-            raise ValueError("download.sha256: can be given for one file only, not for a folder")
-        check_sha256(source, settings.sha256)
-    names = []
-    for name, path in _text_files(source):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / name)
-        names.append(name)
-    if not names:
-        raise ValueError(f"{key}: there is no .txt file in this folder")
-    return _describe(folder, names, source.name, settings.licence, separator=settings.separator)
+        pattern = "; the pattern of a folder's files goes into download.files"
+        hint = pattern if re.search(r"[*?[]", settings.path) else ""
+        raise ValueError(f"{key}: there is no such file or folder{hint}")
+    if settings.sha256 is not None and not source.is_file():
+        raise ValueError("download.sha256: can be given for one file only, not for a folder")
+    brought = [(name, _copy(path, files / name)) for name, path in _files_of(source, layout)]
+    if not brought:
+        wanted = f"file {layout.files!r}" if layout.files else f"{' or '.join(SUFFIXES)} file"
+        raise ValueError(
+            f"{key}: there is no {wanted} in this folder; download.files says which to read"
+        )
+    if settings.sha256 is not None and [brought[0][1]] != settings.sha256:
+        raise ValueError(
+            f"{source}: its SHA-256 is {brought[0][1]}, not {settings.sha256[0]} "
+            "as download.sha256 says"
+        )
+    return brought
 
 
-def _text_files(source: Path) -> Iterator[tuple[str, Path]]:
-    """Each text file as (name in the raw folder, path), in a fixed order."""
+def _files_of(source: Path, layout: Layout) -> Iterator[tuple[str, Path]]:
+    """The files to read as (name, path), by name; a zip archive counts as a folder."""
     if source.is_file():
         yield source.name, source
         return
-    found = {path.relative_to(source).as_posix(): path for path in source.rglob("*.txt")}
+    found = {path.relative_to(source).as_posix(): path for path in source.rglob("*")}
     for name in sorted(found):
-        if found[name].is_file():
+        if found[name].is_file() and (
+            any(_wanted(f"{name}/{member}", layout) for member in member_names(found[name], name))
+            if is_zip(name)
+            else _wanted(name, layout)
+        ):
             yield name, found[name]
 
 
+def _wanted(name: str, layout: Layout) -> bool:
+    """Whether a file of a folder or archive is one to read."""
+    if layout.files is None:
+        return not is_hidden(name) and Path(unpacked_name(name)).suffix.lower() in SUFFIXES
+    from fsspec.utils import glob_translate
+
+    return re.match(glob_translate(layout.files), name) is not None
+
+
+def _copy(path: Path, target: Path) -> str:
+    """Copy a file. Returns its SHA-256."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with path.open("rb") as source, target.open("wb") as file:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            file.write(chunk)
+    return digest.hexdigest()
+
+
+# ----- what was brought
+
+
 def _describe(
-    folder: Path,
-    names: list[str],
-    source: str,
-    licence: str | None,
-    *,
-    format: Literal["text", "jsonl"] = "text",
-    separator: str | None = None,
+    files: Path, brought: Brought, source: str, stated: str | None, layout: Layout, most: int
 ) -> Manifest:
-    """Count what the files hold, reading each through, which also finds what is not UTF-8."""
-    documents = size = 0
-    for name in names:
-        for document in file_documents(folder / name, format, separator):
-            documents += 1
-            size += len(document.encode())
-    files = [RawFile(n, (folder / n).stat().st_size, sha256_of(folder / n)) for n in names]
-    return Manifest(source, licence, format, separator, documents, size, files)
+    """Count what the files hold, reading each through, which also finds what can't be read."""
+    spend = bounded(most, source)
+    described = []
+    total = 0
+    for name, digest in brought:
+        path = files / name
+        members = _members(path, name, layout, alone=len(brought) == 1) if is_zip(name) else None
+        documents = 0
+        for piece in file_pieces(path, name, members, layout, spend):
+            documents += piece.last
+            total += len(piece.text.encode())
+        described.append(RawFile(name, path.stat().st_size, digest, documents, members))
+    documents = sum(file.documents for file in described)
+    return Manifest(source, stated, layout, documents, total, described)
+
+
+def _members(path: Path, name: str, layout: Layout, alone: bool) -> list[str]:
+    """What to read of a zip archive; if there is but one file in it, that."""
+    members = member_names(path, name)
+    if layout.files is None and len(members) == 1:
+        return members
+    prefix = "" if alone else f"{name}/"
+    wanted = [member for member in members if _wanted(prefix + member, layout)]
+    if not wanted:
+        there = ", ".join(members[:5]) or "nothing"
+        raise ValueError(f"{name} holds {there}; download.files says which to read")
+    return wanted

@@ -15,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from tinyllm.common import console
+from tinyllm.common.files import project_root
 from tinyllm.sync.outbox import OTHER_SENDER, Delivery, pending, sync
-from tinyllm.tracking.places import locked, project_root
+from tinyllm.tracking.places import locked
 
 INTERVAL = 5.0  # seconds between batches
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tinyllm.common.files import write_text
+from tinyllm.common.files import project_root, write_text
 from tinyllm.sync.database import prepare
 from tinyllm.tracking.journal import events
-from tinyllm.tracking.places import JOURNAL, project_root
+from tinyllm.tracking.places import JOURNAL
 
 SENT = "sent.json"  # how far the journal has been sent, and to where
 METRICS = 1000  # in a call, MLflow's limit; its client splits what is more

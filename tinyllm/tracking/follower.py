@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tinyllm.tracking.places import project_root
+from tinyllm.common.files import project_root
 
 LOG = "follower.log"
 PATIENCE = 5.0  # seconds that the end of a stage waits for MLflow

@@ -1,23 +1,15 @@
 """Where the pipeline keeps what is no stage's output: journals and checkpoints."""
 
 import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from tinyllm.common.files import STATE_FOLDER, project_root
+
 JOURNAL = "journal.jsonl"
-STATE_FOLDER = ".tinyllm"
-
-
-def project_root() -> Path:
-    """The main repository, also from inside the temporary folder of a DVC experiment."""
-    if root := os.environ.get("DVC_ROOT"):
-        return Path(root).resolve()
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
 
 
 def trainings_folder() -> Path:

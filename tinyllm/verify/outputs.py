@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinyllm.common import console
-from tinyllm.common.files import CHECKSUMS, checksums, files_in
-from tinyllm.tracking.places import project_root
+from tinyllm.common.files import CHECKSUMS, checksums, files_in, project_root
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

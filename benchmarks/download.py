@@ -1,0 +1,117 @@
+"""A download from a web server on this machine: ours against curl.
+
+python -m benchmarks.download [--size 1000000000] [--pairs 9] [--folder FOLDER]
+
+The two take turns. Ours includes what curl leaves out: the SHA-256 of all bytes, and their flush to
+disk; so the table has a row for curl followed by `sha256sum` and `sync` as well. The ratio is the
+median of the pairs' own.
+"""
+
+import argparse
+import http.server
+import multiprocessing
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from tinyllm.corpus.fetch import Patience, fetch
+
+NAME = "random.bin"
+GOAL = 0.8
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Sends the one file there is with `sendfile`, so that the server is not what is measured."""
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        """Send a file (overrides a loop over 64 kB in Python)."""
+        outputfile.flush()
+        left, offset = os.fstat(source.fileno()).st_size, 0
+        while left:
+            sent = os.sendfile(self.connection.fileno(), source.fileno(), offset, left)
+            offset, left = offset + sent, left - sent
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep quiet."""
+
+
+def serve(folder: Path, port: Connection) -> None:
+    os.chdir(folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        port.send(server.server_port)
+        server.serve_forever()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=10**9, help="bytes")
+    parser.add_argument("--pairs", type=int, default=9, help="rounds in which each runs once")
+    parser.add_argument("--folder", type=Path, help="where to write; a temporary folder")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.folder) as name:
+        folder = Path(name)
+        with (folder / NAME).open("wb") as file:
+            for start in range(0, args.size, 1 << 20):
+                file.write(os.urandom(min(1 << 20, args.size - start)))
+        here, there = multiprocessing.Pipe()
+        server = multiprocessing.Process(target=serve, args=(folder, there), daemon=True)
+        server.start()
+        url = f"http://127.0.0.1:{here.recv()}/{NAME}"
+        try:
+            table = compare(url, folder, args.size, args.pairs)
+        finally:
+            server.terminate()
+    print(f"{args.size / 1e6:,.0f} MB, {args.pairs} rounds, MB/s\n")
+    print(*table, sep="\n")
+
+
+def compare(url: str, folder: Path, size: int, pairs: int) -> list[str]:
+    """Download by each in turn. Returns the lines of a table."""
+    os.environ["NO_PROXY"] = "127.0.0.1"
+    target, downloads = folder / "curl", folder / "downloads"
+
+    def curl() -> None:
+        subprocess.run(["curl", "--silent", "--fail", "--output", target, url], check=True)
+
+    def curl_verified() -> None:
+        curl()
+        subprocess.run(["sha256sum", target], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["sync", target], check=True)
+
+    def ours() -> None:
+        fetch(url, downloads, sha256=None, most=size, patience=Patience())
+
+    works = {"ours": ours, "curl": curl, "curl, sha256sum, sync": curl_verified}
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(pairs + 1):
+        for name, work in sorted(works.items(), reverse=bool(number % 2)):
+            elapsed = seconds(work)
+            if number:  # the first round warms up
+                times[name].append(elapsed)
+            for path in (target, *downloads.glob("*/?*")):
+                path.unlink(missing_ok=True)
+    lines = ["| | MB/s | ours to it | goal |", "|---|---|---|---|"]
+    for name, found in times.items():
+        ratio = statistics.median(b / a for a, b in zip(times["ours"], found, strict=True))
+        speed = size / statistics.median(found) / 1e6
+        goal = f"≥ {GOAL}" if name == "curl" else ""
+        lines.append(f"| {name} | {speed:,.0f} | {ratio:.2f} | {goal} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Text that comes in chunks, cut into documents, and long documents into pieces.
+
+Nothing here holds more than a chunk and a piece, and what is cut where depends on the text alone,
+not on the chunks it came in.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+LONGEST = 1 << 20  # characters in a piece: at most 4 MB
+LINE_HEAD = 1000  # characters of a line in which it is seen whether a document begins there
+
+# Some text, and whether a document ends after it.
+Part = tuple[str, bool]
+
+
+class Piece(NamedTuple):
+    """A document, or what comes next of one that is long; all its pieces together are the document.
+
+    Attributes:
+        text: at most LONGEST characters; ends after a line end, unless it is the last or has none.
+        last: whether the document ends here.
+    """
+
+    text: str
+    last: bool
+
+
+def whole(chunks: Iterable[str]) -> Iterator[Part]:
+    """All of it is one document."""
+    for chunk in chunks:
+        yield chunk, False
+    yield "", True
+
+
+def separated(chunks: Iterable[str], separator: str) -> Iterator[Part]:
+    """A document ends at each separator, which belongs to none."""
+    held, overlap = "", len(separator) - 1
+    for chunk in chunks:
+        *documents, rest = (held + chunk).split(separator)
+        for document in documents:
+            yield document, True
+        safe = max(len(rest) - overlap, 0)  # in what comes before, no separator can begin
+        yield rest[:safe], False
+        held = rest[safe:]
+    yield held, True
+
+
+def begun(chunks: Iterable[str], start: str) -> Iterator[Part]:
+    """A document begins at each line whose first characters match a regular expression."""
+    begins = re.compile(start).match
+    held, looked = "", False  # looked: whether it is known if a document begins where `held` does
+    for chunk in chunks:
+        text = held + chunk
+        given = at = 0
+        while at < len(text):
+            end = text.find("\n", at)
+            if not looked:
+                if end < 0 and len(text) - at < LINE_HEAD:
+                    break
+                if begins(text[at : at + LINE_HEAD].split("\n", 1)[0]):
+                    yield text[given:at], True
+                    given = at
+            looked = end < 0
+            at = len(text) if looked else end + 1
+        yield text[given:at], False
+        held = text[at:]
+    if held and begins(held):
+        yield "", True
+    yield held, True
+
+
+def pieces(parts: Iterable[Part]) -> Iterator[Piece]:
+    """Documents in pieces; those of white space alone are left out.
+
+    Of a document that begins with more white space than a piece holds, that is left out as well.
+    """
+    held: list[str] = []
+    size, begun = 0, False
+    for text, ends in parts:
+        if ends and not held and len(text) <= LONGEST:  # as a rule
+            if text and not text.isspace():
+                yield Piece(text, True)
+            continue
+        if text:
+            held.append(text)
+            size += len(text)
+        if size <= LONGEST and not ends:
+            continue
+        text, at = "".join(held), 0
+        while len(text) - at > LONGEST:
+            piece = text[at : at + LONGEST]
+            line_end = piece.rfind("\n") + 1
+            if line_end and (begun or not piece[:line_end].isspace()):
+                piece = piece[:line_end]
+            at += len(piece)
+            begun = begun or not piece.isspace()
+            if begun:
+                yield Piece(piece, False)
+        held = [text[at:]]
+        size = len(held[0])
+        if ends:
+            if begun or not held[0].isspace():
+                yield Piece(held[0], True)
+            held, size, begun = [], 0, False
