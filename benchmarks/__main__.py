@@ -20,6 +20,7 @@ NAMES: dict[object, str] = {
     "trainer": "Hugging Face Trainer",
     "product": "2048³ bf16 product",
     "start": "Python",
+    "tinyllm": "one process of two threads",
 }
 RESULTS = Path(__file__).parent / "results.md"
 HEAD = (
@@ -88,6 +89,10 @@ def rows() -> list[Row]:
         Row("10", "writing one text", "≥ 6", (*ours, *write, 1), (*nanogpt, *write, 1)),
         Row("10b", "writing 32 at once, the peer one", "≥ 60", (*ours, *write, 32),
             (*nanogpt, *write, 1)),
+        Row("11", "two processes of one thread each, width 384", "≥ 0.9",
+            (*ours_wide, "--processes", 2, "--threads", 1), (*ours_wide, "--threads", 2)),
+        Row("11b", "the same at width 128", "≥ 0.9",
+            (*ours, "--processes", 2, "--threads", 1), (*ours, "--threads", 2)),
         Row("12", "`stages.train --help` against `import torch`", "≥ 4",
             ("start", "--", "-m", "stages.train", "--help"),
             ("start", "--", "-c", "import torch"), "starts/s"),

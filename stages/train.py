@@ -2,8 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinyllm.common import console
+
+if TYPE_CHECKING:
+    from tinyllm.common.params import Params
+    from tinyllm.training.ranks import Ranks
 
 
 def main() -> None:
@@ -18,6 +23,15 @@ def main() -> None:
     args = parser.parse_args()
 
     from tinyllm.common.params import load_params
+    from tinyllm.training import launch
+
+    params = load_params(args.params)
+    launch.run(lambda ranks: train_model(args, params, ranks), params.hardware, "stages.train")
+
+
+def train_model(args: argparse.Namespace, params: "Params", ranks: "Ranks") -> None:
+    """What each process of a training does; only the first one writes."""
+    from tinyllm.common.params import load_params
     from tinyllm.model import runtime
     from tinyllm.model.export import save_model
     from tinyllm.model.transformer import TinyLLM
@@ -30,20 +44,24 @@ def main() -> None:
     from tinyllm.training.watch import watch
 
     inputs = [args.tokenizer, args.train, args.validation, args.splits]
-    params = load_params(args.params)
     made_from = fingerprint.take(params, "stages.train", inputs)
-    compute = runtime.choose(params.hardware)
-    data = load_data(params, *inputs)
+    compute = runtime.choose(params.hardware, world_size=ranks.size, local_size=ranks.local_size)
+    fingerprint.check_same(made_from, compute, ranks)
+    data = load_data(params, *inputs, ranks=ranks)
     model = TinyLLM(data.model_config, runtime.generator(params.seed, "weights"))
-    model.to(compute.device).compute_dtype = compute.dtype
+    model.compute_dtype = compute.dtype
+    ranks.share_model(model, compute.device)
     state = TrainState(model, make_optimizer(model, params.train))
     with (
-        resumable(state, made_from, compute, params) as saver,
-        watch(state, data, compute, params, saver.bookmark) as watcher,
+        resumable(state, made_from, compute, params, ranks) as saver,
+        watch(state, data, compute, params, saver.bookmark, ranks) as watcher,
     ):
         batches = data.batches(state.step, params)
-        train(state, batches, data.evaluation, params.train, params.seed, watcher, saver)
-        save_model(args.model, model, data.tokenizer)
+        train(state, batches, data.evaluation, params.train, params.seed, watcher, saver, ranks)
+        whole = ranks.whole_model(model)
+        if not ranks.first:
+            return
+        save_model(args.model, whole, data.tokenizer)
         report.write(args.reports, state)
         fingerprint.check_unchanged(
             made_from, fingerprint.take(load_params(args.params), "stages.train", inputs)

@@ -1,7 +1,13 @@
 """tinyllm, as it ships: its own loop, data and settings."""
 
 import dataclasses
+import os
+import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +22,8 @@ from tinyllm.model.transformer import ModelConfig, TinyLLM
 from tinyllm.scoring.generation import Sampling, generate
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.optimizer import make_optimizer
+from tinyllm.training.ranks import ALONE, Ranks
+from tinyllm.training.rendezvous import joined
 from tinyllm.training.state import TrainState
 from tinyllm.training.trainer import train
 
@@ -34,26 +42,32 @@ class Silent:
 class Pacer(Silent):
     """Holds a training between two rounds."""
 
-    def __init__(self, rounds: Rounds) -> None:
-        self.rounds = rounds
+    def __init__(self, rounds: Rounds, ranks: Ranks) -> None:
+        self.rounds, self.ranks = rounds, ranks
 
     def between_steps(self, state: TrainState) -> None:
-        self.rounds.after(state.step)
+        if self.ranks.first:
+            self.rounds.after(state.step)
 
 
 def main() -> None:
     options = parser()
     options.add_argument("--work", choices=["train", "score", "generate"], default="train")
     options.add_argument("--precision", default="auto")
+    options.add_argument("--processes", type=int, default=1, help="that share each batch")
+    options.add_argument("--threads", type=int, help="of each process")
     options.add_argument("--sequences", type=int, default=1, help="to generate at once")
     args = options.parse_args()
     shape: Shape = args.shape
     params = load_params(SETTINGS)
-    compute = runtime.choose(params.hardware.model_copy(update={"precision": args.precision}))
+    asked = {"precision": args.precision, "processes": args.processes, "threads": args.threads}
+    params = params.model_copy(update={"hardware": params.hardware.model_copy(update=asked)})
+    compute = runtime.choose(params.hardware)
     model = make_model(shape, params).to(compute.device)
     model.compute_dtype = compute.dtype
     if args.work == "train":
-        run_training(model, shape, params, args.steps)
+        with ranks_of(params) as ranks:
+            run_training(model, shape, params, args.steps, ranks)
     elif args.work == "score":
         run_scoring(model, shape)
     else:
@@ -66,17 +80,43 @@ def make_model(shape: Shape, params: Params) -> TinyLLM:
     return TinyLLM(config, runtime.generator(params.seed, "weights"))
 
 
-def run_training(model: TinyLLM, shape: Shape, params: Params, steps: int) -> None:
+@contextmanager
+def ranks_of(params: Params) -> Iterator[Ranks]:
+    """The processes of a training; this one starts the others, which run this command as well."""
+    size = params.hardware.processes or 1
+    if size == 1:
+        yield ALONE
+        return
+    if "RANK" not in os.environ:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        os.environ |= {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size),
+                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+        for rank in range(1, size):
+            command = [sys.executable, "-m", "benchmarks.workers.tinyllm", *sys.argv[1:]]
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             env=os.environ | {"RANK": str(rank)})  # fmt: skip
+        os.environ["RANK"] = "0"
+    with joined(params.hardware) as ranks:
+        yield ranks
+
+
+def run_training(model: TinyLLM, shape: Shape, params: Params, steps: int, ranks: Ranks) -> None:
+    ranks.share_model(model, model.embedding.weight.device.type)
     settings = params.train.model_copy(
         update={"eval_interval": FOREVER, "max_steps": FOREVER, "batch_size": shape.batch_size}
     )
     state = TrainState(model, make_optimizer(model, settings), step=1)
     text = shape.text().numpy().astype(np.uint16)
-    batches = Batches(text, shape.context_length, shape.batch_size, params.seed)
+    batches = Batches(
+        text, shape.context_length, shape.batch_size, params.seed,
+        rank=ranks.rank, world_size=ranks.size,
+    )  # fmt: skip
     items = iter(loader(batches, 1, FOREVER, num_workers=0, pin_memory=False))
-    pacer = Pacer(Rounds(shape.tokens, steps))
+    pacer = Pacer(Rounds(shape.tokens, steps), ranks)
     pacer.between_steps(state)
-    train(state, items, {}, settings, params.seed, pacer, pacer)
+    train(state, items, {}, settings, params.seed, pacer, pacer, ranks)
 
 
 def run_scoring(model: TinyLLM, shape: Shape) -> None:

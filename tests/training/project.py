@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.helpers import ROOT, make_documents
@@ -45,7 +45,9 @@ _forks = multiprocessing.get_context("forkserver")
 # What the stages import within their functions; torch's own late imports take a second more.
 _forks.set_forkserver_preload(
     [
-        "torch._inductor.config", "matplotlib.pyplot", "pandas", "tests.training.project",
+        "torch._inductor.config", "torch.distributed.launcher.api", "matplotlib.pyplot", "pandas",
+        "tests.training.project", "tinyllm.training.rendezvous", "tinyllm.training.shards",
+        "torch._dynamo.config",
         "tinyllm.common.params", "tinyllm.corpus.sources", "tinyllm.encoding.encode",
         "tinyllm.pictures", "tinyllm.tokens.split", "tinyllm.training.data",
         "tinyllm.training.optimizer", "tinyllm.training.report", "tinyllm.training.resume",
@@ -62,15 +64,17 @@ class Stage:
         name: of the stage.
         slow: seconds that each training step takes longer.
         before: is called in the process before the stage.
+        environment: variables of its own.
     """
 
     def __init__(
         self, project: Path, name: str, *arguments: str, slow: float = 0,
-        before: Callable[[], None] | None = None,
+        before: Callable[[], None] | None = None, environment: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        self.log = project / "printed.txt"
+        environment = environment or {}
+        self.log = project / f"printed{environment.get('RANK', '')}.txt"
         self.log.write_text("")
-        arguments_of_run = (project, name, arguments, slow, before)
+        arguments_of_run = (project, name, arguments, slow, before, self.log, environment)
         self.process = _forks.Process(target=_run, args=arguments_of_run)
         self.process.start()
         assert self.process.pid is not None
@@ -111,12 +115,12 @@ class Stage:
 
 def _run(
     project: Path, name: str, arguments: tuple[str, ...], slow: float,
-    before: Callable[[], None] | None,
+    before: Callable[[], None] | None, printed: Path, environment: Mapping[str, str],
 ) -> None:  # fmt: skip
     multiprocessing.set_start_method("fork", force=True)  # of data workers, as it is elsewhere
     os.chdir(project)
-    os.environ["DVC_ROOT"] = str(project)
-    log = os.open(project / "printed.txt", os.O_WRONLY | os.O_APPEND)
+    os.environ.update(environment, DVC_ROOT=str(project))
+    log = os.open(printed, os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     assert isinstance(sys.stdout, io.TextIOWrapper)

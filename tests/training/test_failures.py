@@ -22,6 +22,7 @@ from tests.training.project import (
     resumed_at,
     run,
 )
+from tinyllm.training.ranks import ALONE, Ranks
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +119,12 @@ def no_number_in_a_weight() -> None:
     clip = trainer.clip_gradient
     calls = iter(range(1000))
 
-    def spoilt(model: TinyLLM, limit: float | None) -> float:
+    def spoilt(model: TinyLLM, limit: float | None, ranks: Ranks = ALONE) -> float:
         if next(calls) == 3 * INTERVAL + 1:
             parameter = next(model.parameters())
             assert parameter.grad is not None
             parameter.grad[0, 0] = math.nan
-        return clip(model, limit)
+        return clip(model, limit, ranks)
 
     trainer.clip_gradient = spoilt
 

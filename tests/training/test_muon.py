@@ -32,14 +32,14 @@ def test_it_learns_what_torch_s_muon_and_adamw_learn() -> None:
         group["lr"] *= group["rate_multiplier"]
     learn(ours, optimizer)
 
-    common = {"lr": 0.01, "weight_decay": 0.2}
     muon = torch.optim.Muon(
-        theirs.blocks.parameters(), momentum=0.8, adjust_lr_fn="match_rms_adamw", **common
-    )
+        theirs.blocks.parameters(), lr=0.01, weight_decay=0.2, momentum=0.8,
+        adjust_lr_fn="match_rms_adamw",
+    )  # fmt: skip
     betas = (settings.betas[0], settings.betas[1])
-    head = torch.optim.AdamW([theirs.head.weight], betas=betas, **common)
-    common["lr"] = 0.02
-    embedding = torch.optim.AdamW([theirs.embedding.weight], betas=betas, **common)
+    head = torch.optim.AdamW([theirs.head.weight], lr=0.01, betas=betas, weight_decay=0.2)
+    table = theirs.embedding.weight
+    embedding = torch.optim.AdamW([table], lr=0.02, betas=betas, weight_decay=0.2)
     learn(theirs, muon, head, embedding)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         # They moved by some 0.03; torch's rounds to bf16 on the way.

@@ -4,12 +4,12 @@ import re
 import sys
 from collections.abc import Callable
 
-from tinyllm.common.processes import end_with_dvc
+from tinyllm.common.processes import end_with_starter
 
 
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage's main function; if the DVC that started it is killed, it ends as well."""
-    end_with_dvc()
+    end_with_starter()
     run(main)
 
 
@@ -21,15 +21,20 @@ def run(main: Callable[[], None]) -> None:
     """
     try:
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except (MemoryError, RuntimeError) as error:
-        if (cause := lack(error)) is None:
+    except Exception as error:  # what is told of it decides
+        if (told := cause(error)) is None:
             raise
-        sys.exit(f"error: {cause}")
+        sys.exit(f"error: {told}")
     except KeyboardInterrupt as interruption:
         print(str(interruption) or "interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def cause(error: Exception) -> str | None:
+    """What to tell of an error that a user can mend; None: it is another."""
+    if isinstance(error, (ValueError, OSError)):
+        return str(error)
+    return lack(error) if isinstance(error, (MemoryError, RuntimeError)) else None
 
 
 def lack(error: Exception) -> str | None:

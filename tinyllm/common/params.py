@@ -159,6 +159,9 @@ class Hardware(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: Count | None
+    processes: Count | None
+    nodes: Count
+    sharding: Literal["none", "full"]
     resume: Literal["exact", "any"]
 
 
@@ -247,6 +250,26 @@ CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
         "train.min_learning_rate",
         lambda p: p.train.min_learning_rate <= p.train.learning_rate,
         "must be at most train.learning_rate = {p.train.learning_rate}",
+    ),
+    (
+        "hardware.processes",
+        lambda p: p.train.batch_size % ((p.hardware.processes or 1) * p.hardware.nodes) == 0,
+        "must, times hardware.nodes = {p.hardware.nodes}, divide train.batch_size = "
+        "{p.train.batch_size}",
+    ),
+    (
+        "hardware.sharding",
+        lambda p: (
+            p.hardware.sharding == "none"
+            or p.hardware.processes is None
+            or p.hardware.processes * p.hardware.nodes > 1
+        ),
+        "must be none for a single process",
+    ),
+    (
+        "hardware.sharding",
+        lambda p: p.hardware.sharding == "none" or p.train.optimizer in ("adamw", "adam"),
+        "must be none with train.optimizer = {p.train.optimizer!r}, which torch can't shard",
     ),
     (
         "evaluate.stride",

@@ -15,6 +15,7 @@ import psutil
 # one. It ends a process that has no handler for it.
 DVC_IS_GONE = signal.SIGUSR2
 STAGE = "DVC_STAGE"  # DVC sets this variable for the stages that it runs
+LAUNCHED = "TORCHELASTIC_RUN_ID"  # torch's launcher sets it for the processes that it starts
 CHECK_INTERVAL = 0.5  # seconds between looks for DVC, which takes longer to start a stage again
 
 
@@ -27,18 +28,24 @@ def is_alive(process: psutil.Process | int) -> bool:
         return False
 
 
-def end_with_dvc() -> None:
-    """Have this process get DVC_IS_GONE once the DVC that started it, if any did, has ended."""
-    dvc = _dvc()
-    if dvc is not None:
-        threading.Thread(target=_watch, args=(dvc,), daemon=True).start()
+def end_with_starter() -> None:
+    """Have this process get DVC_IS_GONE once the DVC that started it, if any did, has ended.
+
+    Of several processes that share a training, only their launcher was started by DVC; they end
+    with the launcher.
+    """
+    launched = LAUNCHED in os.environ
+    starter = psutil.Process().parent() if launched else _dvc()
+    if starter is not None:
+        name = "launcher" if launched else "DVC process"
+        threading.Thread(target=_watch, args=(starter, name), daemon=True).start()
 
 
-def _watch(dvc: psutil.Process) -> None:
-    while is_alive(dvc):
+def _watch(starter: psutil.Process, name: str) -> None:
+    while is_alive(starter):
         time.sleep(CHECK_INTERVAL)
     try:
-        print("the DVC process that started this is gone", file=sys.stderr, flush=True)
+        print(f"the {name} that started this is gone", file=sys.stderr, flush=True)
     finally:  # what it printed to may be gone too
         os.kill(os.getpid(), DVC_IS_GONE)
 

@@ -27,6 +27,7 @@ class Compute:
         torch_version: with its build.
         numpy_version: of the generator that the order of the data is drawn from.
         world_size: processes that share each batch.
+        sharding: "none", or "full" where each of them holds only a part of the model.
     """
 
     device: str
@@ -37,6 +38,7 @@ class Compute:
     torch_version: str
     numpy_version: str
     world_size: int = 1
+    sharding: str = "none"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -44,17 +46,21 @@ class Compute:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
 
-def choose(settings: Hardware) -> Compute:
+def choose(settings: Hardware, *, world_size: int = 1, local_size: int = 1) -> Compute:
     """Decide device, precision and threads, and set torch up for them, deterministic.
+
+    Args:
+        world_size: processes that share each batch.
+        local_size: those among them that share this machine.
 
     Raises:
         ValueError: the device asked for is not there.
     """
-    device = _device(settings.device)
+    device = find_device(settings.device)
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if _fast_bf16(device) else "fp32"
-    threads = settings.threads or available_threads()
+    threads = settings.threads or max(1, available_threads() // local_size)
     torch.set_num_threads(threads)
     _keep_memory()
     # CUDA's matrix library is deterministic only with a fixed workspace, set before it starts.
@@ -71,6 +77,8 @@ def choose(settings: Hardware) -> Compute:
         instruction_set=torch.backends.cpu.get_cpu_capability(),
         torch_version=torch.__version__,
         numpy_version=np.__version__,
+        world_size=world_size,
+        sharding=settings.sharding,
     )
 
 
@@ -95,7 +103,12 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
-def _device(wanted: str) -> str:
+def find_device(wanted: str) -> str:
+    """The device that a setting means.
+
+    Raises:
+        ValueError: it is not there.
+    """
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

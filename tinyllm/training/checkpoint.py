@@ -20,6 +20,7 @@ from torch import Tensor
 from tinyllm.common.files import publish_folder, read_json, remove, sha256_of, write_json
 from tinyllm.model.runtime import Compute
 from tinyllm.training.fingerprint import Fingerprint
+from tinyllm.training.ranks import ALONE, Ranks
 from tinyllm.training.state import TrainState
 
 ARRAYS, FACTS, MANIFEST = "state.safetensors", "facts.json", "manifest.json"
@@ -49,14 +50,19 @@ class Checkpoints:
         root: folder of all trainings' checkpoints.
         fingerprint: of this one.
         compute: what this process computes on, recorded with each checkpoint.
+        ranks: those that train together. They save together too, but only the first one writes.
     """
 
-    def __init__(self, root: Path, fingerprint: Fingerprint, compute: Compute) -> None:
+    def __init__(
+        self, root: Path, fingerprint: Fingerprint, compute: Compute, ranks: Ranks = ALONE
+    ) -> None:
         self.root = root
         self.folder = root / fingerprint.name
         self.compute = compute
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / FINGERPRINT, fingerprint.parts)
+        self.ranks = ranks
+        if ranks.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / FINGERPRINT, fingerprint.parts)
         self._writer: threading.Thread | None = None
         self._failure: Exception | None = None
         self._copies: dict[str, Tensor] = {}  # kept: new memory costs as much as copying does
@@ -70,10 +76,15 @@ class Checkpoints:
         self.wait()
         copies = {}
         for name, tensor in state.tensors().items():
+            tensor = self.ranks.whole(tensor.detach())
+            if not self.ranks.first:
+                continue
             copy = self._copies.get(name)
             if copy is None or copy.shape != tensor.shape:
                 copy = torch.empty(tensor.shape, dtype=tensor.dtype)
-            copies[name] = copy.copy_(tensor.detach())
+            copies[name] = copy.copy_(tensor)
+        if not self.ranks.first:
+            return
         self._copies = copies
         facts = {**state.facts(), "compute": asdict(self.compute)}
         self._writer = threading.Thread(target=self._write, args=(state.step, copies, facts))

@@ -14,6 +14,7 @@ from tinyllm.tokens.store import SplitSummary, TokenSplit, read_split
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.history import TRAIN, VALIDATION
+from tinyllm.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ class TrainingData:
 
 
 def load_data(
-    params: Params, tokenizer: Path, train: Path, validation: Path, summary: Path
-) -> TrainingData:
-    """Open the tokenizer and the splits.
+    params: Params, tokenizer: Path, train: Path, validation: Path, summary: Path,
+    *, ranks: Ranks = ALONE,
+) -> TrainingData:  # fmt: skip
+    """Open the tokenizer and the splits, for one of the ranks that share each batch.
 
     Raises:
         ValueError: one is missing or damaged, or a split is shorter than the context.
@@ -75,7 +77,12 @@ def load_data(
             dropout=settings.dropout,
         ),
         training=Batches(
-            splits[TRAIN].tokens, settings.context_length, settings.batch_size, params.seed
+            splits[TRAIN].tokens,
+            settings.context_length,
+            settings.batch_size,
+            params.seed,
+            rank=ranks.rank,
+            world_size=ranks.size,
         ),
         evaluation={
             name: make_windows(

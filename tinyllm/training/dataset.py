@@ -4,6 +4,8 @@ The tokens are cut into windows from an offset drawn anew each epoch, and the wi
 an order drawn anew each epoch. No two windows of an epoch overlap in their targets.
 """
 
+import os
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -67,6 +69,11 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         return windows[:, :-1], windows[:, 1:]
 
 
+def _leave_group(_: int) -> None:
+    """Have a worker see no signal that is meant for the trainer, whose loss it notices anyway."""
+    os.setpgrp()
+
+
 def loader(
     batches: Batches, first_step: int, last_step: int, *, num_workers: int, pin_memory: bool
 ) -> DataLoader[tuple[Tensor, Tensor]]:
@@ -78,4 +85,5 @@ def loader(
         num_workers=num_workers,
         pin_memory=pin_memory and torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
+        worker_init_fn=_leave_group,
     )

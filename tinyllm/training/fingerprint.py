@@ -5,12 +5,15 @@ Checkpoints lie in a folder named after it, so that a training only ever goes on
 
 import hashlib
 import json
-from dataclasses import dataclass
+import socket
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tinyllm.common.files import CHECKSUMS, sha256_of
 from tinyllm.common.params import Params
+from tinyllm.model.runtime import Compute
 from tinyllm.training import code
+from tinyllm.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,26 @@ def take(params: Params, module: str, inputs: list[Path]) -> Fingerprint:
     for file in code.files_of(module):
         parts[file.as_posix()] = sha256_of(code.ROOT / file)
     return Fingerprint(parts)
+
+
+def check_same(own: Fingerprint, compute: Compute, ranks: Ranks) -> None:
+    """Refuse to train together what differs from machine to machine; for each rank to call.
+
+    Raises:
+        ValueError: names a rank, its machine, and in what it differs from the first; on all ranks.
+    """
+    hardware = {f"hardware.{name}": str(value) for name, value in asdict(compute).items()}
+    told = ranks.gather_text(json.dumps([socket.gethostname(), own.parts | hardware]))
+    host, first = json.loads(told[0])
+    for rank, text in enumerate(told):
+        other_host, parts = json.loads(text)
+        differences = Fingerprint(first).differences(Fingerprint(parts))
+        if differences:
+            raise ValueError(
+                f"not the same on every machine: {', '.join(differences)}: rank {rank} (on "
+                f"{other_host}) differs from rank 0 (on {host}). Code, data, settings, hardware "
+                "and libraries must be the same"
+            )
 
 
 def check_unchanged(before: Fingerprint, after: Fingerprint) -> None:

@@ -24,7 +24,7 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self.reason: str | None = None  # why to stop; None: go on
+        self.number = 0  # of the signal to stop for; 0: go on
         self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
@@ -43,7 +43,7 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.reason = REASONS[signal.Signals(number)]
+        self.number = number
         for each in self._handlers:
             second = each in (signal.SIGINT, signal.SIGTERM)
             signal.signal(each, signal.SIG_DFL if second else signal.SIG_IGN)

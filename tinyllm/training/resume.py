@@ -1,9 +1,10 @@
 """One training at a time in its folder, going on from its last checkpoint, saving as it goes."""
 
 import fcntl
+import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from tinyllm.model.runtime import Compute
 from tinyllm.tracking.places import trainings_folder
 from tinyllm.training.checkpoint import FINGERPRINT, Checkpoints, Loaded
 from tinyllm.training.fingerprint import Fingerprint
-from tinyllm.training.interruption import Interrupted, Interruption
+from tinyllm.training.interruption import REASONS, Interrupted, Interruption
+from tinyllm.training.ranks import ALONE, Ranks
 from tinyllm.training.state import TrainState
 
 BOOKMARK = "journal"  # names the journal that records this training
@@ -24,9 +26,10 @@ class Resumable:
     """Saves a training now and then, and when it is asked to stop."""
 
     def __init__(
-        self, checkpoints: Checkpoints, interruption: Interruption, params: Params
+        self, checkpoints: Checkpoints, interruption: Interruption, params: Params, ranks: Ranks
     ) -> None:
         self.checkpoints = checkpoints
+        self.ranks = ranks
         self.bookmark = checkpoints.folder / BOOKMARK
         self.interruption = interruption
         self.settings = params.runtime
@@ -34,59 +37,76 @@ class Resumable:
         self._saved = time.monotonic()
 
     def between_steps(self, state: TrainState) -> None:
-        """Save if it is time to.
+        """Save if it is time to: by the first rank's clock. If one is asked to stop, all do.
 
         Raises:
             Interrupted: stopping was asked for; the state is saved.
             OSError: the state could not be saved.
         """
-        reason = self.interruption.reason
-        if reason is not None:
+        told = self.ranks.gather(self.interruption.number, self._is_time(state.step))
+        if number := max(int(number) for number, _ in told):
             self.checkpoints.save(state, wait=True)
             raise Interrupted(
-                f"stopped by {reason} at step {state.step} of {self.max_steps}, saved; "
-                "`dvc repro` goes on from there"
+                f"stopped by {REASONS[signal.Signals(number)]} at step {state.step} of "
+                f"{self.max_steps}, saved; `dvc repro` goes on from there"
             )
-        steps, minutes = self.settings.checkpoint_steps, self.settings.checkpoint_minutes
-        now = time.monotonic()
-        if (steps is not None and state.step % steps == 0) or (
-            minutes is not None and now - self._saved >= 60 * minutes
-        ):
-            self._saved = now
+        if told[0][1]:
+            self._saved = time.monotonic()
             self.checkpoints.save(state)
+
+    def _is_time(self, step: int) -> bool:
+        """Whether a checkpoint is due."""
+        steps, minutes = self.settings.checkpoint_steps, self.settings.checkpoint_minutes
+        return (steps is not None and step % steps == 0) or (
+            minutes is not None and time.monotonic() - self._saved >= 60 * minutes
+        )
 
 
 @contextmanager
 def resumable(
-    state: TrainState, fingerprint: Fingerprint, compute: Compute, params: Params
-) -> Iterator[Resumable]:
+    state: TrainState, fingerprint: Fingerprint, compute: Compute, params: Params,
+    ranks: Ranks = ALONE,
+) -> Iterator[Resumable]:  # fmt: skip
     """Bring a fresh state to where its training stopped, if it ever did, and save it from now on.
 
     Raises:
         ValueError: another process is at the same training; all checkpoints are damaged; or the
             last was made on other hardware and params.yaml wants exact bits.
     """
-    checkpoints = Checkpoints(trainings_folder(), fingerprint, compute)
-    with _locked(checkpoints.folder), Interruption() as interruption:
-        checkpoints.prune()
-        loaded = checkpoints.newest()
-        if loaded is None:
-            _say_what_changed(checkpoints, fingerprint)
-        else:
-            _check_hardware(loaded, compute, params)
-            state.restore(loaded.tensors, loaded.facts)
-            if state.finished:
-                print(
-                    "train: already trained to the end; its results are written again "
-                    f"(delete {checkpoints.folder} to train anew)"
-                )
-            else:
-                print(f"train: resuming at step {state.step} of {params.train.max_steps}")
+    checkpoints = Checkpoints(trainings_folder(), fingerprint, compute, ranks)
+    lock = _locked(checkpoints.folder) if ranks.first else nullcontext()
+    with lock, Interruption() as interruption:
+        loaded = _newest(checkpoints, fingerprint, compute, params) if ranks.first else None
+        facts, tensors = ranks.from_first(
+            None if loaded is None else loaded.facts, {} if loaded is None else loaded.tensors
+        )
+        if facts is not None:
+            state.restore(tensors, facts, ranks)
         try:
-            yield Resumable(checkpoints, interruption, params)
+            yield Resumable(checkpoints, interruption, params, ranks)
             checkpoints.save(state, wait=True)
         finally:
             checkpoints.wait()
+
+
+def _newest(
+    checkpoints: Checkpoints, fingerprint: Fingerprint, compute: Compute, params: Params
+) -> Loaded | None:
+    """The checkpoint to go on from, if there is one; says which, or why there is none."""
+    checkpoints.prune()
+    loaded = checkpoints.newest()
+    if loaded is None:
+        _say_what_changed(checkpoints, fingerprint)
+        return None
+    _check_hardware(loaded, compute, params)
+    if loaded.facts["finished"]:
+        print(
+            "train: already trained to the end; its results are written again "
+            f"(delete {checkpoints.folder} to train anew)"
+        )
+    else:
+        print(f"train: resuming at step {loaded.facts['step']} of {params.train.max_steps}")
+    return loaded
 
 
 def _check_hardware(loaded: Loaded, compute: Compute, params: Params) -> None:

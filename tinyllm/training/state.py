@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tinyllm.model.transformer import TinyLLM
 from tinyllm.training.history import History
+from tinyllm.training.ranks import ALONE, Ranks
 
 
 @dataclass
@@ -81,17 +82,25 @@ class TrainState:
             "stale_evaluations": self.best.stale_evaluations,
         }
 
-    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Become the state that `tensors` and `facts` were taken from."""
+    def restore(
+        self, tensors: dict[str, Tensor], facts: dict[str, Any], ranks: Ranks = ALONE
+    ) -> None:
+        """Become the state that `tensors`, each in full, and `facts` were taken from."""
         groups: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             group, rest = name.split(".", 1)
             groups.setdefault(group, {})[rest] = tensor
+        own = self.model.state_dict()
+        for group in ("model", "best"):
+            for name, tensor in groups.get(group, {}).items():
+                groups[group][name] = ranks.part(tensor, like=own[name])
         self.model.load_state_dict(groups["model"])
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in groups.get("optimizer", {}).items():
             index, slot = name.split(".", 1)
-            slots.setdefault(int(index), {})[slot] = tensor
+            part = ranks.part(tensor, like=parameters[int(index)])
+            slots.setdefault(int(index), {})[slot] = part
         state = self.optimizer.state_dict()
         self.optimizer.load_state_dict({**state, "state": slots})
         self.history.restore(groups["history"])

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from tinyllm.common.params import Train
-from tinyllm.model.evaluation import Scores, Windows, score
+from tinyllm.model.evaluation import Scores, Windows
 from tinyllm.model.kernels import IGNORE
 from tinyllm.model.runtime import derive_seed
 from tinyllm.model.transformer import TinyLLM
 from tinyllm.training.history import VALIDATION
+from tinyllm.training.ranks import ALONE, Ranks, score
 from tinyllm.training.schedule import learning_rate
 from tinyllm.training.state import TrainState
 
@@ -38,12 +39,14 @@ def train(
     seed: int,
     watcher: Watcher,
     saver: Saver,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train from a state on, in place, to the end; with `save: best`, the model ends as its best.
 
     Args:
-        batches: (inputs, targets), each (B, T), of every step from `state.step` on.
+        batches: (inputs, targets), this rank's rows, of every step from `state.step` on.
         evaluation: windows of the training and of the validation split to score now and then.
+        ranks: the processes that train together; each calls this.
 
     Raises:
         ValueError: a loss or the gradient is no longer a finite number. Of a training loss and a
@@ -55,7 +58,8 @@ def train(
         last = step == settings.max_steps
         if last or step % settings.eval_interval == 0:
             scores = {
-                split: score(model, w, settings.batch_size) for split, w in evaluation.items()
+                split: score(model, w, settings.batch_size, ranks)
+                for split, w in evaluation.items()
             }
             demand_finite(step, validation_loss=scores[VALIDATION].loss)
             state.history.add_evaluation(step, scores)
@@ -67,9 +71,9 @@ def train(
         rate = learning_rate(step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate_multiplier"]
-        torch.manual_seed(derive_seed(seed, "dropout", step))  # nothing else draws from it
-        loss = accumulate_gradient(model, *next(batches), settings.micro_batch_size)
-        grad_norm = clip_gradient(model, settings.grad_clip)
+        torch.manual_seed(derive_seed(seed, ranks.owner("dropout"), step))  # and for nothing else
+        loss = accumulate_gradient(model, *next(batches), settings.micro_batch_size, ranks)
+        grad_norm = clip_gradient(model, settings.grad_clip, ranks)
         demand_finite(step, loss=loss, gradient_norm=grad_norm)
         optimizer.step()
         optimizer.zero_grad()
@@ -86,31 +90,36 @@ def train(
 
 
 def accumulate_gradient(
-    model: TinyLLM, inputs: Tensor, targets: Tensor, micro_batch_size: int | None
-) -> float:
-    """Add the gradient of a batch's mean loss, a micro-batch at a time.
+    model: TinyLLM, inputs: Tensor, targets: Tensor, micro_batch_size: int | None,
+    ranks: Ranks = ALONE,
+) -> float:  # fmt: skip
+    """Add the gradient of a batch's mean loss, a micro-batch at a time; the batch is all ranks'.
 
-    Each micro-batch counts by its number of targets: the mean of means would be wrong when some are
-    ignored (https://github.com/huggingface/transformers/issues/34191).
+    Each micro-batch counts by its number of targets, and so does each rank: the mean of means would
+    be wrong when some are ignored (https://github.com/huggingface/transformers/issues/34191).
 
     Returns:
         the mean loss, nats a token.
     """
     device = model.embedding.weight.device
-    n_targets = int((targets != IGNORE).sum())
+    (n_targets,) = ranks.sum(int((targets != IGNORE).sum()))
     total = torch.zeros((), device=device)
     size = micro_batch_size or len(inputs)
-    for i, t in zip(inputs.split(size), targets.split(size), strict=True):
+    for first in range(0, len(inputs), size):
+        i, t = inputs[first : first + size], targets[first : first + size]
         i, t = i.to(device, non_blocking=True), t.to(device, non_blocking=True)
-        loss = model.loss(i, t) / n_targets
-        loss.backward()
+        with ranks.summing(last=first + size >= len(inputs)):
+            loss = ranks.loss(model, i, t) / n_targets
+            ranks.backward(loss)
         total += loss.detach()
-    return total.item()
+    (mean,) = ranks.sum(total.item())
+    return mean
 
 
-def clip_gradient(model: TinyLLM, limit: float | None) -> float:
+def clip_gradient(model: TinyLLM, limit: float | None, ranks: Ranks = ALONE) -> float:
     """Scale the gradient so that its global norm is at most `limit`. Returns the norm before."""
-    return torch.nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf).item()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf)
+    return ranks.whole(norm).item()
 
 
 def demand_finite(step: int, **measured: float) -> None:

@@ -16,6 +16,7 @@ from tinyllm.tracking.provenance import PATCH, Provenance, dataset, flatten, pro
 from tinyllm.training.data import TrainingData
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.progress import Progress
+from tinyllm.training.ranks import ALONE, Ranks
 from tinyllm.training.resources import Resources
 from tinyllm.training.state import TrainState
 
@@ -55,15 +56,36 @@ class Watch:
         self.journal.file(reports, f"reports/{reports.name}")
 
 
+class Silence:
+    """A `Watcher` of a rank that is not the first."""
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        pass
+
+    def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None:
+        pass
+
+    def keep(self, model: Path, reports: Path) -> None:
+        pass
+
+
 @contextmanager
 def watch(
-    state: TrainState, data: TrainingData, compute: Compute, params: Params, bookmark: Path
-) -> Iterator[Watch]:
-    """Begin a run in the journal and on the terminal; it ends with the block."""
+    state: TrainState, data: TrainingData, compute: Compute, params: Params, bookmark: Path,
+    ranks: Ranks = ALONE,
+) -> Iterator[Watch | Silence]:  # fmt: skip
+    """Begin a run in the journal and on the terminal; it ends with the block.
+
+    Only the first rank does.
+    """
+    if not ranks.first:
+        yield Silence()
+        return
     train, model = params.train, state.model
     print(
         f"train: {model.n_parameters:,} parameters, {data.splits[TRAIN].summary.tokens:,} tokens, "
         f"{compute.device_name} ({compute.device}, {compute.precision}, "
+        f"{'' if compute.world_size == 1 else f'{compute.world_size} processes, each '}"
         f"{compute.threads} threads)",
         flush=True,
     )
@@ -86,7 +108,9 @@ def header(
     resolved = {
         "parameters": model.n_parameters,
         "vocab_size": config.vocab_size,
-        "micro_batch_size": train.micro_batch_size,
+        "micro_batch_size": min(
+            train.micro_batch_size or 1, train.batch_size // compute.world_size
+        ),
         "decay_steps": train.decay_steps,
         **asdict(compute),
     }

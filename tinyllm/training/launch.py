@@ -1,0 +1,161 @@
+"""Starting the processes of a training, and telling how one of them ended.
+
+The launcher is torch's own, as in `torchrun`: each process runs the stage's command again, with
+RANK and WORLD_SIZE in its environment. `torchrun` itself may start them as well.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tinyllm.common.console import cause
+from tinyllm.common.params import Hardware
+from tinyllm.common.processes import DVC_IS_GONE
+from tinyllm.training.ranks import ALONE, Ranks
+
+PORT = 29500  # torchrun's, too
+MEETING_PATIENCE = 3600  # seconds for the other machines to appear
+STOP_PATIENCE = 600  # seconds for a step and its save, once training is asked to stop
+LOSS_PATIENCE = (
+    5.0  # seconds in which the launcher finds a rank that died, before others tell of it
+)
+ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where the launcher looks for why a rank failed
+INTERRUPTED = 130
+
+Work = Callable[[Ranks], None]
+
+
+def run(work: Work, settings: Hardware, module: str) -> None:
+    """Do a stage's work: in this process, or in as many as the settings ask for.
+
+    Args:
+        module: of the stage, to be run again as `python -m MODULE` with this process's arguments.
+
+    Raises:
+        ValueError: the settings don't fit the machine, or a rank failed for something a user can
+            mend.
+        OSError: likewise; or a rank was killed.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        run_rank(work, settings)
+        return
+    processes = settings.processes or max(1, gpus(settings))
+    if processes * settings.nodes > 1:
+        start(settings, processes, module)
+        return
+    if settings.sharding != "none":
+        raise ValueError(f"hardware.sharding = {settings.sharding!r}: needs more than one process")
+    work(ALONE)
+
+
+def gpus(settings: Hardware) -> int:
+    """CUDA devices that training may use."""
+    import torch
+
+    return torch.cuda.device_count() if settings.device in ("auto", "cuda") else 0
+
+
+def start(settings: Hardware, processes: int, module: str) -> None:
+    """Start this machine's processes and wait for their end; raises as `run` does."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable(logging.CRITICAL)  # the launcher would tell all of this in its own way as well
+    signals = [signal.SIGINT, signal.SIGTERM, DVC_IS_GONE]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not nohup
+        signals.append(signal.SIGHUP)
+    with tempfile.TemporaryDirectory() as folder:
+        config = LaunchConfig(
+            min_nodes=settings.nodes,
+            max_nodes=settings.nodes,
+            nproc_per_node=processes,
+            run_id="tinyllm",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+            signals_to_handle=",".join(each.name for each in signals),
+            shutdown_timeout=STOP_PATIENCE,
+            **meeting(settings.nodes),
+        )
+        try:
+            elastic_launch(config, sys.executable)("-m", module, *sys.argv[1:])
+        except ChildFailedError as failed:
+            rank, failure = next(iter(failed.failures.items()))  # the first that was found
+            tell(rank, failure.exitcode, failure.message)
+        except SignalException:  # passed on to the ranks, which have ended
+            for file in sorted(Path(folder).rglob("error.json")):
+                tell(0, 1, json.loads(file.read_text())["message"])
+            sys.exit(INTERRUPTED)
+
+
+def meeting(nodes: int) -> dict[str, Any]:
+    """Where the launchers of all machines meet, as LaunchConfig takes it.
+
+    Raises:
+        ValueError: MASTER_ADDR or NODE_RANK does not say where.
+    """
+    if nodes == 1:
+        local = "127.0.0.1"
+        return {"rdzv_backend": "c10d", "rdzv_endpoint": f"{local}:0", "local_addr": local}
+    address, node = os.environ.get("MASTER_ADDR"), os.environ.get("NODE_RANK", "0")
+    if not address:
+        raise ValueError(
+            f"hardware.nodes = {nodes}: needs the variable MASTER_ADDR, the first one's address"
+        )
+    if not node.isdecimal() or int(node) >= nodes:
+        raise ValueError(f"NODE_RANK = {node}: must be this machine's number, 0 to {nodes - 1}")
+    return {
+        "rdzv_backend": "static",
+        "rdzv_endpoint": f"{address}:{os.environ.get('MASTER_PORT', PORT)}",
+        "rdzv_configs": {"rank": int(node), "timeout": MEETING_PATIENCE},
+    }
+
+
+def tell(rank: int, status: int, message: str) -> None:
+    """Raise what is to be told of the rank that failed first."""
+    if status == INTERRUPTED:
+        sys.exit(INTERRUPTED)  # the first rank has told why
+    if status < 0:
+        name = signal.Signals(-status).name
+        message = f"was killed by {name}; `dvc repro` goes on from the last checkpoint"
+        raise ChildProcessError(f"rank {rank} {message}")
+    *trace, last = message.splitlines()
+    if "Traceback" in message:
+        print(*trace, sep="\n", file=sys.stderr)
+        raise ChildProcessError(f"rank {rank} failed: {last}")
+    raise ChildProcessError(f"rank {rank}: {message}")
+
+
+def run_rank(work: Work, settings: Hardware) -> None:
+    """Do the work as one of several processes, and leave to the launcher what it failed of."""
+    from tinyllm.training.group import lost_another
+    from tinyllm.training.rendezvous import joined
+
+    try:
+        with joined(settings) as ranks:
+            work(ranks)
+    except KeyboardInterrupt:
+        if os.environ["RANK"] == "0":
+            raise
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # whatever it is, the launcher has to know
+        told = cause(error)
+        if lost_another(error):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            time.sleep(
+                LOSS_PATIENCE
+            )  # the launcher ends this process, if the other was its as well
+            told = "another machine's process is gone; see there"
+        if not (file := os.environ.get(ERROR_FILE)):
+            raise
+        message = told or traceback.format_exc()
+        Path(file).write_text(json.dumps({"message": message, "timestamp": time.time()}))
+        sys.exit(1)

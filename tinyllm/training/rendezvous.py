@@ -1,0 +1,66 @@
+"""How the processes of a training find each other."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import torch
+import torch.distributed as dist
+
+from tinyllm.common.params import Hardware
+from tinyllm.model.runtime import find_device
+from tinyllm.training.group import Group, Replicas
+
+
+@contextmanager
+def joined(settings: Hardware) -> Iterator[Group]:
+    """Meet the other processes, as RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell where.
+
+    Raises:
+        ValueError: they are not as many as the settings say, or the device is not there for each.
+    """
+    device, local_rank = find_device(settings.device), int(os.environ.get("LOCAL_RANK", "0"))
+    size = int(os.environ["WORLD_SIZE"])
+    if settings.processes is not None and size != settings.processes * settings.nodes:
+        raise ValueError(
+            f"hardware.processes = {settings.processes}, hardware.nodes = {settings.nodes}: but "
+            f"{size} processes were started"
+        )
+    if device == "mps" or (device == "cuda" and local_rank >= torch.cuda.device_count()):
+        raise ValueError(f"hardware.processes: no {device} device for process {local_rank}")
+    address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    if interface := interface_towards(address, int(port)):
+        for library in ("GLOO", "NCCL"):
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
+    if device == "cuda":
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+    group = make_group(settings.sharding)
+    yield group
+    group.leave()
+
+
+def make_group(sharding: str) -> Group:
+    """This process's part in the group, for a setting of how the model is distributed."""
+    if sharding == "none":
+        return Replicas()
+    from tinyllm.training.shards import Shards  # takes half a second
+
+    return Shards()
+
+
+def interface_towards(address: str, port: int) -> str | None:
+    """The network interface over which an address is reached; gloo would go by the host's name."""
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(place)  # of a datagram socket: nothing is sent
+            own = probe.getsockname()[0]
+    except OSError:
+        return None
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(each.address.split("%")[0] == own for each in addresses):
+            return name
+    return None
