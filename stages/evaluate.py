@@ -44,7 +44,8 @@ def main() -> None:
         f"(loss {scores.loss:.4f}, accuracy {scores.accuracy:.1%}); "
         + ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
     )
-    print(f"evaluate: {args.model} writes:\n\n{samples[0].prompt}{samples[0].text}\n")
+    for sample in samples[:1]:
+        print(f"evaluate: {args.model} writes:\n\n{sample.prompt}{sample.text}\n")
 
 
 if __name__ == "__main__":

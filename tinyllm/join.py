@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tinyllm.common import strict_yaml
 from tinyllm.common.console import run
-from tinyllm.tracking.places import project_root
+from tinyllm.common.files import project_root
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from benchmarks.workers.shapes import Shape, parser
 from tinyllm.common.params import Params, load_params
 from tinyllm.model import runtime
 from tinyllm.model.evaluation import Scores, make_windows, predict
+from tinyllm.model.inference import Inference
 from tinyllm.model.transformer import ModelConfig, TinyLLM
-from tinyllm.scoring.generation import Sampling, generate
+from tinyllm.scoring.generation import Sampling, write
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.optimizer import make_optimizer
 from tinyllm.training.ranks import ALONE, Ranks
@@ -125,7 +126,7 @@ def run_scoring(model: TinyLLM, shape: Shape) -> None:
 
     def work() -> float:
         started = time.perf_counter()
-        predict(model, windows, 32)
+        predict(model, windows)
         return len(text) / (time.perf_counter() - started)
 
     serve(work)
@@ -133,13 +134,14 @@ def run_scoring(model: TinyLLM, shape: Shape) -> None:
 
 def run_generation(model: TinyLLM, shape: Shape, sequences: int) -> None:
     model.compute_dtype = torch.float32  # as `evaluate` writes its samples
-    prompt = torch.zeros(sequences, 1, dtype=torch.int64)
+    network = Inference(model)
     sampling = Sampling(shape.context_length - 1, 0.8, 50)
 
     def work() -> float:
+        generators = [runtime.generator(1, f"text {index}") for index in range(sequences)]
         started = time.perf_counter()
-        written = list(generate(model, prompt, sampling, runtime.generator(1, "benchmark")))
-        return sequences * len(written) / (time.perf_counter() - started)
+        texts = write(network, [[0]] * sequences, sampling, generators)
+        return sum(map(len, texts)) / (time.perf_counter() - started)
 
     serve(work)
 

@@ -20,8 +20,9 @@ from tests.helpers import (
     tiny_config,
 )
 from tinyllm.model.export import load_model, save_model, to_hub
+from tinyllm.model.inference import Inference
 from tinyllm.model.transformer import ModelConfig, TinyLLM
-from tinyllm.scoring.generation import Sampling, generate
+from tinyllm.scoring.generation import Sampling, write
 from tinyllm.tokens.tokenizer import Tokenizer
 
 
@@ -98,10 +99,11 @@ def test_transformers_generates_the_same_text(
     theirs = in_transformers(tmp_path / "model")
     prompt = random_ids(1, 4, vocab_size=tokenizer.vocab_size)
     found = theirs.generate(prompt, max_new_tokens=10, do_sample=False)[0, 4:].tolist()
-    tokens = generate(
-        model, prompt, Sampling(10, temperature=0), generator(0), stop=tokenizer.end_of_text
-    )
-    assert [token.item() for token in tokens] == [t for t in found if t != tokenizer.end_of_text]
+    [tokens] = write(
+        Inference(model), prompt.tolist(), Sampling(10, temperature=0), [generator(0)],
+        stop=tokenizer.end_of_text,
+    )  # fmt: skip
+    assert tokens == [t for t in found if t != tokenizer.end_of_text]
 
 
 def test_transformers_loads_the_tokenizer(

@@ -14,7 +14,7 @@ from tests.helpers import (
     tiny_config,
 )
 from tinyllm.model.kernels import IGNORE
-from tinyllm.model.transformer import Cache, TinyLLM
+from tinyllm.model.transformer import TinyLLM
 
 PRECISIONS = [torch.float32, torch.bfloat16]
 
@@ -205,30 +205,6 @@ def test_dropout_is_for_training_only() -> None:
     one = model(ids)
     torch.manual_seed(1)
     assert torch.equal(model(ids), one)
-
-
-# ----- the cache
-
-
-@pytest.mark.parametrize("pieces", [[1] * 16, [5, 1, 1, 4, 1, 4], [16], [15, 1]])
-@torch.no_grad()
-def test_a_cache_changes_no_logit(pieces: list[int]) -> None:
-    model = random_model()
-    ids = random_ids(3, 16)
-    cache = Cache(model.config, 3, model.embedding.weight)
-    found = torch.cat([model(piece, cache) for piece in ids.split(pieces, dim=1)], dim=1)
-    torch.testing.assert_close(found, model(ids), atol=1e-4, rtol=1e-4)
-    assert cache.length == 16
-
-
-@torch.no_grad()
-def test_a_cache_changes_no_logit_in_long_contexts() -> None:
-    model = random_model(tiny_config(context_length=600, n_layer=1))
-    ids = random_ids(1, 600)
-    cache = Cache(model.config, 1, model.embedding.weight)
-    pieces = ids.split([500, 40, 1, 1, 50, 8], dim=1)
-    found = torch.cat([model(piece, cache) for piece in pieces], dim=1)
-    torch.testing.assert_close(found, model(ids), atol=1e-4, rtol=1e-4)
 
 
 # ----- the weights

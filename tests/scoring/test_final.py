@@ -74,7 +74,14 @@ def test_a_sample_for_each_prompt_the_same_every_time(model: TinyLLM, tokenizer:
 
 
 @pytest.mark.parametrize(
-    "change", [{"temperature": 0.0}, {"top_k": 2}, {"sample_tokens": 5}, {"temperature": 3.0}]
+    "change",
+    [
+        {"temperature": 0.0},
+        {"top_k": 2},
+        {"top_p": 0.2},
+        {"sample_tokens": 5},
+        {"temperature": 3.0},
+    ],
 )
 def test_each_setting_of_the_samples_has_an_effect(
     model: TinyLLM, tokenizer: Tokenizer, change: dict[str, float]

@@ -4,27 +4,55 @@ import pytest
 import torch
 
 from tests.helpers import generator, random_ids, random_model, tiny_config
+from tinyllm.model.inference import Inference
 from tinyllm.model.transformer import TinyLLM
-from tinyllm.scoring.generation import Sampling, choose, generate
+from tinyllm.scoring.generation import Sampling, choose, generate, write
 
 GREEDY = Sampling(12, temperature=0)
+COUNT = (
+    20_000  # draws; four standard deviations of a share are at most 4 * sqrt(0.25 / COUNT) = 0.014
+)
 
 
-def write(
-    model: TinyLLM, prompt: torch.Tensor, sampling: Sampling, seed: int = 1, stop: int | None = None
+def draw(logits: torch.Tensor, sampling: Sampling, count: int = COUNT, seed: int = 1) -> list[int]:
+    """Tokens drawn from logits (V,)."""
+    chances = 1 - torch.rand(count, 1, generator=generator(seed))
+    return choose(logits.expand(count, -1), sampling, chances).tolist()
+
+
+def shares(drawn: list[int], vocab_size: int) -> torch.Tensor:
+    return torch.tensor(drawn).bincount(minlength=vocab_size) / len(drawn)
+
+
+def written_by(
+    model: TinyLLM,
+    prompts: list[list[int]],
+    sampling: Sampling,
+    seed: int = 1,
+    stop: int | None = None,
 ) -> list[list[int]]:
-    """What follows each row of a prompt."""
-    steps = list(generate(model, prompt, sampling, generator(seed), stop))
-    return torch.stack(steps, dim=1).tolist() if steps else [[] for _ in prompt]
+    """What follows each prompt; the random numbers of one follow from the seed and its ids."""
+    generators = [generator(hash((seed, *prompt)) % (1 << 60)) for prompt in prompts]
+    return write(Inference(model), prompts, sampling, generators, stop)
 
 
 @torch.no_grad()
-def write_slowly(model: TinyLLM, prompt: torch.Tensor, count: int) -> list[list[int]]:
-    """The likeliest tokens, without a cache: while all fits into the context."""
-    ids = prompt
+def written_slowly(model: TinyLLM, prompt: list[int], count: int) -> list[int]:
+    """The likeliest tokens, computed anew from the start each time.
+
+    Where the context is full, its newer half and the new token are what the next one sees.
+    """
+    limit = model.config.context_length
+    seen, text = prompt[-limit:], []
     for _ in range(count):
-        ids = torch.cat((ids, model(ids)[:, -1:].argmax(dim=-1)), dim=1)
-    return ids[:, prompt.size(1) :].tolist()
+        text.append(int(model(torch.tensor([seen]))[0, -1].argmax()))
+        full = len(seen) == limit
+        seen = [*seen, text[-1]][-(limit // 2) if full else 0 :]
+    return text
+
+
+def prompts_of(*lengths: int) -> list[list[int]]:
+    return [random_ids(length, seed=length).tolist() for length in lengths]
 
 
 # ----- choosing a token
@@ -32,117 +60,127 @@ def write_slowly(model: TinyLLM, prompt: torch.Tensor, count: int) -> list[list[
 
 def test_temperature_0_takes_the_likeliest() -> None:
     logits = torch.tensor([[0.0, 3.0, 2.9], [5.0, -1.0, 4.9]])
-    for seed in range(20):
-        assert choose(logits, GREEDY, generator(seed)).tolist() == [1, 0]
+    for chance in (1e-9, 0.5, 1.0):
+        assert choose(logits, GREEDY, torch.full((2, 1), chance)).tolist() == [1, 0]
 
 
 def test_the_lowest_temperature_takes_the_likeliest_too() -> None:
     logits = torch.tensor([[0.0, 3.0, 2.9], [5.0, -1.0, 4.9]])
-    assert choose(logits, Sampling(1, 1e-40), generator(0)).tolist() == [1, 0]
+    assert choose(logits, Sampling(1, 1e-40), torch.full((2, 1), 0.5)).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_tokens_are_drawn_as_often_as_their_probability_says(temperature: float) -> None:
     logits = torch.tensor([0.0, 1.0, -1.0, 0.5])
-    count = 20_000
-    drawn = choose(logits.expand(count, 4), Sampling(1, temperature), generator(1))
-    shares = drawn.bincount(minlength=4) / count
-    # Four standard deviations of a share are at most 4 * sqrt(0.25 / 20,000) = 0.014.
-    torch.testing.assert_close(shares, (logits / temperature).softmax(0), atol=0.015, rtol=0)
+    found = shares(draw(logits, Sampling(1, temperature)), 4)
+    torch.testing.assert_close(found, (logits / temperature).softmax(0), atol=0.015, rtol=0)
 
 
 def test_top_k_leaves_the_likeliest_with_their_shares() -> None:
     logits = torch.tensor([0.0, 1.0, -1.0, 0.5])
-    count = 20_000
-    drawn = choose(logits.expand(count, 4), Sampling(1, 1.0, top_k=2), generator(1))
-    shares = drawn.bincount(minlength=4) / count
-    assert shares[0] == shares[2] == 0
-    assert shares[1] == pytest.approx(1 / (1 + 0.60653), abs=0.015)  # exp(0.5 - 1) = 0.60653
-    one = choose(logits.expand(50, 4), Sampling(1, 1.0, top_k=1), generator(1))
-    assert one.tolist() == [1] * 50
-    all_of_them = [
-        choose(logits.expand(50, 4), Sampling(1, 1.0, top_k=k), generator(1)).tolist()
-        for k in (None, 4, 1000)
-    ]
-    assert all_of_them[0] == all_of_them[1] == all_of_them[2]
+    found = shares(draw(logits, Sampling(1, 1.0, top_k=2)), 4)
+    assert found[0] == found[2] == 0
+    assert found[1] == pytest.approx(1 / (1 + 0.60653), abs=0.015)  # exp(0.5 - 1) = 0.60653
+    assert draw(logits, Sampling(1, 1.0, top_k=1), 50) == [1] * 50
+    everything = [draw(logits, Sampling(1, 1.0, top_k=k), 50) for k in (None, 4, 1000)]
+    assert everything[0] == everything[1] == everything[2]
+
+
+@pytest.mark.parametrize(("top_p", "left"), [(0.01, 1), (0.49, 1), (0.51, 2), (0.84, 3), (1.0, 4)])
+def test_top_p_leaves_the_likeliest_that_have_that_probability(top_p: float, left: int) -> None:
+    logits = torch.tensor([0.1, 0.5, 0.07, 0.33]).log()
+    order = [1, 3, 0, 2]
+    found = shares(draw(logits, Sampling(1, 1.0, top_p=top_p)), 4)
+    kept = torch.zeros(4).index_fill(0, torch.tensor(order[:left]), 1) * logits.exp()
+    torch.testing.assert_close(found, kept / kept.sum(), atol=0.015, rtol=0)
+
+
+def test_top_p_counts_what_top_k_left() -> None:
+    logits = torch.tensor([0.1, 0.5, 0.07, 0.33]).log()
+    # Of 0.5 and 0.33 the first alone has a share of 0.602.
+    assert set(draw(logits, Sampling(1, 1.0, top_k=2, top_p=0.6), 200)) == {1}
+    assert set(draw(logits, Sampling(1, 1.0, top_k=2, top_p=0.61), 200)) == {1, 3}
+
+
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_what_is_impossible_is_never_drawn(top_k: int | None) -> None:
+    impossible = float("-inf")
+    logits = torch.tensor([impossible, 0.0, impossible, 0.0, impossible])
+    least = torch.finfo(torch.float32).tiny
+    for chance, token in ((least, 1), (0.5, 1), (0.5000001, 3), (1.0, 3)):
+        assert (
+            choose(logits[None], Sampling(1, 1.0, top_k), torch.tensor([[chance]])).item() == token
+        )
 
 
 # ----- writing
 
 
 def test_the_same_seed_writes_the_same() -> None:
-    model, prompt = random_model(), random_ids(2, 3)
+    model, prompts = random_model(), prompts_of(3, 4)
     sampling = Sampling(40, temperature=1.0, top_k=20)
     torch.manual_seed(1)
-    one = write(model, prompt, sampling, seed=7)
+    one = written_by(model, prompts, sampling, seed=7)
     torch.manual_seed(2)
-    assert write(model, prompt, sampling, seed=7) == one
-    assert write(model, prompt, sampling, seed=8) != one
+    assert written_by(model, prompts, sampling, seed=7) == one
+    assert written_by(model, prompts, sampling, seed=8) != one
 
 
-def test_only_its_own_generator_is_drawn_from() -> None:
+def test_only_its_own_generators_are_drawn_from() -> None:
     model = random_model(tiny_config(dropout=0.5)).train()
     state = torch.get_rng_state()
-    write(model, random_ids(1, 3), Sampling(30))
+    written_by(model, prompts_of(3), Sampling(30))
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("length", [1, 4])
-def test_the_cache_changes_nothing(length: int) -> None:
-    model, prompt = random_model(), random_ids(3, length)
-    assert write(model, prompt, GREEDY) == write_slowly(model, prompt, 12)
-
-
-def test_the_prompt_is_left_out_and_the_length_is_kept() -> None:
-    model = random_model()
-    [tokens] = write(model, random_ids(1, 3), Sampling(9))
-    assert len(tokens) == 9 and all(0 <= token < 61 for token in tokens)
-
-
-@pytest.mark.parametrize("length", [1, 15, 16, 17, 40])
-@pytest.mark.parametrize("context_length", [2, 3, 16])
-def test_it_goes_on_past_the_context(length: int, context_length: int) -> None:
+@pytest.mark.parametrize("context_length", [2, 3, 15, 16])
+def test_each_text_is_the_likeliest_whatever_its_length_and_the_others(context_length: int) -> None:
+    """Past the end of the context too; a prompt that is longer counts by its end."""
     model = random_model(tiny_config(context_length=context_length))
-    prompt = random_ids(2, length)
-    written = write(model, prompt, Sampling(50, temperature=0))
-    assert [len(row) for row in written] == [50, 50]
-    # A prompt longer than the context counts by its end.
-    assert written == write(model, prompt[:, -context_length:], Sampling(50, temperature=0))
+    prompts = prompts_of(1, 40, 5, 17, 16, 15)
+    expected = [written_slowly(model, prompt, 60) for prompt in prompts]
+    assert written_by(model, prompts, Sampling(60, temperature=0)) == expected
 
 
-@pytest.mark.parametrize("length", [1, 5, 16])
-@pytest.mark.parametrize("context_length", [15, 16])
-@torch.no_grad()
-def test_past_the_context_the_newer_half_of_it_is_kept(length: int, context_length: int) -> None:
-    model = random_model(tiny_config(context_length=context_length))
-    prompt = random_ids(40, length)
-    seen, expected = prompt[:, -context_length:], []
-    for _ in range(60):
-        token = model(seen)[:, -1:].argmax(dim=-1)
-        expected.append(token)
-        full = seen.size(1) == context_length
-        seen = torch.cat((seen, token), dim=1)[:, -(context_length // 2) if full else 0 :]
-    assert write(model, prompt, Sampling(60, temperature=0)) == torch.cat(expected, dim=1).tolist()
+@pytest.mark.parametrize("sampling", [Sampling(60), Sampling(60, 0.8, 20, 0.9)])
+def test_a_text_does_not_depend_on_what_is_written_beside_it(sampling: Sampling) -> None:
+    model, prompts = random_model(), prompts_of(1, 2, 3, 5, 8, 13, 21)
+    stop = written_by(model, prompts[:1], sampling)[0][20]
+    together = written_by(model, prompts, sampling, stop=stop)
+    assert len({len(text) for text in together}) > 2  # some end early, and leave the batch
+    for prompt, text in zip(prompts, together, strict=True):
+        assert written_by(model, [prompt], sampling, stop=stop) == [text]
+    assert written_by(model, prompts[::-2], sampling, stop=stop) == together[::-2]
+
+
+def test_tokens_come_as_soon_as_they_are_written() -> None:
+    model, prompts = random_model(), prompts_of(2, 4)
+    texts = written_by(model, prompts, GREEDY)
+    generators = [generator(0), generator(0)]
+    steps = list(generate(Inference(model), prompts, GREEDY, generators))
+    first, second = (list(column) for column in zip(*steps, strict=True))
+    assert first == [*texts[0], None, None]
+    assert second == [None, None, *texts[1]]
 
 
 def test_a_stop_token_ends_the_text_and_is_not_part_of_it() -> None:
-    model, prompt = random_model(), random_ids(1, 3)
-    [tokens] = write(model, prompt, Sampling(12, temperature=1.0))
-    stop = tokens[7]
-    assert write(model, prompt, Sampling(12, temperature=1.0), stop=stop) == [
-        tokens[: tokens.index(stop)]
-    ]
+    model, prompts = random_model(), prompts_of(3, 5, 2)
+    sampling = Sampling(60, temperature=1.0)
+    texts = written_by(model, prompts, sampling)
+    stop = texts[0][7]
+    expected = [text[: text.index(stop)] if stop in text else text for text in texts]
+    assert written_by(model, prompts, sampling, stop=stop) == expected
+    first = [text[0] for text in texts]
+    assert written_by(model, prompts[:1], sampling, stop=first[0]) == [[]]
 
 
-def test_several_texts_go_on_until_each_has_stopped() -> None:
-    model, prompt = random_model(), random_ids(4, 3)
-    rows = write(model, prompt, Sampling(300))
-    written = write(model, prompt, Sampling(300), stop=rows[0][0])
-    first = [row.index(rows[0][0]) if rows[0][0] in row else 300 for row in rows]
-    assert len(written[0]) == max(first) > 0
+def test_no_prompt_no_text() -> None:
+    assert written_by(random_model(), [], GREEDY) == []
+    with pytest.raises(ValueError, match="at least one token"):
+        written_by(random_model(), [[1], []], GREEDY)
 
 
 def test_half_precision_writes_too() -> None:
     model = random_model()
     model.compute_dtype = torch.bfloat16
-    assert len(write(model, random_ids(1, 3), Sampling(40))[0]) == 40
+    assert [len(text) for text in written_by(model, prompts_of(3, 20), Sampling(40))] == [40, 40]

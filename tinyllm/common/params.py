@@ -147,12 +147,13 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    batch_size: Count
+    batch_size: Count | None
     stride: Count | None
     prompts: list[Text]
     sample_tokens: Count
     temperature: NonNegative
     top_k: Count | None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None
 
 
 class Hardware(Section):

@@ -1,1 +1,1 @@
-"""The network, its kernels, its scores and the folder it is saved in."""
+"""The network, its kernels, its form for reading and writing, its scores, the folder it is in."""

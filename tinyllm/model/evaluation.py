@@ -12,9 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tinyllm.model.inference import Inference
 from tinyllm.model.kernels import IGNORE, LOGITS_AT_ONCE
 from tinyllm.model.transformer import TinyLLM
 from tinyllm.tokens.store import Tokens
+
+# Tokens in a pass: on a CPU the activations stay in its cache (docs/log.md), a GPU is kept busy.
+TOKENS_AT_ONCE = {"cpu": 1 << 10}
+TOKENS_AT_ONCE_ELSEWHERE = 1 << 15
 
 MEASURES = ("loss", "perplexity", "bits_per_byte", "accuracy")
 
@@ -121,30 +126,36 @@ class Predictions:
         )
 
 
-@torch.no_grad()
-def predict(model: TinyLLM, windows: Windows, batch_size: int) -> Predictions:
+@torch.inference_mode()
+def predict(model: TinyLLM, windows: Windows, batch_size: int | None = None) -> Predictions:
     """Have a model, in evaluation mode meanwhile, predict the targets of windows.
 
     Args:
-        batch_size: windows at once; it does not change the result beyond rounding.
+        batch_size: windows at once; it does not change the result beyond rounding. None: as many
+            as serve the device best.
     """
     was_training = model.training
     model.eval()
     device = model.embedding.weight.device
+    tokens_at_once = TOKENS_AT_ONCE.get(device.type, TOKENS_AT_ONCE_ELSEWHERE)
+    batch_size = batch_size or max(1, tokens_at_once // windows.inputs.size(1))
+    # Where each process has a part of every weight only (FSDP), the model gathers them as it runs.
+    whole = type(model.head.weight.detach()) is Tensor
+    network = Inference(model) if whole else model
     losses, right = [], []
     rows = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     for first in range(0, len(windows.inputs), batch_size):
         targets = windows.targets[first : first + batch_size].to(device)
         counts = targets != IGNORE
-        hidden = model.hidden(windows.inputs[first : first + batch_size].to(device))
+        hidden = network.hidden(windows.inputs[first : first + batch_size].to(device))
         for x, target in zip(hidden[counts].split(rows), targets[counts].split(rows), strict=True):
-            logits = model.head(x).float()  # (rows, V)
+            logits = network.head(x).float()  # (rows, V)
             losses.append(F.cross_entropy(logits, target, reduction="none"))
             right.append(logits.argmax(dim=-1) == target)
     model.train(was_training)
     return Predictions(torch.cat(losses).cpu(), torch.cat(right).cpu())
 
 
-def score(model: TinyLLM, windows: Windows, batch_size: int) -> Scores:
+def score(model: TinyLLM, windows: Windows, batch_size: int | None = None) -> Scores:
     """Score a model on windows."""
     return predict(model, windows, batch_size).scores(windows.n_bytes)

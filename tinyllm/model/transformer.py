@@ -50,34 +50,6 @@ class ModelConfig:
         return self.d_model // self.n_head
 
 
-class Cache:
-    """Keys and values of the tokens seen so far, so that generation computes only the new ones.
-
-    Attributes:
-        keys, values: (n_layer, B, H, context_length, D), filled up to `length`.
-        length: tokens held.
-    """
-
-    def __init__(self, config: ModelConfig, batch_size: int, like: Tensor) -> None:
-        shape = (
-            config.n_layer,
-            batch_size,
-            config.n_head,
-            config.context_length,
-            config.d_head,
-        )
-        self.keys = torch.zeros(shape, dtype=like.dtype, device=like.device)
-        self.values = torch.zeros_like(self.keys)
-        self.length = 0
-
-    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a layer's new keys and values (B, H, T, D); return all of that layer's."""
-        end = self.length + keys.size(2)
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
-
-
 class Linear(nn.Linear):
     """A bias-free linear layer that computes in its input's precision.
 
@@ -102,14 +74,10 @@ class Attention(nn.Module):
         self.qkv = Linear(config.d_model, 3 * config.d_model)
         self.out = Linear(config.d_model, config.d_model)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int
-    ) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)
         q, k, v = split_heads(qkv, cos, sin)  # each (B, H, T, D)
-        if cache is not None:
-            k, v = cache.extend(layer, k, v)
         y = attend(q, k, v, self.dropout if self.training else 0.0)
         return self.out(y.transpose(1, 2).reshape(B, T, C))
 
@@ -135,10 +103,8 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int
-    ) -> Tensor:
-        x = x + self.dropout(self.attention(norm(x), cos, sin, cache, layer))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(norm(x), cos, sin))
         return x + self.dropout(self.mlp(norm(x)))
 
 
@@ -191,30 +157,18 @@ class TinyLLM(nn.Module):
         """How many weights are trained."""
         return sum(p.numel() for p in self.parameters())
 
-    def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+    def hidden(self, tokens: Tensor) -> Tensor:
         """What the head reads: the normalised residual stream (B, T, C) after the last block."""
-        start = 0 if cache is None else cache.length
-        end = start + tokens.size(1)
-        assert end <= self.config.context_length, (end, self.config.context_length)
+        T = tokens.size(1)
+        assert len(self.cos) >= T, (T, self.config.context_length)
         x = self.dropout(norm(self.embedding(tokens).to(self.compute_dtype)))  # (B, T, C)
-        cos, sin = self.cos[start:end], self.sin[start:end]
-        for layer, block in enumerate(self.blocks):
-            x = block(x, cos, sin, cache, layer)
-        if cache is not None:
-            cache.length = end
+        for block in self.blocks:
+            x = block(x, self.cos[:T], self.sin[:T])
         return norm(x)
 
-    def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-        """Logits of the token after each position.
-
-        Args:
-            tokens: ids (B, T), T at most `context_length`, what the cache holds counted in.
-            cache: of the tokens before these; their own keys and values are added.
-
-        Returns:
-            logits (B, T, V), fp32.
-        """
-        return self.head(self.hidden(tokens, cache)).float()
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V), fp32, of the token after each position of ids (B, T)."""
+        return self.head(self.hidden(tokens)).float()
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Sum of the cross-entropies in nats, a scalar.

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from tinyllm.common.files import publish_file, publish_folder, write_json, write_text
 from tinyllm.common.params import Evaluate, Params
 from tinyllm.model.evaluation import Predictions, Scores, make_windows, predict
+from tinyllm.model.inference import Inference
 from tinyllm.model.runtime import generator
 from tinyllm.model.transformer import TinyLLM
 from tinyllm.pictures import comparison
 from tinyllm.scoring import baselines
-from tinyllm.scoring.generation import Sampling, generate
+from tinyllm.scoring.generation import Sampling, write
 from tinyllm.tokens.store import TokenSplit
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking.journal import Header
@@ -59,22 +59,18 @@ def baseline_scores(tokenizer: Tokenizer, train: TokenSplit, test: TokenSplit) -
 def write_samples(
     model: TinyLLM, tokenizer: Tokenizer, settings: Evaluate, seed: int
 ) -> list[Sample]:
-    """Let the model go on from each prompt; the same text every time."""
-    device = model.embedding.weight.device
-    sampling = Sampling(settings.sample_tokens, settings.temperature, settings.top_k)
-    samples = []
-    for index, prompt in enumerate(settings.prompts):
-        # A document begins after the end of another.
-        ids = [tokenizer.end_of_text, *tokenizer.encode(prompt).tolist()]
-        tokens = generate(
-            model,
-            torch.tensor([ids], device=device),
-            sampling,
-            generator(seed, f"sample {index}", device.type),
-            stop=tokenizer.end_of_text,
-        )
-        samples.append(Sample(prompt, tokenizer.decode([int(t) for t in tokens])))
-    return samples
+    """Let the model go on from each prompt, all at once; the same text every time."""
+    sampling = Sampling(
+        settings.sample_tokens, settings.temperature, settings.top_k, settings.top_p
+    )
+    # A document begins after the end of another.
+    prompts = [[tokenizer.end_of_text, *tokenizer.encode(p).tolist()] for p in settings.prompts]
+    generators = [generator(seed, f"sample {index}") for index in range(len(prompts))]
+    texts = write(Inference(model), prompts, sampling, generators, stop=tokenizer.end_of_text)
+    return [
+        Sample(prompt, tokenizer.decode(text))
+        for prompt, text in zip(settings.prompts, texts, strict=True)
+    ]
 
 
 def samples_markdown(samples: list[Sample]) -> str:

@@ -1,12 +1,12 @@
-"""Writing text with a trained model: sampling, with a cache of keys and values."""
+"""Writing text with a trained model: several texts at once, with a cache of keys and values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tinyllm.model.transformer import Cache, TinyLLM
+from tinyllm.model.inference import Inference
 
 
 @dataclass(frozen=True)
@@ -17,67 +17,177 @@ class Sampling:
         max_tokens: how many to write at most.
         temperature: the logits are divided by it; 0 takes the likeliest token.
         top_k: only so many of the likeliest are considered; None: all.
+        top_p: of those, only the likeliest that together have this probability; None: all
+            (https://arxiv.org/abs/1904.09751).
     """
 
     max_tokens: int
     temperature: float = 1.0
     top_k: int | None = None
+    top_p: float | None = None
 
 
-@torch.no_grad()
-def generate(
-    model: TinyLLM,
-    prompt: Tensor,
+def write(
+    network: Inference,
+    prompts: Sequence[Sequence[int]],
     sampling: Sampling,
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
     stop: int | None = None,
-) -> Iterator[Tensor]:
-    """Yield the tokens that follow a prompt, one position at a time.
+) -> list[list[int]]:
+    """All that `generate` yields for each prompt, as a list of ids."""
+    texts: list[list[int]] = [[] for _ in prompts]
+    for tokens in generate(network, prompts, sampling, generators, stop):
+        for text, token in zip(texts, tokens, strict=True):
+            if token is not None:
+                text.append(token)
+    return texts
+
+
+def generate(
+    network: Inference,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    generators: Sequence[torch.Generator],
+    stop: int | None = None,
+) -> Iterator[list[int | None]]:
+    """Yield what follows each prompt, a token of each at a time.
+
+    The texts advance together, position by position, and one whose prompt is longer than another's
+    takes tokens from its prompt until that is used up. A text depends on its own prompt and
+    generator alone, whatever else is written beside it (but for the last bits of the logits, which
+    change with the number of texts and hardly ever decide which token is drawn).
 
     Past the model's context length the oldest half of the context is dropped and the rest computed
     anew, which costs one pass over half a context every half a context.
 
     Args:
-        prompt: ids (B, T), T at least 1.
-        generator: draws the tokens; on the model's device.
-        stop: ends the text once every sequence has produced it; it is not yielded then.
+        network: used by one caller at a time.
+        prompts: ids of each, at least one; of one longer than the context its end counts.
+        generators: of each prompt; on the CPU.
+        stop: ends a text that has produced it; it is not yielded.
 
     Yields:
-        ids (B,).
+        a token of each prompt's text; None for a text that has ended or not begun.
+
+    Raises:
+        ValueError: a prompt is empty.
     """
-    model.eval()
-    limit = model.config.context_length
-    context = prompt[:, -limit:]
-    cache = _new_cache(model, prompt)
-    logits = model(context, cache)[:, -1]
-    done = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
-    for _ in range(sampling.max_tokens):
-        token = choose(logits, sampling, generator)  # (B,)
-        if stop is not None:
-            done |= token == stop
-            if done.all():
-                return
-        yield token
-        context = torch.cat((context, token[:, None]), dim=1)
-        if cache.length == limit:
-            context = context[:, -(limit // 2) :]
-            cache = _new_cache(model, prompt)
-            logits = model(context, cache)[:, -1]
-        else:
-            logits = model(token[:, None], cache)[:, -1]
+    if not all(prompts):
+        raise ValueError("a prompt must have at least one token")
+    prompts = [prompt[-network.config.context_length :] for prompt in prompts]
+    begins = [len(prompt) for prompt in prompts]
+    ends = [begin + sampling.max_tokens for begin in begins]
+    rows = list(range(len(prompts)))  # of the batch; those of texts that have ended are left out
+    if not rows:
+        return
+    given, chances = _plan(prompts, sampling, generators)
+    texts = _Texts(network, given[: min(begins)].t())
+    for place in range(min(begins), max(ends)):
+        tokens = choose(texts.logits, sampling, chances[place])  # (B,)
+        if place < len(given):
+            tokens = torch.where(given[place] < 0, tokens, given[place])
+        new: list[int | None] = [None] * len(prompts)
+        going = []
+        for index, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
+            if begins[row] <= place < ends[row]:
+                if token == stop:
+                    ends[row] = place
+                else:
+                    new[row] = token
+            if place + 1 < ends[row]:
+                going.append(index)
+        if any(token is not None for token in new):
+            yield new
+        if not going:
+            return
+        if 2 * len(going) <= len(rows):  # each time copies the cache, so not at every end
+            keep = torch.tensor(going)
+            rows = [rows[index] for index in going]
+            given, chances, tokens = given[:, keep], chances[:, keep], tokens[keep]
+            texts.keep(keep)
+        texts.append(tokens)
 
 
-def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """Draw one token a row from logits (B, V); ids (B,)."""
+def choose(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
+    """Draw one token a row by inverting the cumulated probabilities.
+
+    Args:
+        logits: (B, V).
+        chances: uniform on (0, 1], (B, 1), on the CPU.
+
+    Returns:
+        ids (B,), on the CPU.
+    """
     if sampling.temperature == 0:
-        return logits.argmax(dim=-1)
+        return logits.argmax(dim=-1).cpu()
+    V, ids = logits.size(-1), None
+    if sampling.top_p is not None or (sampling.top_k or V) < V:
+        logits, ids = logits.topk(min(sampling.top_k or V, V))  # the likeliest first
+        ids = ids.cpu()
+    logits = logits.cpu()  # where each draw is the same on every device
     logits = (logits - logits.amax(dim=-1, keepdim=True)) / sampling.temperature  # none overflows
-    if sampling.top_k is not None and sampling.top_k < logits.size(-1):
-        least = logits.topk(sampling.top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < least, float("-inf"))
-    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator).squeeze(1)
+    cumulated = logits.softmax(dim=-1).cumsum(dim=-1)  # (B, tokens considered)
+    total = cumulated[:, -1:]
+    if sampling.top_p is not None:
+        last = torch.searchsorted(cumulated, sampling.top_p * total)
+        total = cumulated.gather(1, last)
+    # The first place whose sum reaches a number above 0: never one of probability 0.
+    place = torch.searchsorted(cumulated, chances * total)
+    return (place if ids is None else ids.gather(1, place)).squeeze(1)
 
 
-def _new_cache(model: TinyLLM, prompt: Tensor) -> Cache:
-    like = model.embedding.weight.new_empty(0, dtype=model.compute_dtype)
-    return Cache(model.config, len(prompt), like)
+def _plan(
+    prompts: Sequence[Sequence[int]], sampling: Sampling, generators: Sequence[torch.Generator]
+) -> tuple[Tensor, Tensor]:
+    """What is known beforehand of each place.
+
+    Returns:
+        ids (longest prompt, B), -1 where a prompt has none; chances (places, B, 1), on (0, 1].
+    """
+    longest = max(map(len, prompts))
+    given = torch.full((longest, len(prompts)), -1)
+    chances = torch.ones(longest + sampling.max_tokens, len(prompts), 1)
+    for row, (prompt, generator) in enumerate(zip(prompts, generators, strict=True)):
+        begin = len(prompt)
+        given[:begin, row] = torch.tensor(prompt)
+        drawn = torch.rand(sampling.max_tokens, generator=generator)
+        chances[begin : begin + sampling.max_tokens, row, 0] = 1 - drawn
+    return given, chances
+
+
+class _Texts:
+    """Texts that grow together, as far as the model looks back on them.
+
+    Attributes:
+        logits: (B, V) of the next token of each.
+    """
+
+    def __init__(self, network: Inference, tokens: Tensor) -> None:
+        """Begin with tokens (B, T), T from 1 to the context length."""
+        self._network = network
+        self._tokens: list[Tensor] = []  # each (B,)
+        self._cache = network.new_cache(0)
+        self._begin(tokens)
+
+    def append(self, tokens: Tensor) -> None:
+        """Add a token (B,) to each."""
+        limit = self._network.config.context_length
+        self._tokens.append(tokens)
+        if self._cache.length == limit:
+            self._begin(torch.stack(self._tokens[-(limit // 2) :], dim=1))
+        else:
+            self._read(tokens[:, None])
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of them only."""
+        self._tokens = [tokens[rows] for tokens in self._tokens]
+        self._cache.keep(rows.to(self._network.device))
+
+    def _begin(self, tokens: Tensor) -> None:
+        self._tokens = list(tokens.unbind(dim=1))
+        self._cache = self._network.new_cache(len(tokens))
+        self._read(tokens)
+
+    def _read(self, tokens: Tensor) -> None:
+        hidden = self._network.hidden(tokens.to(self._network.device), self._cache)
+        self.logits = self._network.head(hidden[:, -1])

@@ -90,10 +90,10 @@ class Ranks:
 ALONE = Ranks()
 
 
-def score(model: TinyLLM, windows: Windows, batch_size: int, ranks: Ranks) -> Scores:
+def score(model: TinyLLM, windows: Windows, ranks: Ranks) -> Scores:
     """Score a model on windows that the ranks share; the same result on each."""
     own = windows_of(windows, ranks.rank, ranks.size)
-    found = predict(model, own, batch_size)
+    found = predict(model, own)
     if ranks.size == 1:
         return found.scores(windows.n_bytes)
     nats, right, tokens = ranks.sum(

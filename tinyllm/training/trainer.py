@@ -57,10 +57,7 @@ def train(
         step = state.step
         last = step == settings.max_steps
         if last or step % settings.eval_interval == 0:
-            scores = {
-                split: score(model, w, settings.batch_size, ranks)
-                for split, w in evaluation.items()
-            }
+            scores = {split: score(model, w, ranks) for split, w in evaluation.items()}
             demand_finite(step, validation_loss=scores[VALIDATION].loss)
             state.history.add_evaluation(step, scores)
             improved = state.observe(scores[VALIDATION].loss, keep_weights=settings.save == "best")

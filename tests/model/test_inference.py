@@ -1,0 +1,91 @@
+"""The network for reading and writing: what the model says, by another way."""
+
+import pytest
+import torch
+
+from tests.helpers import random_ids, random_model, tiny_config
+from tinyllm.model.inference import Inference
+from tinyllm.model.transformer import TinyLLM
+
+CONFIGS = [
+    {},
+    {"n_head": 1, "d_model": 8, "n_layer": 1},
+    {"n_head": 4, "d_model": 40, "n_layer": 3, "dropout": 0.5},
+]
+
+
+def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
+    assert found.shape == expected.shape and found.dtype == expected.dtype
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+def logits_by(network: Inference, ids: torch.Tensor, first: int) -> torch.Tensor:
+    """Logits after so many tokens and after each that follows, read one at a time: (B, *, V)."""
+    cache = network.new_cache(len(ids))
+    hidden = [network.hidden(ids[:, :first], cache)]
+    hidden += [network.hidden(ids[:, [place]], cache) for place in range(first, ids.size(1))]
+    assert cache.length == ids.size(1)
+    return network.head(torch.cat(hidden, dim=1))
+
+
+@pytest.mark.parametrize("changes", CONFIGS)
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("first", [1, 5, 16])
+@torch.no_grad()
+def test_the_logits_are_those_of_the_model(
+    changes: dict[str, int], batch_size: int, first: int
+) -> None:
+    model, ids = random_model(tiny_config(**changes)), random_ids(batch_size, 16)
+    network, expected = Inference(model), model(ids)
+    assert distance(logits_by(network, ids, first), expected) < 3e-6
+    assert distance(network.head(network.hidden(ids)), expected) < 3e-6
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e-4])
+@torch.no_grad()
+def test_the_norms_epsilon_counts_where_activations_are_small(size: float) -> None:
+    model, ids = random_model(), random_ids(2, 16)
+    for name, weight in model.named_parameters():
+        if name.startswith(("embedding", "blocks")):
+            weight.mul_(size)
+    assert distance(logits_by(Inference(model), ids, 4), model(ids)) < 1e-5
+
+
+@torch.no_grad()
+def test_the_logits_are_those_of_the_model_in_long_contexts() -> None:
+    model = random_model(tiny_config(context_length=600, n_layer=1))
+    ids = random_ids(1, 600)
+    assert distance(logits_by(Inference(model), ids, 580), model(ids)) < 3e-6
+
+
+@torch.no_grad()
+def test_half_precision_is_as_near_to_the_exact_logits_as_the_models() -> None:
+    model, ids = random_model(), random_ids(4, 16)
+    exact = model(ids)
+    model.compute_dtype = torch.bfloat16
+    network = Inference(model)
+    for found in (logits_by(network, ids, 5), network.head(network.hidden(ids))):
+        assert 0 < distance(found, exact) < 0.03
+
+
+@torch.no_grad()
+def test_sequences_that_are_kept_go_on_alone() -> None:
+    model, ids = random_model(), random_ids(5, 16)
+    network = Inference(model)
+    cache = network.new_cache(5)
+    network.hidden(ids[:, :9], cache)
+    rows = torch.tensor([3, 1])
+    cache.keep(rows)
+    hidden = [network.hidden(token, cache) for token in ids[rows, 9:].split(1, dim=1)]
+    assert distance(network.head(torch.cat(hidden, dim=1)), model(ids[rows])[:, 9:]) < 3e-6
+
+
+def test_nothing_of_the_model_is_changed_and_passes_do_not_mix() -> None:
+    model: TinyLLM = random_model().train()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    network = Inference(model)
+    one, two = (network.hidden(random_ids(2, 8, seed=seed)) for seed in (1, 2))
+    assert torch.equal(one, network.hidden(random_ids(2, 8, seed=1)))
+    assert not torch.equal(one, two)
+    assert model.training
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())

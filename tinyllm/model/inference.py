@@ -1,0 +1,208 @@
+"""The network for reading and writing only: what `TinyLLM` computes, sooner, without gradients.
+
+At one token at a time the products take microseconds, so that every small operation around them
+counts. What does not depend on the tokens is therefore done once: weights are transposed and
+cast, the embedding is normalised, arrays to write to are kept. docs/log.md has the figures.
+
+B: sequences, T: tokens in each, C: width, H: heads, D: width of a head, V: vocabulary.
+"""
+
+from itertools import cycle
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tinyllm.model.kernels import NORM_EPS, attend, norm
+from tinyllm.model.transformer import Block, ModelConfig, TinyLLM
+
+
+class Cache:
+    """Keys and values of the tokens seen so far, so that only new ones are computed.
+
+    Attributes:
+        keys, values: (layers, B * H, context_length, D), filled up to `length`.
+        length: tokens held.
+    """
+
+    def __init__(self, layers: int, B: int, H: int, context_length: int, D: int, like: Tensor):
+        self.keys = like.new_empty(layers, B * H, context_length, D)
+        self.values = torch.empty_like(self.keys)
+        self.length = 0
+        self._n_head = H
+
+    def extend(self, count: int) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Make room for so many tokens.
+
+        Returns:
+            of each layer, where their keys and their values go (B, H, count, D), all keys
+            (B * H, D, length) and all values (B * H, length, D), theirs included.
+        """
+        start, self.length = self.length, self.length + count
+        views = (
+            self.keys.narrow(2, start, count).unflatten(1, (-1, self._n_head)),
+            self.values.narrow(2, start, count).unflatten(1, (-1, self._n_head)),
+            self.keys.narrow(2, 0, self.length).mT,
+            self.values.narrow(2, 0, self.length),
+        )
+        return list(zip(*(view.unbind() for view in views), strict=True))
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all sequences but those at some indices (N,)."""
+        H = self._n_head
+        heads = (rows[:, None] * H + torch.arange(H, device=rows.device)).flatten()
+        self.keys, self.values = self.keys[:, heads], self.values[:, heads]
+
+
+class _Layer(NamedTuple):
+    """A block's weights, laid out so that x @ weight is the product."""
+
+    qkv: Tensor  # (C, 3 * C)
+    out: Tensor  # (C, C)
+    up: Tensor  # (C, 4 * C)
+    down: Tensor  # (4 * C, C)
+
+
+class _Buffers:
+    """What a pass over (B, T) tokens writes to, and views of it."""
+
+    def __init__(self, config: ModelConfig, B: int, T: int, like: Tensor) -> None:
+        C, H, D = config.d_model, config.n_head, config.d_head
+        fp32 = torch.float32
+        self.normed = like.new_empty(B * T, C)
+        self.length = like.new_empty(B * T, 1, dtype=fp32)
+        self.qkv = like.new_empty(B * T, 3 * C)
+        self.up = like.new_empty(B * T, config.d_mlp)
+        heads = self.qkv.view(B, T, 3, H, D).permute(2, 0, 1, 3, 4)
+        self.qk_raw, self.v = heads[:2], heads[2].transpose(1, 2)  # (2, B, T, H, D), (B, H, T, D)
+        self.qk = like.new_empty(2, B, T, H, D, dtype=fp32)
+        self.qk_length = like.new_empty(2, B, T, H, 1, dtype=fp32)
+        self.qk_pairs = torch.view_as_complex(self.qk.unflatten(-1, (-1, 2)))
+        self.q, self.k = self.qk.transpose(2, 3)  # each (B, H, T, D)
+        self.queries = self.qk[0].view(B * T * H, 1, D)
+        self.y = like.new_empty(B * T, C)
+        self.y_heads = self.y.view(B * T * H, 1, D)
+
+
+class Inference:
+    """A model's weights, prepared; later changes to the model do not reach them.
+
+    It computes in the model's `compute_dtype`, with a residual stream of fp32. Its logits are
+    those of the model up to rounding; they may change in the last bits with B, as any product's do.
+
+    An RMS norm is x / |x| * sqrt(C), where |x| has the norm's epsilon in it. The square root is in
+    the weights that the result is multiplied by; for queries and keys in the rotation that follows.
+    """
+
+    def __init__(self, model: TinyLLM) -> None:
+        self.config = model.config
+        self.dtype = model.compute_dtype
+        C, D = self.config.d_model, self.config.d_head
+        self._x_floor = model.cos.new_full((), (C * NORM_EPS) ** 0.5)
+        self._head_floor = model.cos.new_full((), (D * NORM_EPS) ** 0.5)
+        self._layers = [self._prepare(block) for block in model.blocks if isinstance(block, Block)]
+        self._embedding = norm(model.embedding.weight.detach())  # (V, C), fp32
+        self._head = self._transposed(model.head.weight * C**0.5)  # (C, V)
+        # With the two halves of a head interleaved, to turn a pair is to multiply two complex
+        # numbers: one operation instead of four.
+        turns = torch.complex(model.cos, -model.sin) * D**0.5
+        self._turns = turns[:, None]  # (context_length, 1, D / 2)
+        self._nothing = self._head.new_zeros(())
+        self._buffers: dict[tuple[int, int], _Buffers] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._head.device
+
+    def new_cache(self, batch_size: int) -> Cache:
+        """An empty cache for so many sequences."""
+        return self._cache(self.config.n_layer, batch_size, self.config.context_length)
+
+    @torch.inference_mode()
+    def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+        """What the head reads after each token, normalised: (B, T, C).
+
+        Args:
+            tokens: ids (B, T).
+            cache: of the tokens before these, if any: then T is 1. What they add is added to it.
+        """
+        B, T = tokens.shape
+        room = cache or self._cache(1, B, T)  # without a cache, one layer's serves all
+        start = room.length
+        assert start + T <= self.config.context_length and (start == 0 or T == 1), (start, T)
+        buffers = self._buffers_for(B, T)
+        normed, length = buffers.normed, buffers.length
+        attention = self._attend_one if T == 1 and self.device.type == "cpu" else self._attend
+        turns = self._turns.narrow(0, start, T)
+        x = F.embedding(tokens.reshape(-1), self._embedding)  # (B * T, C)
+        for layer, (new_k, new_v, k, v) in zip(self._layers, cycle(room.extend(T)), strict=False):
+            _norm(x, length, self._x_floor, out=normed)
+            torch.mm(normed, layer.qkv, out=buffers.qkv)
+            # A rotation does not change the length, so the norm before it is the one after.
+            _norm(buffers.qk_raw, buffers.qk_length, self._head_floor, out=buffers.qk)
+            buffers.qk_pairs.mul_(turns)
+            new_k.copy_(buffers.k)
+            new_v.copy_(buffers.v)
+            _add_product(x, attention(buffers, k, v), layer.out)
+            _norm(x, length, self._x_floor, out=normed)
+            up = torch.mm(normed, layer.up, out=buffers.up).relu_()
+            _add_product(x, up.mul_(up), layer.down)
+        return _norm(x, length, self._x_floor, torch.empty_like(normed)).view(B, T, -1)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V), fp32, of what `hidden` gave (..., C)."""
+        return (hidden @ self._head).float()
+
+    def _attend(self, buffers: _Buffers, k: Tensor, v: Tensor) -> Tensor:
+        """Causal attention to k and v as `Cache.extend` gives them: (B * T, C)."""
+        B, H, T, D = buffers.q.shape
+        k, v = k.mT.unflatten(0, (B, H)), v.unflatten(0, (B, H))
+        y = attend(buffers.q.to(self.dtype), k, v, 0.0)
+        return y.transpose(1, 2).reshape(B * T, H * D)
+
+    def _attend_one(self, buffers: _Buffers, k: Tensor, v: Tensor) -> Tensor:
+        """The same for one query in each sequence, on a CPU."""
+        q = buffers.queries.to(self.dtype)  # (B * H, 1, D)
+        # (B * H, 1, seen); added to nothing, for the sake of the factor
+        scores = torch.baddbmm(self._nothing, q, k, beta=0, alpha=q.size(-1) ** -0.5)
+        torch.bmm(scores.softmax(dim=-1), v, out=buffers.y_heads)
+        return buffers.y
+
+    def _prepare(self, block: Block) -> _Layer:
+        C, D = self.config.d_model, self.config.d_head
+        qkv, up = block.attention.qkv.weight * C**0.5, block.mlp.up.weight * C**0.5
+        rows = torch.arange(3 * C, device=qkv.device)
+        # 0, D / 2, 1, D / 2 + 1, ... within each head of queries and keys; values stay in order.
+        pairs = rows[: 2 * C].view(-1, 2, D // 2).transpose(1, 2).reshape(-1)
+        qkv = qkv[torch.cat((pairs, rows[2 * C :]))]
+        weights = (qkv, block.attention.out.weight, up, block.mlp.down.weight)
+        return _Layer(*map(self._transposed, weights))
+
+    def _transposed(self, weight: Tensor) -> Tensor:
+        return weight.detach().to(self.dtype).t().contiguous()
+
+    def _cache(self, layers: int, batch_size: int, length: int) -> Cache:
+        config = self.config
+        return Cache(layers, batch_size, config.n_head, length, config.d_head, self._head)
+
+    def _buffers_for(self, B: int, T: int) -> _Buffers:
+        """Those of the last pass where they fit; one shape is kept."""
+        if (B, T) not in self._buffers:
+            self._buffers = {(B, T): _Buffers(self.config, B, T, self._head)}
+        return self._buffers[B, T]
+
+
+def _norm(x: Tensor, length: Tensor, floor: Tensor, out: Tensor) -> Tensor:
+    """x over sqrt(length² + floor²) into `out`; `length` is the one of x's last dimension."""
+    torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32, out=length)
+    return torch.div(x, torch.hypot(length, floor, out=length), out=out)
+
+
+def _add_product(x: Tensor, y: Tensor, weight: Tensor) -> None:
+    """x += y @ weight, in x's precision."""
+    if x.dtype == y.dtype:
+        x.addmm_(y, weight)
+    else:
+        x.add_(y @ weight)
