@@ -159,9 +159,9 @@ def machine() -> str:
     """Where and with what this ran, in a line."""
     import torch
 
-    from tinyllm.model import runtime
+    from tinyllm.common.processes import available_cores
 
-    threads = runtime.available_threads()
+    threads = available_cores()
     name = torch.cpu.get_capabilities().get("cpu_name") or "CPU"
     return f"{threads} cores of {name}, torch {torch.__version__}. `python -m benchmarks`"
 

@@ -1,6 +1,7 @@
 """Turn the documents into token ids, with an encoding learned from the training part or named."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from tinyllm.common import console
@@ -12,29 +13,33 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, required=True, help="folder of documents to read")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder to write")
     parser.add_argument("--tokens", type=Path, required=True, help="folder to write")
+    parser.add_argument("--reports", type=Path, required=True, help="folder of reports to write")
     args = parser.parse_args()
 
-    from tinyllm.common.files import publish_folder
+    from tinyllm.common.files import publish_folder, scratch_folder
     from tinyllm.common.params import load_params
-    from tinyllm.corpus.documents import read_documents
+    from tinyllm.corpus.documents import read_manifest, read_pieces
+    from tinyllm.encoding import report
     from tinyllm.encoding.encode import encode_corpus, make_tokenizer
+    from tinyllm.encoding.survey import survey
+    from tinyllm.encoding.workers import Workers
 
     params = load_params(args.params)
-    tokenizer = make_tokenizer(lambda: read_documents(args.raw), params.tokenize, params.split)
-    with publish_folder(args.tokenizer) as folder:
-        tokenizer.save(folder)
-    with publish_folder(args.tokens) as folder:
-        totals = encode_corpus(lambda: read_documents(args.raw), tokenizer, params.split, folder)
-    tokens = sum(total["tokens"] for total in totals.values())
-    size = sum(total["bytes"] for total in totals.values())
-    print(
-        f"tokenize: {tokenizer.encoding.name}, {tokenizer.vocab_size:,} ids: {tokens:,} tokens, "
-        f"{size / tokens:.2f} bytes each"
-    )
-    if params.tokenize.encoding == "bpe" and tokenizer.vocab_size < params.tokenize.vocab_size:
-        print(f"tokenize: the text gives no more than {tokenizer.vocab_size:,} tokens")
-    if all(total["documents"] == 1 for total in totals.values()):
-        print("tokenize: a single document, so it is split by position, not by content")
+    corpus = partial(read_pieces, args.raw)
+    with (
+        publish_folder(args.tokenizer) as tokenizer_folder,
+        publish_folder(args.tokens) as tokens_folder,
+        scratch_folder(args.tokens) as notes,
+        Workers.for_bytes(read_manifest(args.raw).bytes) as workers,
+    ):
+        found = survey(corpus, params.split, notes, workers)
+        tokenizer = make_tokenizer(corpus, found, params.tokenize)
+        tokenizer.save(tokenizer_folder)
+        totals = encode_corpus(corpus, found, tokenizer_folder, tokens_folder, workers)
+        content = report.summary(found, totals, tokenizer)
+        report.write(args.reports, content, totals)
+    for line in report.lines(content, params.tokenize):
+        print(f"tokenize: {line}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,19 @@ import numpy as np
 import torch
 
 from tinyllm.common.params import Split, Train, load_params
+from tinyllm.corpus.pieces import Piece
+from tinyllm.encoding.encode import encode_corpus
+from tinyllm.encoding.pieces import Corpus
+from tinyllm.encoding.survey import Survey, survey
+from tinyllm.encoding.workers import Workers
 from tinyllm.model.evaluation import Scores, Windows, make_windows
 from tinyllm.model.transformer import ModelConfig, TinyLLM
-from tinyllm.tokens.store import Tokens
+from tinyllm.tokens.store import Tokens, TokenTotals
+from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.state import TrainState
 
 ROOT = Path(__file__).resolve().parents[1]
-SPLIT = Split(validation_fraction=0.1, test_fraction=0.1)
+SPLIT = Split(validation_fraction=0.1, test_fraction=0.1, near_duplicates=1_000_000)
 
 _SYLLABLES = re.findall("..", "bacedifoguhajekilomunaperisotuvawexiyozu")
 # Of many scripts and kinds: letters with and without case, digits, marks, every white space,
@@ -39,6 +46,24 @@ def make_documents(count: int, seed: int, prefix: str = "") -> list[str]:
         ]
         documents.append(prefix + "\n".join(lines))
     return documents
+
+
+def corpus_of(documents: Sequence[str]) -> Corpus:
+    """Documents as a corpus that can be opened again and again."""
+    return lambda: (Piece(text, True) for text in documents)
+
+
+def encode(
+    corpus: Corpus, tokenizer: Tokenizer, root: Path, split: Split = SPLIT, workers: int = 0
+) -> tuple[Survey, TokenTotals]:
+    """Survey and encode a corpus; the tokens are in `tokens`, the tokenizer in `tokenizer`."""
+    for name in ("notes", "tokens"):
+        (root / name).mkdir(parents=True)
+    tokenizer.save(root / "tokenizer")
+    with Workers(workers) as pool:
+        found = survey(corpus, split, root / "notes", pool)
+        totals = encode_corpus(corpus, found, root / "tokenizer", root / "tokens", pool)
+    return found, totals
 
 
 def random_text(chance: random.Random, longest: int = 40) -> str:

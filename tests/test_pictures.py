@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyllm.pictures import comparison, loss_curve, smooth
+from tinyllm.pictures import comparison, lengths, loss_curve, smooth
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -41,6 +41,17 @@ def test_any_history_can_be_drawn(
 def test_a_comparison_can_be_drawn(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         comparison(tmp_path / name, {"zlib": 2.3, "tinyllm": 1.3})
+    assert (tmp_path / "a.png").read_bytes().startswith(PNG)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "of_length",
+    [{1: 1}, {2: 5}, {1: 3, 2: 1}, {7: 1, 8: 1, 9: 1}, {3: 1, 4_000_000_000: 1}, {90: 9, 1000: 1}],
+)
+def test_any_lengths_can_be_drawn(tmp_path: Path, of_length: dict[int, int]) -> None:
+    for name in ("a.png", "b.png"):
+        lengths(tmp_path / name, of_length)
     assert (tmp_path / "a.png").read_bytes().startswith(PNG)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 

@@ -1,8 +1,9 @@
 """Pictures for reports: the same bytes every time."""
 
+import bisect
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,47 @@ def comparison(path: Path, bits_per_byte: dict[str, float]) -> None:
         axes.invert_yaxis()
 
     _picture(path, (6.4, 2.4), draw)
+
+
+def lengths(path: Path, of_length: Mapping[int, int]) -> None:
+    """Draw how many documents have how many tokens, given for each number that occurs."""
+    values = sorted(of_length)
+    counts = [of_length[value] for value in values]
+    total = sum(counts)
+    middle = bisect.bisect_left(list(itertools.accumulate(counts)), total / 2)
+    median = values[middle]
+    edges = _edges(values[0], values[-1])
+
+    def draw(axes: Any) -> None:
+        axes.hist(values, bins=edges, weights=counts, color=_BLUE, edgecolor="white", linewidth=0.4)
+        axes.set_xscale("log")
+        axes.axvline(median, color=_ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
+        right = median > math.sqrt(edges[0] * edges[-1])  # of the middle: then to its left
+        axes.annotate(
+            f"median: {median:,} tokens",
+            (median, 0.97), xycoords=("data", "axes fraction"),
+            xytext=(-5 if right else 5, 0), textcoords="offset points",
+            ha="right" if right else "left", va="top", fontsize=8.5, color=_ORANGE,
+        )  # fmt: skip
+        plain = FuncFormatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_major_formatter(plain)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        axes.grid(visible=False, axis="x")
+        axes.set(xlabel="tokens in a document", ylabel="documents", xlim=(edges[0], edges[-1]))
+
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    _picture(path, (6.8, 3.2), draw)
+
+
+def _edges(lowest: int, highest: int) -> list[float]:
+    """Of bins: four to a doubling of the number of tokens, each with a whole number in it."""
+    edges = [lowest - 0.5]
+    while edges[-1] < highest:
+        edges.append(max(edges[-1] + 1, math.floor(edges[-1] * 2**0.25) + 0.5))
+    return edges
 
 
 def _picture(path: Path, size: tuple[float, float], draw: Callable[[Any], None]) -> None:

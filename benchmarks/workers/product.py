@@ -5,13 +5,13 @@ import time
 import torch
 
 from benchmarks.pairs import serve
-from tinyllm.model import runtime
+from tinyllm.common.processes import available_cores
 
 SIZE = 2048
 
 
 def main() -> None:
-    torch.set_num_threads(runtime.available_threads())
+    torch.set_num_threads(available_cores())
     a = torch.randn(SIZE, SIZE).to(torch.bfloat16)
 
     def work() -> float:

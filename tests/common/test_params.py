@@ -43,7 +43,7 @@ def raw() -> Raw:
     """params.yaml as plain data, with the settings that the tests below build on."""
     raw = strict_yaml.load(FILE.read_text(encoding="utf-8"))
     raw["download"] |= {"source": "docstrings", "url": None, "path": "corpus", "sha256": None}
-    raw["split"] = {"validation_fraction": 0.1, "test_fraction": 0.1}
+    raw["split"] = {"validation_fraction": 0.1, "test_fraction": 0.1, "near_duplicates": 1000}
     raw["train"] |= {
         "n_head": 4, "d_model": 192, "context_length": 128, "batch_size": 16,
         "micro_batch_size": None, "max_steps": 1000, "learning_rate": 0.003,
@@ -198,6 +198,8 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
             "download.max_bytes = 0: must be greater than or equal to 1",
         ),
         ("tokenize", {"vocab_size": 256}, "tokenize.vocab_size = 256: must be greater than"),
+        ("tokenize", {"sample_bytes": 0}, "tokenize.sample_bytes = 0: must be greater than"),
+        ("split", {"near_duplicates": -1}, "split.near_duplicates = -1: must be greater than"),
         ("split", {"validation_fraction": 0.5, "test_fraction": 0.5}, "split.test_fraction = 0.5:"),
         ("train", {"n_head": 5}, "train.n_head = 5: must divide train.d_model = 192 into heads"),
         ("train", {"n_head": 64}, "train.n_head = 64: must divide train.d_model = 192 into heads"),

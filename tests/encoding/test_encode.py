@@ -1,20 +1,32 @@
 """A corpus into tokens: nothing of the test split may be learned from."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.helpers import SPLIT, make_documents
+from tests.helpers import SPLIT, corpus_of, encode, make_documents
 from tinyllm.common.params import Tokenize
-from tinyllm.encoding.encode import encode_corpus, make_tokenizer
+from tinyllm.corpus.pieces import Piece
+from tinyllm.encoding.encode import make_tokenizer
+from tinyllm.encoding.pieces import Corpus
+from tinyllm.encoding.survey import survey
+from tinyllm.encoding.workers import Workers
+from tinyllm.tokens import store
 from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION, split_of
 from tinyllm.tokens.store import TokenSplit, read_split, write_splits
 from tinyllm.tokens.tokenizer import Tokenizer
 
-BPE = Tokenize(encoding="bpe", vocab_size=400)
+BPE = Tokenize(encoding="bpe", vocab_size=400, sample_bytes=None)
 RARE = "zyxwvut"
+
+
+def learned(corpus: Corpus, notes: Path, settings: Tokenize = BPE) -> Tokenizer:
+    """The tokenizer of a corpus."""
+    notes.mkdir()
+    return make_tokenizer(corpus, survey(corpus, SPLIT, notes, Workers(0)), settings)
 
 
 def with_rare_word(documents: list[str], *splits: str) -> list[str]:
@@ -33,47 +45,74 @@ def longest_shared(tokenizer: Tokenizer) -> int:
     return max(map(len, known))
 
 
-def test_the_tokenizer_learns_from_training_documents_only() -> None:
+def test_the_tokenizer_learns_from_training_documents_only(tmp_path: Path) -> None:
     documents = make_documents(300, seed=1)
     held_out = with_rare_word(documents, VALIDATION, TEST)
     assert sum(RARE in text for text in held_out) > 30
-    assert longest_shared(make_tokenizer(lambda: held_out, BPE, SPLIT)) == 1
+    assert longest_shared(learned(corpus_of(held_out), tmp_path / "a")) == 1
     # And would have learned the word, had it been allowed to see it.
     assert longest_shared(Tokenizer.train(held_out, BPE.vocab_size)) == len(RARE)
     shown = with_rare_word(documents, TRAIN)
-    assert longest_shared(make_tokenizer(lambda: shown, BPE, SPLIT)) == len(RARE)
+    assert longest_shared(learned(corpus_of(shown), tmp_path / "b")) == len(RARE)
 
 
-def test_of_a_single_document_it_learns_from_the_training_part_only() -> None:
+def test_of_a_single_document_it_learns_from_the_training_part_only(tmp_path: Path) -> None:
     text = "\n".join(make_documents(300, seed=1))
     held_out = text[: int(len(text) * 0.85)] + f"\n{RARE}" * 300
-    assert longest_shared(make_tokenizer(lambda: [held_out], BPE, SPLIT)) == 1
+    assert longest_shared(learned(corpus_of([held_out]), tmp_path / "a")) == 1
 
 
-def test_what_is_in_the_held_out_documents_changes_no_token() -> None:
+def test_what_is_in_the_held_out_documents_changes_no_token(tmp_path: Path) -> None:
     documents = make_documents(300, seed=1)
-    training = [text for text in documents if split_of(text, SPLIT) == TRAIN]
-    one = make_tokenizer(lambda: documents, BPE, SPLIT)
-    two = make_tokenizer(lambda: training, BPE, SPLIT)
+    other = iter(make_documents(3000, seed=2))
+    changed = [
+        text if split_of(text, SPLIT) == TRAIN
+        else next(new for new in other if split_of(new, SPLIT) != TRAIN)
+        for text in documents
+    ]  # fmt: skip
+    one = learned(corpus_of(documents), tmp_path / "a")
+    two = learned(corpus_of(changed), tmp_path / "b")
+    assert documents != changed
     assert one.encoding._mergeable_ranks == two.encoding._mergeable_ranks
 
 
+def test_a_sample_is_drawn_from_all_of_the_training_text(tmp_path: Path) -> None:
+    documents = [
+        f"{text} {RARE if i > 1000 else ''}" for i, text in enumerate(make_documents(2000, 1))
+    ]
+    size = sum(len(text) for text in documents)
+    sampled = BPE.model_copy(update={"sample_bytes": size // 10})
+    found = learned(corpus_of(documents), tmp_path / "a", sampled)
+    assert longest_shared(found) == len(RARE)  # not the first ones only
+    assert (
+        found.encoding._mergeable_ranks != Tokenizer.train(documents, 400).encoding._mergeable_ranks
+    )
+    # The same documents in another order: the same sample.
+    again = learned(corpus_of(documents[::-1]), tmp_path / "b", sampled)
+    assert found.encoding._mergeable_ranks == again.encoding._mergeable_ranks
+    # However few there are, and however small the sample: something is learned from.
+    few = learned(
+        corpus_of(documents[:80]), tmp_path / "c", BPE.model_copy(update={"sample_bytes": 1})
+    )
+    assert few.vocab_size > 257
+
+
 @pytest.fixture
-def splits(tmp_path: Path, tokenizer: Tokenizer) -> Callable[[list[str]], dict[str, TokenSplit]]:
+def splits(tmp_path: Path, tokenizer: Tokenizer) -> "Splits":
     """Encodes documents, and reads back the splits they make."""
 
-    def make(documents: list[str]) -> dict[str, TokenSplit]:
+    def make(corpus: Corpus) -> dict[str, TokenSplit]:
+        encode(corpus, tokenizer, tmp_path)
         folders = {split: tmp_path / split for split in SPLITS}
-        for folder in [tmp_path / "tokens", *folders.values()]:
+        for folder in folders.values():
             folder.mkdir()
-        encode_corpus(lambda: documents, tokenizer, SPLIT, tmp_path / "tokens")
         write_splits(tmp_path / "tokens", folders)
         return {split: read_split(folder) for split, folder in folders.items()}
 
     return make
 
 
-Splits = Callable[[list[str]], dict[str, TokenSplit]]
+Splits = Callable[[Corpus], dict[str, TokenSplit]]
 
 
 def texts(split: TokenSplit, tokenizer: Tokenizer) -> list[str]:
@@ -89,7 +128,7 @@ def test_each_document_is_found_in_its_split_and_in_no_other(
     splits: Splits, tokenizer: Tokenizer
 ) -> None:
     documents = [*make_documents(150, seed=1), "an <|endoftext|> that is text", "ä 😀 \x00"]
-    made = splits(documents)
+    made = splits(corpus_of(documents))
     for name, split in made.items():
         mine = [text for text in documents if split_of(text, SPLIT) == name]
         assert texts(split, tokenizer) == mine
@@ -103,18 +142,24 @@ def test_each_document_is_found_in_its_split_and_in_no_other(
 
 def test_a_single_document_is_found_in_three_parts(splits: Splits, tokenizer: Tokenizer) -> None:
     text = "\n".join(make_documents(100, seed=1))
-    made = splits([text])
+    made = splits(corpus_of([text]))
     assert "".join(texts(made[split], tokenizer)[0] for split in SPLITS) == text
 
 
 def test_the_totals_are_those_of_the_splits(tokenizer: Tokenizer, tmp_path: Path) -> None:
     documents = make_documents(100, seed=1)
-    totals = encode_corpus(lambda: documents, tokenizer, SPLIT, tmp_path)
+    _, totals = encode(corpus_of(documents), tokenizer, tmp_path)
+    sizes = []
     for split in SPLITS:
         mine = [text for text in documents if split_of(text, SPLIT) == split]
-        assert totals[split]["documents"] == len(mine)
-        assert totals[split]["bytes"] == sum(len(text.encode()) for text in mine)
-        assert totals[split]["tokens"] == sum(len(tokenizer.encode(text)) + 1 for text in mine)
+        sizes += [len(tokenizer.encode(text)) + 1 for text in mine]
+        found = totals.of_split[split]
+        assert found["documents"] == len(mine)
+        assert found["bytes"] == sum(len(text.encode()) for text in mine)
+    assert totals.all()["tokens"] == sum(sizes)
+    assert totals.of_length == Counter(sizes)
+    assert totals.of_token[tokenizer.end_of_text] == 100
+    assert totals.of_token.sum() == sum(sizes)
 
 
 @pytest.mark.parametrize("missing", SPLITS)
@@ -123,16 +168,51 @@ def test_a_split_that_gets_nothing_is_an_error(
 ) -> None:
     documents = [t for t in make_documents(100, seed=1) if split_of(t, SPLIT) != missing]
     with pytest.raises(ValueError, match=f"^the {missing} split got none of {len(documents)} "):
-        encode_corpus(lambda: documents, tokenizer, SPLIT, tmp_path)
+        encode(corpus_of(documents), tokenizer, tmp_path)
+    assert not list((tmp_path / "tokens").iterdir())
 
 
-def test_a_tokenizer_needs_text_to_learn_from() -> None:
-    documents = [t for t in make_documents(100, seed=1) if split_of(t, SPLIT) != TRAIN]
-    with pytest.raises(ValueError, match="no document is left for training"):
-        make_tokenizer(lambda: documents, BPE, SPLIT)
+def in_pieces(documents: list[str], size: int) -> Corpus:
+    """The documents in pieces of so many characters."""
+
+    def read() -> Iterator[Piece]:
+        for text in documents:
+            for start in range(0, len(text), size):
+                yield Piece(text[start : start + size], start + size >= len(text))
+
+    return read
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_neither_workers_nor_pieces_change_a_byte(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "SHARD_TOKENS", 50_000)
+    long = " ".join(make_documents(3000, seed=3))
+    documents = [
+        *make_documents(300, seed=1),
+        long,
+        "x" * 70_000,
+        f"a{' ' * 600_000}b",
+        "<|endoftext|>",
+    ]
+    documents += [*make_documents(300, seed=2), *make_documents(40, seed=1)]
+    whole = corpus_of(documents)
+    one, _ = encode(whole, tokenizer, tmp_path / "one", workers=1)
+    expected = files_of(tmp_path / "one" / "tokens")
+    assert len(expected) > 6 and one.duplicates == 40
+    for name, corpus, workers in [
+        ("two", whole, 2), ("three", whole, 3), ("pieces", in_pieces(documents, 10_007), 0),
+    ]:  # fmt: skip
+        assert encode(corpus, tokenizer, tmp_path / name, workers=workers)[0].near == one.near
+        assert files_of(tmp_path / name / "tokens") == expected
 
 
 @pytest.mark.usefixtures("tiktoken_cache")
-def test_a_published_encoding_by_its_name() -> None:
-    tokenizer = make_tokenizer(list, Tokenize(encoding="gpt2", vocab_size=400), SPLIT)
-    assert tokenizer.vocab_size == 50257
+def test_a_published_encoding_by_its_name(tmp_path: Path) -> None:
+    gpt2 = BPE.model_copy(update={"encoding": "gpt2"})
+    found = learned(corpus_of(make_documents(100, seed=1)), tmp_path / "a", gpt2)
+    assert found.vocab_size == 50257

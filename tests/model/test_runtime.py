@@ -8,7 +8,8 @@ import torch
 
 from tests.helpers import ROOT
 from tinyllm.common.params import Hardware, load_params
-from tinyllm.model.runtime import available_threads, choose, derive_seed, generator
+from tinyllm.common.processes import available_cores
+from tinyllm.model.runtime import choose, derive_seed, generator
 
 
 def hardware(**changes: Any) -> Hardware:
@@ -37,8 +38,8 @@ def test_a_generator_follows_from_seed_and_owner() -> None:
 
 def test_the_threads_asked_for_are_used() -> None:
     assert choose(hardware(threads=1)).threads == torch.get_num_threads() == 1
-    assert choose(hardware()).threads == torch.get_num_threads() == available_threads()
-    assert 1 <= available_threads() <= (os.cpu_count() or 1)
+    assert choose(hardware()).threads == torch.get_num_threads() == available_cores()
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(

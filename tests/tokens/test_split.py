@@ -1,14 +1,20 @@
 """Which split a document belongs to."""
 
 import random
+import re
+from itertools import pairwise
 
 import pytest
 
-from tests.helpers import SPLIT, make_documents
+from tests.helpers import SPLIT, make_documents, random_text
 from tinyllm.common.params import Split
-from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION, Part, parts, split_of
+from tinyllm.tokens.split import SPLITS, TEST, VALIDATION, ContentHash, content_hash, fold, split_of
 
 TEXT = "The 3 Quick Foxes of 2024\njump over 17 lazy dogs.\n"
+
+
+def fractions(validation: float, test: float) -> Split:
+    return Split(validation_fraction=validation, test_fraction=test, near_duplicates=0)
 
 
 @pytest.mark.parametrize(
@@ -27,42 +33,40 @@ TEXT = "The 3 Quick Foxes of 2024\njump over 17 lazy dogs.\n"
 def test_near_twins_fall_together(twin: str) -> None:
     # At one fraction they could do so by chance; at each of these, hardly.
     for percent in range(1, 50):
-        settings = Split(validation_fraction=percent / 100, test_fraction=percent / 100)
+        settings = fractions(percent / 100, percent / 100)
         assert split_of(twin, settings) == split_of(TEXT, settings)
 
 
 def test_other_texts_fall_elsewhere() -> None:
-    settings = Split(validation_fraction=0.3, test_fraction=0.3)
+    settings = fractions(0.3, 0.3)
     fell = {split_of(TEXT + word, settings) for word in ("a", "b", "c", "d", "e", "f", "g", "h")}
     assert fell == set(SPLITS)
 
 
-def test_duplicates_fall_together_wherever_they_stand() -> None:
-    documents = make_documents(60, seed=1)
-    found = list(parts([*documents, *reversed(documents)], SPLIT))
-    assert [part.split for part in found[:60]] == [part.split for part in reversed(found[60:])]
+def plainly_folded(text: str) -> bytes:
+    return re.sub(r"\d", "0", " ".join(text.casefold().split())).encode()
 
 
-def test_adding_documents_moves_none() -> None:
-    documents = make_documents(100, seed=1)
-    more = make_documents(100, seed=2)
-    before = {part.text: part.split for part in parts(documents, SPLIT)}
-    mixed = documents + more
-    random.Random(1).shuffle(mixed)
-    after = {part.text: part.split for part in parts(mixed, SPLIT)}
-    assert {text: after[text] for text in before} == before
+def test_folding_in_bytes_is_folding() -> None:
+    chance = random.Random(1)
+    for text in (random_text(chance) for _ in range(3000)):
+        assert fold(text) == plainly_folded(text)
 
 
-def test_every_document_comes_through_unchanged_and_in_order() -> None:
-    documents = make_documents(50, seed=1)
-    assert [part.text for part in parts(iter(documents), SPLIT)] == documents
-    assert [part.text for part in parts(documents[:2], SPLIT)] == documents[:2]
-    assert list(parts([], SPLIT)) == []
+def test_a_hash_in_parts_is_that_of_the_whole() -> None:
+    chance = random.Random(2)
+    for _ in range(1000):
+        text = random_text(chance) + " " * chance.randint(0, 3) + random_text(chance)
+        whole = ContentHash()
+        cuts = sorted(chance.choices(range(len(text) + 1), k=4))
+        for start, end in pairwise([0, *cuts, len(text)]):
+            whole.update(text[start:end])
+        assert whole.value == content_hash(text) == content_hash(f"\t{text}\n ")
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.1, 0.1), (0.05, 0.3), (0.5, 0.01)])
 def test_the_fractions_hold_roughly(validation: float, test: float) -> None:
-    settings = Split(validation_fraction=validation, test_fraction=test)
+    settings = fractions(validation, test)
     count = 5000
     fell = [split_of(f"document number {'x' * i}", settings) for i in range(count)]
     for split, share in {VALIDATION: validation, TEST: test}.items():
@@ -72,25 +76,6 @@ def test_the_fractions_hold_roughly(validation: float, test: float) -> None:
 
 def test_a_larger_fraction_only_adds_test_documents() -> None:
     documents = make_documents(200, seed=1)
-    wide = Split(validation_fraction=0.1, test_fraction=0.3)
+    wide = fractions(0.1, 0.3)
     narrow = {text for text in documents if split_of(text, SPLIT) == TEST}
     assert narrow < {text for text in documents if split_of(text, wide) == TEST}
-
-
-def test_a_single_document_is_cut_by_position() -> None:
-    lines = [f"line {i}\n" for i in range(1000)]
-    found = list(parts(["".join(lines)], SPLIT))
-    assert [part.split for part in found] == [TRAIN, VALIDATION, TEST]
-    assert "".join(part.text for part in found) == "".join(lines)
-    assert [part.text[-1] for part in found] == ["\n"] * 3  # between lines, not within one
-    shares = [len(part.text) / len("".join(lines)) for part in found]
-    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.002)
-
-
-def test_a_single_document_without_lines_is_cut_all_the_same() -> None:
-    found = list(parts(["x" * 1000], SPLIT))
-    assert found == [
-        Part(TRAIN, "x" * 800),
-        Part(VALIDATION, "x" * 100),
-        Part(TEST, "x" * 100),
-    ]

@@ -11,7 +11,14 @@ from tests.helpers import flip_bit
 from tinyllm.common.files import read_json, sha256_of
 from tinyllm.tokens import store
 from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION
-from tinyllm.tokens.store import Tokens, TokenWriter, read_split, write_splits
+from tinyllm.tokens.store import (
+    DOCUMENT,
+    Documents,
+    Tokens,
+    TokenWriter,
+    read_split,
+    write_splits,
+)  # fmt: skip
 
 Document = tuple[Tokens, int, str]
 
@@ -29,10 +36,18 @@ def make_documents(count: int = 120) -> list[Document]:
 
 def write_tokens(folder: Path, documents: list[Document]) -> Path:
     folder.mkdir(parents=True)
-    with TokenWriter(folder, 3000, np.uint16) as writer:
-        for document in documents:
-            writer.add(*document)
+    with TokenWriter(folder, 3000, np.uint16, len(documents)) as writer:
+        for ids, size, split in documents:
+            writer.add(ids, record(len(ids), size, split))
     return folder
+
+
+def record(tokens: int, size: int, split: str) -> Documents:
+    """The index's entry of one document."""
+    return np.array([(SPLITS.index(split), tokens, size)], dtype=DOCUMENT)
+
+
+NONE = np.empty(0, dtype=DOCUMENT)
 
 
 def make_folders(root: Path) -> dict[str, Path]:
@@ -77,6 +92,41 @@ def test_large_corpora_are_kept_in_shards_of_whole_documents(
     assert index["documents"] == sum(shard["documents"] for shard in index["shards"]) == 120
     assert index["tokens"] == sum(map(len, shards))
     assert index["bytes"] == sum(size for _, size, _ in documents)
+    assert index["bytes"] == sum(shard["bytes"] for shard in index["shards"])
+    assert [shard["sha256"] for shard in index["shards"]] == [sha256_of(tokens / n) for n in names]
+
+
+def test_numpy_alone_reads_the_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SHARD_TOKENS", 100)
+    documents = make_documents()
+    folder = write_tokens(tmp_path / "tokens", documents)
+    # As the docstring of tinyllm/tokens/store.py says.
+    shards = [np.load(path) for path in sorted(folder.glob("tokens-*.npy"))]
+    sizes = np.load(folder / "documents.npy")["tokens"]
+    found = np.split(np.concatenate(shards), sizes.cumsum()[:-1])
+    assert [ids.tolist() for ids in found] == [ids.tolist() for ids, _, _ in documents]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 1 << 16])
+def test_a_document_larger_than_a_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(store, "SHARD_TOKENS", 100)
+    monkeypatch.setattr(store, "AT_ONCE", at_once)
+    ids = np.arange(2000, dtype=np.uint16)
+    (tmp_path / "tokens").mkdir()
+    with TokenWriter(tmp_path / "tokens", 3000, np.uint16, 4) as writer:
+        writer.add(ids[:5], record(5, 9, TEST))
+        for first in range(5, 1005, 40):
+            writer.add(ids[first : first + 40], NONE)
+        writer.add(ids[1005:1010], record(1005, 2000, TRAIN))
+        writer.add(ids[1010:], np.concatenate([record(500, 7, VALIDATION), record(490, 8, TEST)]))
+    assert len(list((tmp_path / "tokens").glob("tokens-*"))) > 5
+    folders = make_folders(tmp_path)
+    write_splits(tmp_path / "tokens", folders)
+    assert read_split(folders[TRAIN]).tokens.tolist() == [*range(5, 1010)]
+    assert read_split(folders[VALIDATION]).tokens.tolist() == [*range(1010, 1510)]
+    assert read_split(folders[TEST]).tokens.tolist() == [*range(5), *range(1510, 2000)]
 
 
 def test_the_size_of_shards_changes_no_split(
@@ -103,9 +153,9 @@ def test_test_tokens_are_in_the_test_split_only(tmp_path: Path) -> None:
 def test_large_vocabularies_keep_their_ids(tmp_path: Path) -> None:
     (tmp_path / "tokens").mkdir()
     ids = np.array([0, 65535, 65536, 199_999], dtype=np.uint32)
-    with TokenWriter(tmp_path / "tokens", 200_000, np.uint32) as writer:
+    with TokenWriter(tmp_path / "tokens", 200_000, np.uint32, len(SPLITS)) as writer:
         for split in SPLITS:
-            writer.add(ids, 4, split)
+            writer.add(ids, record(4, 4, split))
     folders = make_folders(tmp_path)
     write_splits(tmp_path / "tokens", folders)
     assert read_split(folders[TRAIN]).tokens.tolist() == ids.tolist()
@@ -162,7 +212,8 @@ def test_damage_to_a_split_is_found(tmp_path: Path, good: Path, split: str) -> N
 
 
 def test_a_writer_that_failed_leaves_no_index(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), TokenWriter(tmp_path, 3000, np.uint16) as writer:
-        writer.add(*make_documents()[0])
+    with pytest.raises(KeyError), TokenWriter(tmp_path, 3000, np.uint16, 1) as writer:
+        ids, size, split = make_documents()[0]
+        writer.add(ids, record(len(ids), size, split))
         raise KeyError
     assert not (tmp_path / "index.json").exists()

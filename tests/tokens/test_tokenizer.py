@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tiktoken
+from tiktoken_ext.openai_public import r50k_pat_str
 
 from tests.helpers import ROOT, flip_bit, make_documents, random_text
 from tinyllm.common.params import END_OF_TEXT
 from tinyllm.tokens import hub
-from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
 
 AWKWARD = [
     "",
@@ -132,7 +133,7 @@ def test_ids_take_two_bytes_where_they_fit(tokenizer: Tokenizer) -> None:
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
 documents = json.loads(Path(sys.argv[1]).read_text())
 Tokenizer.train(documents, 500).save(Path(sys.argv[2]))
 """
@@ -200,6 +201,17 @@ def test_damage_is_found(tokenizer: Tokenizer, tmp_path: Path) -> None:
 def test_an_unknown_encoding_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"^tokenize\.encoding = 'gpt5': .*bpe, .*gpt2"):
         Tokenizer.named("gpt5")
+
+
+def test_without_network_and_cache_it_is_said_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # where nobody listens
+    with pytest.raises(ValueError, match=r"^[^\n]*'p50k_edit': .*TIKTOKEN_CACHE_DIR[^\n]*$"):
+        Tokenizer.named("p50k_edit")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("tiktoken_cache")
@@ -300,3 +312,64 @@ def test_the_files_have_the_same_bytes_every_time(tokenizer: Tokenizer, tmp_path
         hub.write_tokenizer(tmp_path / name, tokenizer.encoding, context_length=64)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+# ----- the expression that text is cut with
+
+ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+PATTERNS = {
+    "ours": PATTERN,
+    "r50k_base": r50k_pat_str,
+    "cl100k_base": "|".join(
+        [
+            r"'(?i:[sdmt]|ll|ve|re)",
+            r"[^\r\n\p{L}\p{N}]?+\p{L}++",
+            r"\p{N}{1,3}+",
+            r" ?[^\s\p{L}\p{N}]++[\r\n]*+",
+            r"\s++$",
+            r"\s*[\r\n]",
+            r"\s+(?!\S)",
+            r"\s",
+        ]
+    ),
+    "o200k_base": "|".join(
+        [
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+            + ENDING,
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+            + ENDING,
+            r"\p{N}{1,3}",
+            r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+            r"\s*[\r\n]+",
+            r"\s+(?!\S)",
+            r"\s+",
+        ]
+    ),
+}
+
+
+def cutting(tokenizer: Tokenizer, pattern: str) -> tiktoken.Encoding:
+    """An encoding of another expression with the tokenizer's tokens."""
+    return tiktoken.Encoding(
+        "other",
+        pat_str=pattern,
+        mergeable_ranks=tokenizer.encoding._mergeable_ranks,
+        special_tokens=tokenizer.encoding._special_tokens,
+    )
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_the_quicker_expression_gives_the_same_ids(tokenizer: Tokenizer, name: str) -> None:
+    published = cutting(tokenizer, PATTERNS[name])
+    quick = Tokenizer(published)
+    texts = [*AWKWARD, *many_texts(4000), *make_documents(100, seed=3)]
+    for text in texts:
+        ids = published.encode_ordinary(text)
+        assert quick.encode(text).tolist() == ids, repr(text)
+    # All in one call, with <|endoftext|> after each.
+    together = [[*published.encode_ordinary(text), quick.end_of_text] for text in texts]
+    assert quick.encode_documents(texts).tolist() == [token for ids in together for token in ids]
+    special = ["a", "<|endoftext|>", " b"]
+    assert quick.encode_documents(special).tolist() == [
+        token for text in special for token in [*quick.encode(text).tolist(), quick.end_of_text]
+    ]

@@ -29,7 +29,10 @@ SETTINGS = {
 }  # fmt: skip
 OUTPUTS = ("models", "reports/train")
 DOWNLOAD = ("--params", "params.yaml", "--raw", "data/raw")
-TOKENIZE = (*DOWNLOAD, "--tokenizer", "data/tokenizer", "--tokens", "data/tokens")
+TOKENIZE = (
+    *DOWNLOAD, "--tokenizer", "data/tokenizer", "--tokens", "data/tokens",
+    "--reports", "reports/corpus",
+)  # fmt: skip
 SPLIT = (
     "--tokens", "data/tokens", "--train", "data/splits/train", "--validation",
     "data/splits/validation", "--test", "data/splits/test", "--summary", "reports/splits.json",
@@ -49,6 +52,7 @@ _forks.set_forkserver_preload(
         "tests.training.project", "tinyllm.training.rendezvous", "tinyllm.training.shards",
         "torch._dynamo.config",
         "tinyllm.common.params", "tinyllm.corpus.sources", "tinyllm.encoding.encode",
+        "tinyllm.encoding.report",
         "tinyllm.pictures", "tinyllm.tokens.split", "tinyllm.training.data",
         "tinyllm.training.optimizer", "tinyllm.training.report", "tinyllm.training.resume",
         "tinyllm.training.trainer", "tinyllm.training.watch",

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers import ROOT, SPLIT, flip_bit, make_documents, train_settings
+from tests.helpers import ROOT, corpus_of, encode, flip_bit, make_documents, train_settings
 from tinyllm.common.params import Params, load_params
-from tinyllm.encoding.encode import encode_corpus
 from tinyllm.model.kernels import IGNORE
 from tinyllm.tokens.split import SPLITS
 from tinyllm.tokens.store import write_splits
@@ -20,11 +19,9 @@ from tinyllm.training.data import TrainingData, load_data
 def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     """What the stages before training leave."""
     folders = {split: tmp_path / split for split in SPLITS}
-    for made in [tmp_path / "tokens", *folders.values()]:
+    for made in folders.values():
         made.mkdir()
-    tokenizer.save(tmp_path / "tokenizer")
-    documents = make_documents(300, seed=1)
-    encode_corpus(lambda: documents, tokenizer, SPLIT, tmp_path / "tokens")
+    encode(corpus_of(make_documents(300, seed=1)), tokenizer, tmp_path)
     summaries = write_splits(tmp_path / "tokens", folders)
     content = {split: summaries[split].__dict__ for split in SPLITS}
     (tmp_path / "splits.json").write_text(json.dumps(content))

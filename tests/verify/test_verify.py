@@ -16,9 +16,10 @@ from tinyllm.verify.__main__ import main
 CACHE = Path(".dvc/cache/files/md5")
 OUTPUTS = (
     *("data/raw", "data/tokenizer", "data/tokens", "data/splits/train", "data/splits/validation"),
-    *("data/splits/test", "models/tinyllm", "reports/train", "reports/evaluate"),
+    *("data/splits/test", "models/tinyllm", "reports/corpus", "reports/train", "reports/evaluate"),
 )
-UNKEPT = (("reports", "train"), ("reports", "evaluate"))  # of these DVC has no copy
+# Of these DVC has no copy.
+UNKEPT = (("reports", "corpus"), ("reports", "train"), ("reports", "evaluate"))
 SHARD = Path("data/tokens/tokens-00000.npy")
 
 

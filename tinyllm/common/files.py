@@ -101,6 +101,17 @@ def publish_folder(path: Path) -> Iterator[Path]:
         remove(former)
 
 
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Give a folder for what is needed while `path` is made; it vanishes with the block."""
+    temporary = _temporary(path.with_name(f"{path.name}.scratch"))
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        remove(temporary)
+
+
 def write_text(path: Path, text: str) -> None:
     """Publish a text file: UTF-8, line ends as given."""
     with publish_file(path) as temporary:

@@ -105,11 +105,13 @@ class Download(Section):
 class Tokenize(Section):
     encoding: Text
     vocab_size: Annotated[int, Field(ge=N_BYTES + 1, le=1 << 20)]
+    sample_bytes: Count | None
 
 
 class Split(Section):
     validation_fraction: Fraction
     test_fraction: Fraction
+    near_duplicates: Annotated[int, Field(ge=0)]
 
 
 class Train(Section):

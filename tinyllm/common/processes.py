@@ -28,6 +28,13 @@ def is_alive(process: psutil.Process | int) -> bool:
         return False
 
 
+def available_cores() -> int:
+    """CPUs that this process may use, fewer than the machine's in a container or a batch job."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def end_with_starter() -> None:
     """Have this process get DVC_IS_GONE once the DVC that started it, if any did, has ended.
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from tinyllm.common.params import Hardware
+from tinyllm.common.processes import available_cores
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 
@@ -60,7 +61,7 @@ def choose(settings: Hardware, *, world_size: int = 1, local_size: int = 1) -> C
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if _fast_bf16(device) else "fp32"
-    threads = settings.threads or max(1, available_threads() // local_size)
+    threads = settings.threads or max(1, available_cores() // local_size)
     torch.set_num_threads(threads)
     _keep_memory()
     # CUDA's matrix library is deterministic only with a fixed workspace, set before it starts.
@@ -94,13 +95,6 @@ def _keep_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
         mallopt(_M_TRIM_THRESHOLD, 1 << 30)
-
-
-def available_threads() -> int:
-    """CPUs that this process may use, fewer than the machine's in a container or a batch job."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def find_device(wanted: str) -> str:

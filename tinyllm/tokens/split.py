@@ -1,73 +1,88 @@
 """Which split a document belongs to: the one answer that every stage uses.
 
 A document's split follows from its own content alone, so that adding documents moves none, and
-documents that differ only in case, white space or digits fall together. A text that is one single
-document, like a book, is cut by position instead.
+documents that differ only in case, white space or digits fall together. (Near-duplicates follow
+the first of their group, and a text that is one single document, like a book, is cut by position:
+tinyllm/encoding/survey.py.)
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from tinyllm.common.params import Split
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 
+_ASCII = bytes(range(128))
+_FOLDED = bytearray(range(256))  # ASCII's white space, letters and digits, as the text's are folded
+_FOLDED[0x09:0x0E], _FOLDED[0x1C:0x20] = b" " * 5, b" " * 4
+_FOLDED[ord("0") : ord("9") + 1] = b"0" * 10
+_FOLDED[ord("A") : ord("Z") + 1] = _FOLDED[ord("a") : ord("z") + 1]
+_SPACE_OR_DIGIT = re.compile(r"[\s\d]")
 
-@dataclass(frozen=True)
-class Part:
-    """A document, or a piece of the only one, with the split that it belongs to."""
 
-    split: str
-    text: str
+def fold(text: str) -> bytes:
+    """A text's normalised content in UTF-8: no case, words one space apart, each digit a 0.
+
+    Raises:
+        UnicodeEncodeError: it holds half of a surrogate pair, which no UTF-8 can.
+    """
+    content = text.encode()
+    if not text.isascii():
+        others = content.translate(None, _ASCII).decode()
+        if others != others.casefold() or _SPACE_OR_DIGIT.search(others):
+            return re.sub(r"\d", "0", " ".join(text.casefold().split())).encode()
+    # What is left to fold is ASCII: in whole bytes, in a fifth of the time.
+    content = content.translate(_FOLDED)
+    while b"  " in content:
+        content = content.replace(b"  ", b" ")
+    return content.strip(b" ")
+
+
+class ContentHash:
+    """64-bit hash of a text's normalised content, of which it may be given one part at a time."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=8)
+        self._begun = self._space = False
+
+    def update(self, text: str) -> bytes:
+        """Add a part. Returns it folded."""
+        folded = fold(text)
+        if folded:
+            if self._begun and (self._space or text[0].isspace()):
+                self._digest.update(b" ")
+            self._digest.update(folded)
+        self._begun = self._begun or bool(folded)
+        self._space = text[-1:].isspace() or (self._space and not folded)
+        return folded
+
+    @property
+    def value(self) -> int:
+        """The hash of all parts together."""
+        return int.from_bytes(self._digest.digest(), "big")
 
 
 def content_hash(text: str) -> int:
-    """64-bit hash of a text's normalised content: case, white space and digits folded."""
-    folded = re.sub(r"\d", "0", " ".join(text.casefold().split()))
-    return int.from_bytes(hashlib.blake2b(folded.encode(), digest_size=8).digest(), "big")
+    """64-bit hash of a text's normalised content."""
+    content = ContentHash()
+    content.update(text)
+    return content.value
+
+
+def split_codes(hashes: npt.NDArray[np.uint64], settings: Split) -> npt.NDArray[np.uint8]:
+    """The splits, as indices into SPLITS, of documents of these content hashes (N,)."""
+    positions = hashes / 2.0**64
+    edges = [settings.test_fraction, settings.test_fraction + settings.validation_fraction]
+    codes = np.array([SPLITS.index(split) for split in (TEST, VALIDATION, TRAIN)], dtype=np.uint8)
+    return codes[np.searchsorted(edges, positions, side="right")]
 
 
 def split_of(text: str, settings: Split) -> str:
-    """The split of one document among many."""
-    position = content_hash(text) / 2**64
-    if position < settings.test_fraction:
-        return TEST
-    if position < settings.test_fraction + settings.validation_fraction:
-        return VALIDATION
-    return TRAIN
-
-
-def parts(documents: Iterable[str], settings: Split) -> Iterator[Part]:
-    """Yield each document with its split; a single document is cut at line ends into three parts.
-
-    Holds no more than two documents at a time.
-    """
-    stream = iter(documents)
-    first = next(stream, None)
-    if first is None:
-        return
-    second = next(stream, None)
-    if second is None:
-        yield from cut_by_position(first, settings)
-        return
-    yield Part(split_of(first, settings), first)
-    yield Part(split_of(second, settings), second)
-    for text in stream:
-        yield Part(split_of(text, settings), text)
-
-
-def cut_by_position(text: str, settings: Split) -> list[Part]:
-    """Cut one text into training, validation and test parts, in that order, after line ends."""
-    first = _line_end(text, 1 - settings.validation_fraction - settings.test_fraction)
-    second = max(first, _line_end(text, 1 - settings.test_fraction))
-    pieces = (text[:first], text[first:second], text[second:])
-    return [Part(split, piece) for split, piece in zip(SPLITS, pieces, strict=True)]
-
-
-def _line_end(text: str, share: float) -> int:
-    """Where the line ends that is at `share` of the text; if it has no end, the place itself."""
-    place = round(len(text) * share)
-    return text.find("\n", place) + 1 or place
+    """The split of one document among many, none of which is much like it."""
+    hashes = np.array([content_hash(text)], dtype=np.uint64)
+    return SPLITS[split_codes(hashes, settings)[0]]

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +34,7 @@ PATTERN = "|".join(
 )
 
 # A run of white space, of letters and digits, or of signs; the first part is kept for learning.
+LONGEST_RUN = 1000
 _LONG_RUN = re.compile(r"(\s{1000})\s+|(\w{1000})\w+|([^\s\w]{1000})[^\s\w]+")
 
 # Characters of white space in a row that every pattern can bear; they overflow at some 500,000.
@@ -68,7 +69,7 @@ class Tokenizer:
             show_progress=False,
         )
         # Learning takes the square of a piece's length, and a run as long as that teaches nothing.
-        learner.train_from_iterator((_LONG_RUN.sub(r"\1\2\3", text) for text in documents), trainer)
+        learner.train_from_iterator(map(_shorten_runs, documents), trainer)
         learned = sorted(learner.get_vocab().items(), key=lambda item: item[1])
         tokens = [hub.to_bytes(token) for token, _ in learned]
         merged = [token for token in tokens if len(token) > 1]
@@ -123,6 +124,17 @@ class Tokenizer:
         """The smallest unsigned type that holds every id."""
         return np.uint16 if self.vocab_size <= 1 << 16 else np.uint32
 
+    @cached_property
+    def _encoder(self) -> tiktoken.Encoding:
+        """The encoding with an expression that finds the same parts sooner."""
+        encoding = self.encoding
+        return tiktoken.Encoding(
+            encoding.name,
+            pat_str=quicker(encoding._pat_str),
+            mergeable_ranks=encoding._mergeable_ranks,
+            special_tokens=encoding._special_tokens,
+        )
+
     def encode(self, text: str) -> npt.NDArray[np.unsignedinteger]:
         """Token ids of a text; what looks like a special token in it is text like any other."""
         try:
@@ -131,8 +143,29 @@ class Tokenizer:
             tokens = np.concatenate([self._encode(piece) for piece in _cut_long_space(text)])
         return tokens.astype(self.dtype)
 
+    def encode_documents(self, texts: Sequence[str]) -> npt.NDArray[np.unsignedinteger]:
+        """Token ids of texts one after the other, <|endoftext|> after each.
+
+        The same as of each alone, but in one call: a special token divides text for tiktoken, so
+        that nothing is merged across it.
+        """
+        if any(END_OF_TEXT in text for text in texts):  # there it is text
+            return np.concatenate([self._ended(text) for text in texts])
+        joined = "".join(f"{text}{END_OF_TEXT}" for text in texts)
+        allowed = {END_OF_TEXT}
+        try:
+            tokens = self._encoder.encode_to_numpy(
+                joined, allowed_special=allowed, disallowed_special=()
+            )
+        except ValueError:  # see encode
+            return np.concatenate([self._ended(text) for text in texts])
+        return tokens.astype(self.dtype)
+
+    def _ended(self, text: str) -> npt.NDArray[np.unsignedinteger]:
+        return np.append(self.encode(text), self.dtype(self.end_of_text))
+
     def _encode(self, text: str) -> npt.NDArray[np.uint32]:
-        return self.encoding.encode_to_numpy(text, disallowed_special=())
+        return self._encoder.encode_to_numpy(text, disallowed_special=())
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of token ids; bytes that are no UTF-8 become the replacement character."""
@@ -186,6 +219,22 @@ class Tokenizer:
                 special_tokens=description["special_tokens"],
             )
         )
+
+
+def _shorten_runs(text: str) -> str:
+    return text if len(text) <= LONGEST_RUN else _LONG_RUN.sub(r"\1\2\3", text)
+
+
+def quicker(pattern: str) -> str:
+    """An expression that cuts text as one of tiktoken's, or ours, in two thirds of the time.
+
+    tiktoken walks through what only its backtracking engine knows, step by step, and leaves the
+    rest to a linear one. So possessive quantifiers go (in these expressions none could give
+    anything back), and all that needs no look-ahead becomes one group.
+    """
+    plain = re.sub(r"(?<=[+*?])\+|(?<=\d\})\+", "", pattern)
+    before, ahead, after = plain.partition(r"|\s+(?!\S)")
+    return f"(?:{before}){ahead}{after}" if ahead else plain
 
 
 def _cut_long_space(text: str) -> list[str]:

@@ -1,0 +1,108 @@
+"""Encoding and learning, ours and what one would use instead, in MB/s.
+
+python -m benchmarks.workers.tokens WORK TEXT SIZE ENCODING
+"""
+
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import corpus
+from benchmarks.pairs import serve
+from tinyllm.common.params import Split
+from tinyllm.common.processes import available_cores
+from tinyllm.corpus.pieces import Piece
+from tinyllm.encoding.encode import encode_corpus
+from tinyllm.encoding.survey import survey
+from tinyllm.encoding.workers import Workers
+from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
+
+AT_ONCE = 2000  # documents that the peer encodes at once, so that its lists fit in memory
+VOCABULARY = 8192
+SPLIT = Split(validation_fraction=0.1, test_fraction=0.1, near_duplicates=0)
+
+
+def main() -> None:
+    work, text, size, encoding = sys.argv[1:]
+    documents = list(corpus.documents(Path(text).read_text(encoding="utf-8"), int(size)))
+    n_bytes = sum(len(document.encode()) for document in documents)
+    call = {"encode": encode, "batch": batch, "learn": learn, "bare": bare}[work]
+
+    def timed() -> float:
+        started = time.perf_counter()
+        call(documents, encoding)
+        return n_bytes / 1e6 / (time.perf_counter() - started)
+
+    serve(timed)
+
+
+def encode(documents: list[str], encoding: str) -> None:
+    """All that the stage does but reading and reporting: documents to shards on disk."""
+    tokenizer = Tokenizer.named(encoding)
+    root = Path(tempfile.mkdtemp(dir="."))
+    try:
+        for name in ("notes", "tokens"):
+            (root / name).mkdir()
+        tokenizer.save(root / "tokenizer")
+        with Workers(available_cores()) as workers:
+
+            def read() -> "map[Piece]":
+                return map(_whole, documents)
+
+            found = survey(read, SPLIT, root / "notes", workers)
+            encode_corpus(read, found, root / "tokenizer", root / "tokens", workers)
+        check(documents[:AT_ONCE], tokenizer, root / "tokens")
+    finally:
+        shutil.rmtree(root)
+
+
+def _whole(document: str) -> Piece:
+    return Piece(document, True)
+
+
+def check(documents: list[str], tokenizer: Tokenizer, folder: Path) -> None:
+    """The ids on disk are those of tiktoken."""
+    expected = [
+        token
+        for ids in tokenizer.encoding.encode_ordinary_batch(documents)
+        for token in (*ids, tokenizer.end_of_text)
+    ]
+    assert np.load(folder / "tokens-00000.npy")[: len(expected)].tolist() == expected
+
+
+def batch(documents: list[str], encoding: str) -> None:
+    """tiktoken's own way with many documents; the result is thrown away."""
+    tokenizer = Tokenizer.named(encoding).encoding
+    for first in range(0, len(documents), AT_ONCE):
+        tokenizer.encode_ordinary_batch(documents[first : first + AT_ONCE], num_threads=2)
+
+
+def learn(documents: list[str], _: str) -> None:
+    Tokenizer.train(documents, VOCABULARY)
+
+
+def bare(documents: list[str], _: str) -> None:
+    """Hugging Face's tokenizers and nothing else, on the same expression."""
+    from tokenizers import Regex, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer as Learner
+
+    learner = Learner(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False
+    )
+    learner.train_from_iterator(documents, trainer)
+
+
+if __name__ == "__main__":
+    main()

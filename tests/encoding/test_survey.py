@@ -1,0 +1,171 @@
+"""The first reading of a corpus: twins, and which split each document belongs to."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers import SPLIT, corpus_of, make_documents
+from tinyllm.common.params import Split
+from tinyllm.corpus.pieces import Piece
+from tinyllm.encoding import survey as surveys
+from tinyllm.encoding.pieces import Corpus
+from tinyllm.encoding.survey import DROPPED, NearDuplicates, Survey, labelled, survey
+from tinyllm.encoding.workers import Workers
+from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION, split_of
+
+APART = SPLIT.model_copy(update={"near_duplicates": 0})
+
+
+def look(corpus: Corpus, notes: Path, settings: Split = SPLIT) -> Survey:
+    notes.mkdir()
+    return survey(corpus, settings, notes, Workers(0))
+
+
+def found_in(corpus: Corpus, survey: Survey) -> dict[str, str]:
+    """Each document that is kept, with its split."""
+    found, text = {}, ""
+    for code, piece in labelled(corpus, survey):
+        text += piece.text
+        if piece.last:
+            found[text], text = SPLITS[code], ""
+    return found
+
+
+def test_each_document_falls_where_its_content_says(tmp_path: Path) -> None:
+    documents = make_documents(300, seed=1)
+    found = look(corpus_of(documents), tmp_path / "a")
+    assert found_in(corpus_of(documents), found) == {t: split_of(t, SPLIT) for t in documents}
+    assert found.bytes[TRAIN] == sum(len(t) for t in documents if split_of(t, SPLIT) == TRAIN)
+    assert (found.duplicates, found.near) == (0, NearDuplicates(0, 0, 0))
+
+
+def test_adding_documents_moves_none(tmp_path: Path) -> None:
+    documents, more = make_documents(200, seed=1), make_documents(200, seed=2)
+    before = corpus_of(documents)
+    mixed = documents + more
+    random.Random(1).shuffle(mixed)
+    after = corpus_of(mixed)
+    moved = (
+        found_in(before, look(before, tmp_path / "a")).items()
+        - found_in(after, look(after, tmp_path / "b")).items()
+    )
+    assert not moved
+
+
+@pytest.mark.parametrize("at_once", [7, 1 << 18])
+def test_of_equal_documents_the_first_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(surveys, "AT_ONCE", at_once)
+    documents = make_documents(100, seed=1)
+    order = [*range(100), *random.Random(1).choices(range(100), k=80)]
+    corpus = corpus_of([documents[i] for i in order])
+    found = look(corpus, tmp_path / "a", APART)
+    assert found.duplicates == 80
+    assert np.flatnonzero(found.codes == DROPPED).tolist() == [*range(100, 180)]
+    assert list(found_in(corpus, found)) == documents
+    # What differs in case alone is no duplicate, and stays in the same split.
+    twins = corpus_of([*documents, *map(str.upper, documents)])
+    assert look(twins, tmp_path / "b", APART).duplicates == 0
+
+
+def with_planted_twins(count: int) -> tuple[list[str], dict[str, str]]:
+    """Documents, among them near-twins of others that by their own content fall elsewhere."""
+    chance = random.Random(5)
+    documents = ["\n".join(make_documents(10, seed=seed)) for seed in range(count)]
+    twins = {}
+    for original in documents[::5]:
+        words = original.split(" ")
+        while split_of(twin := " ".join(words), SPLIT) == split_of(original, SPLIT):
+            words = original.split(" ")
+            words[chance.randrange(len(words))] = chance.choice(["changed", "another", "new"])
+        twins[twin] = original
+    return [*documents, *twins], twins
+
+
+def test_near_twins_never_stand_in_different_splits(tmp_path: Path) -> None:
+    documents, twins = with_planted_twins(200)
+    corpus = corpus_of(documents)
+    found = look(corpus, tmp_path / "a")
+    splits = found_in(corpus, found)
+    assert all(splits[twin] == splits[original] for twin, original in twins.items())
+    assert found.near == NearDuplicates(groups=40, documents=80, moved=40)
+    # The first of a group, and what has no twin, stays where its content says.
+    assert all(splits[t] == split_of(t, SPLIT) for t in documents if t not in twins)
+    # Without looking for them they would stand in different ones.
+    apart = found_in(corpus, look(corpus, tmp_path / "b", APART))
+    assert all(apart[twin] != apart[original] for twin, original in twins.items())
+
+
+def test_above_the_limit_near_twins_are_not_looked_for(tmp_path: Path) -> None:
+    documents, _ = with_planted_twins(50)
+    size = sum(map(len, documents))
+    for limit, looked in ((size, True), (size - 1, False)):
+        settings = SPLIT.model_copy(update={"near_duplicates": limit})
+        found = look(corpus_of(documents), tmp_path / str(limit), settings)
+        assert (found.near is not None) == looked
+
+
+def test_near_twins_are_found_in_long_documents_that_come_in_pieces(tmp_path: Path) -> None:
+    long = " ".join(make_documents(4000, seed=9))
+    twin = long.replace(" ", "  changed ", 1)
+    short = make_documents(100, seed=1)
+    whole = corpus_of([*short, long, twin])
+
+    def in_pieces() -> list[Piece]:
+        parts = [[Piece(t[:77_777], False), Piece(t[77_777:], True)] for t in (long, twin)]
+        return [*map(lambda t: Piece(t, True), short), *parts[0], *parts[1]]  # noqa: C417
+
+    found = [look(whole, tmp_path / "a"), look(in_pieces, tmp_path / "b")]
+    assert [survey.near and survey.near.groups for survey in found] == [1, 1]
+    assert np.array_equal(found[0].codes, found[1].codes)
+
+
+# ----- a single document
+
+
+@pytest.mark.parametrize("size", [13, 997, 1 << 20])
+def test_a_single_document_is_cut_by_position(tmp_path: Path, size: int) -> None:
+    text = "".join(f"line {i}\n" for i in range(1000))
+
+    def corpus() -> list[Piece]:
+        parts = [text[i : i + size] for i in range(0, len(text), size)]
+        return [Piece(part, i == len(parts) - 1) for i, part in enumerate(parts)]
+
+    found = look(corpus, tmp_path / "a")
+    splits = found_in(corpus, found)
+    assert [*splits.values()] == [TRAIN, VALIDATION, TEST]
+    assert "".join(splits) == text
+    assert [part[-1] for part in splits] == ["\n"] * 3  # between lines, not within one
+    shares = [len(part) / len(text) for part in splits]
+    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.002)
+    assert sum(found.bytes.values()) == pytest.approx(len(text), abs=2)
+
+
+def test_a_single_document_without_lines_is_cut_all_the_same(tmp_path: Path) -> None:
+    corpus = corpus_of(["".join(map(chr, range(1000, 2000)))])
+    splits = found_in(corpus, look(corpus, tmp_path / "a"))
+    assert [len(part) for part in splits] == [800, 100, 100]
+
+
+def test_one_document_many_times_is_a_single_one(tmp_path: Path) -> None:
+    text = "".join(f"line {i}\n" for i in range(100))
+    corpus = corpus_of([text] * 3)
+    found = look(corpus, tmp_path / "a")
+    assert (found.duplicates, found.documents) == (2, 3)
+    assert "".join(found_in(corpus, found)) == text
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ([], "^the corpus is empty"),
+        (["a"], r"^the \w+ split got none of 1 document\(s\): .*download.separator"),
+        (["a", "b"], r"^the \w+ split got none of 2 document\(s\)"),
+    ],
+)
+def test_too_little_text_is_an_error(tmp_path: Path, documents: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        look(corpus_of(documents), tmp_path / "a")

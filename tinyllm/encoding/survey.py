@@ -1,0 +1,337 @@
+"""The first reading of a corpus: what stands in it twice, and which split each document belongs to.
+
+What is kept of each document goes to files and is sorted part by part, so that memory does not grow
+with the corpus.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyllm.common.params import Split
+from tinyllm.corpus.pieces import Piece
+from tinyllm.encoding import near
+from tinyllm.encoding.pieces import PIECE, Corpus, cut_safely
+from tinyllm.encoding.workers import Workers
+from tinyllm.tokens.split import SPLITS, ContentHash, split_codes
+
+ADVICE = (
+    "raise split.validation_fraction or split.test_fraction, or cut the text into more documents "
+    'with download.separator, like "\\n\\n"'
+)
+DROPPED = 255  # the code of a document that stood before; the others are indices into SPLITS
+AT_ONCE = 1 << 18  # documents sorted at once
+# Two documents that differ have the same 64 bits by a chance of 1e-6 in six million documents.
+SKETCH = np.dtype([("content", "<u8"), ("folded", "<u8"), ("bytes", "<i8"), ("characters", "<i8")])
+SKETCHES, SIGNATURES, CODES = "sketches", "signatures", "codes"
+
+Sketches = npt.NDArray[Any]  # (N,) of SKETCH
+Found = tuple[Sketches, near.Signatures | None]
+
+
+class NearDuplicates(NamedTuple):
+    """Groups, the documents in them, and those that followed their first into another split."""
+
+    groups: int
+    documents: int
+    moved: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a corpus holds.
+
+    Attributes:
+        codes: of each document (N,): its split as an index into SPLITS, or DROPPED.
+        bytes: of each split, UTF-8; of the parts of a single document about.
+        read: bytes of all documents.
+        duplicates: documents with the content of one before, which are left out.
+        near: what was found of near-duplicates; None: not looked for.
+        cuts: of a single document: the characters at which validation and test part begin.
+    """
+
+    codes: npt.NDArray[np.uint8]
+    bytes: dict[str, int]
+    read: int
+    duplicates: int
+    near: NearDuplicates | None
+    cuts: tuple[int, int] | None
+
+    @property
+    def documents(self) -> int:
+        """How many come of it."""
+        return len(SPLITS) if self.cuts else len(self.codes) - self.duplicates
+
+
+def survey(corpus: Corpus, settings: Split, folder: Path, workers: Workers) -> Survey:
+    """Read a corpus through once.
+
+    Args:
+        folder: for files, which are of use as long as the result is.
+
+    Raises:
+        ValueError: it is empty, or a split gets nothing.
+    """
+    size = _write_sketches(corpus, settings.near_duplicates, folder, workers)
+    count = (folder / SKETCHES).stat().st_size // SKETCH.itemsize
+    if not count:
+        raise ValueError("the corpus is empty: there is no document in it")
+    codes = np.memmap(folder / CODES, dtype=np.uint8, mode="w+", shape=(count,))
+    for first, sketches in _read(folder):
+        codes[first : first + len(sketches)] = split_codes(sketches["folded"], settings)
+    duplicates = _drop_duplicates(folder, codes)
+    kept = count - duplicates
+    found = cuts = None
+    if kept == 1:
+        cuts, sizes = _cut_by_position(corpus, folder, codes, settings)
+    else:
+        if size <= settings.near_duplicates:
+            found = _join_near_duplicates(folder, codes)
+        sizes = _sizes(folder, codes)
+    for name in SPLITS:
+        if not sizes[name]:
+            raise ValueError(f"the {name} split got none of {kept} document(s): {ADVICE}")
+    return Survey(codes, sizes, size, duplicates, found, cuts)
+
+
+# ----- what is kept of each document
+
+
+class _Sketch:
+    """What is kept of a document, which may be given in pieces."""
+
+    def __init__(self) -> None:
+        self._content = hashlib.blake2b(digest_size=8)
+        self._folded = ContentHash()
+        self._bytes = self._characters = 0
+        self._signature: near.Signatures | None = None
+
+    def add(self, text: str) -> bytes:
+        """Add a piece. Returns it folded."""
+        content = text.encode()
+        self._content.update(content)
+        self._bytes += len(content)
+        self._characters += len(text)
+        return self._folded.update(text)
+
+    def add_signed(self, text: str) -> None:
+        """Add a piece, and its phrases to the signature."""
+        new = near.signatures([self.add(text)])
+        self._signature = new if self._signature is None else np.minimum(self._signature, new)
+
+    def row(self) -> tuple[int, int, int, int]:
+        content = int.from_bytes(self._content.digest(), "big")
+        return content, self._folded.value, self._bytes, self._characters
+
+    def found(self) -> Found:
+        return np.array([self.row()], dtype=SKETCH), self._signature
+
+
+class _Batch(NamedTuple):
+    """Whole documents for a worker; or what was found of one that came in pieces."""
+
+    texts: list[str]
+    signed: bool
+    found: Found | None = None
+
+
+def _batches(pieces: Iterable[Piece], limit: int) -> Iterator[_Batch]:
+    """The documents in batches of about PIECE characters, signed up to `limit` characters."""
+    texts: list[str] = []
+    held = total = 0
+    long: _Sketch | None = None
+    for text, last in pieces:
+        total += len(text)
+        if last and long is None:
+            texts.append(text)
+            held += len(text)
+        if texts and (held >= PIECE or not last):
+            yield _Batch(texts, total <= limit)
+            texts, held = [], 0
+        if not last or long is not None:
+            long = long or _Sketch()
+            if total <= limit:
+                long.add_signed(text)
+            else:
+                long.add(text)
+            if last:
+                yield _Batch([], total <= limit, long.found())
+                long = None
+    if texts:
+        yield _Batch(texts, total <= limit)
+
+
+def _sketch(batch: _Batch) -> Found:
+    """What is kept of a batch of documents."""
+    if batch.found is not None:
+        return batch.found
+    rows, folded = [], []
+    for text in batch.texts:
+        sketch = _Sketch()
+        folded.append(sketch.add(text))
+        rows.append(sketch.row())
+    return np.array(rows, dtype=SKETCH), near.signatures(folded) if batch.signed else None
+
+
+def _write_sketches(corpus: Corpus, limit: int, folder: Path, workers: Workers) -> int:
+    """Write sketches and, as long as the corpus may not be too large, signatures.
+
+    Returns:
+        bytes of all documents.
+    """
+    size = 0
+    with ExitStack() as stack:
+        names = (folder / SKETCHES, folder / SIGNATURES)
+        sketches, signatures = (stack.enter_context(name.open("wb")) for name in names)
+        for _, (some, signed) in workers.map(_sketch, _batches(corpus(), limit)):
+            some.tofile(sketches)
+            size += int(some["bytes"].sum())
+            if signed is not None and size <= limit:
+                signed.tofile(signatures)
+    return size
+
+
+# ----- what follows from all of them
+
+
+def _read(folder: Path) -> Iterator[tuple[int, Sketches]]:
+    """The sketches, some at a time, each time with the number of the first."""
+    first = 0
+    with (folder / SKETCHES).open("rb") as file:
+        while len(sketches := np.fromfile(file, dtype=SKETCH, count=AT_ONCE)):
+            yield first, sketches
+            first += len(sketches)
+
+
+def _drop_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> int:
+    """Mark every document that stood before, some hashes at a time. Returns how many."""
+    parts = np.uint64(len(codes) // AT_ONCE + 1)
+    dropped = 0
+    for number in range(int(parts)):
+        hashes, numbers = [], []
+        for first, sketches in _read(folder):
+            mine = np.flatnonzero(sketches["content"] % parts == number)
+            hashes.append(sketches["content"][mine])
+            numbers.append(first + mine)
+        _, kept = np.unique(np.concatenate(hashes), return_index=True)  # the first of each
+        again = np.delete(np.concatenate(numbers), kept)
+        codes[again] = DROPPED
+        dropped += len(again)
+    return dropped
+
+
+def _join_near_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> NearDuplicates:
+    """Give each document the split of the first of its group."""
+    shape = (len(codes), near.BANDS * near.ROWS)
+    signatures = np.memmap(folder / SIGNATURES, dtype=np.uint16, mode="r", shape=shape)
+    firsts = near.groups(signatures)
+    kept = codes != DROPPED  # the first always is
+    moved = kept & (codes != codes[firsts])
+    codes[kept] = codes[firsts[kept]]
+    sizes = np.bincount(firsts[kept], minlength=len(codes))
+    sizes = sizes[sizes > 1]
+    return NearDuplicates(len(sizes), int(sizes.sum()), int(moved.sum()))
+
+
+def _sizes(folder: Path, codes: npt.NDArray[np.uint8]) -> dict[str, int]:
+    """Bytes of the documents of each split."""
+    totals = np.zeros(len(SPLITS), dtype=np.int64)
+    for first, sketches in _read(folder):
+        mine = codes[first : first + len(sketches)]
+        totals += [int(sketches["bytes"][mine == code].sum()) for code in range(len(SPLITS))]
+    return dict(zip(SPLITS, totals.tolist(), strict=True))
+
+
+# ----- a single document
+
+
+def _cut_by_position(
+    corpus: Corpus, folder: Path, codes: npt.NDArray[np.uint8], settings: Split
+) -> tuple[tuple[int, int], dict[str, int]]:
+    """Where the only document is cut into training, validation and test part: after line ends.
+
+    Returns:
+        the characters at which the second and the third part begin; about the bytes of each.
+    """
+    document = _read_one(folder, int(np.argmax(codes != DROPPED)))
+    length = int(document["characters"])
+    shares = 1 - settings.validation_fraction - settings.test_fraction, 1 - settings.test_fraction
+    places = [round(length * share) for share in shares]
+    cuts = [_line_end(_kept(corpus(), codes), place) for place in places]
+    first, second = cuts[0], max(cuts)
+    parts = zip(SPLITS, np.diff([0, first, second, length]).tolist(), strict=True)
+    ratio = int(document["bytes"]) / max(length, 1)
+    return (first, second), {name: round(part * ratio) for name, part in parts}
+
+
+def _read_one(folder: Path, number: int) -> Any:
+    offset = number * SKETCH.itemsize
+    return np.fromfile(folder / SKETCHES, dtype=SKETCH, count=1, offset=offset)[0]
+
+
+def _line_end(pieces: Iterable[Piece], place: int) -> int:
+    """Where the line ends that is at `place`; if it has no end, the place itself."""
+    begin = 0
+    for text, _ in pieces:
+        end = begin + len(text)
+        if end > place and (found := text.find("\n", max(place - begin, 0))) >= 0:
+            return begin + found + 1
+        begin = end
+    return place
+
+
+# ----- reading again
+
+
+def labelled(corpus: Corpus, found: Survey) -> Iterator[tuple[int, Piece]]:
+    """Each document that is kept, with its split's index, in pieces that can be encoded alone.
+
+    A single document comes as three: its parts.
+    """
+    pieces = _kept(corpus(), found.codes)
+    if found.cuts is not None:
+        pieces = _cut_at(pieces, found.cuts)
+        codes: Iterator[int] = iter(range(len(SPLITS)))
+    else:
+        codes = (code for code in _each(found.codes) if code != DROPPED)
+    code = None
+    for piece in cut_safely(pieces):
+        code = next(codes) if code is None else code
+        yield code, piece
+        code = None if piece.last else code
+
+
+def _each(codes: npt.NDArray[np.uint8]) -> Iterator[int]:
+    for first in range(0, len(codes), AT_ONCE):
+        yield from codes[first : first + AT_ONCE].tolist()
+
+
+def _kept(pieces: Iterable[Piece], codes: npt.NDArray[np.uint8]) -> Iterator[Piece]:
+    """The pieces of the documents that are not dropped."""
+    each = _each(codes)
+    code = None
+    for piece in pieces:
+        code = next(each) if code is None else code
+        if code != DROPPED:
+            yield piece
+        code = None if piece.last else code
+
+
+def _cut_at(pieces: Iterable[Piece], cuts: tuple[int, int]) -> Iterator[Piece]:
+    """A document as several, which begin at the given characters."""
+    begin = 0
+    for text, last in pieces:
+        inside = [cut - begin for cut in cuts if begin < cut <= begin + len(text)]
+        start = 0
+        for cut in inside:
+            yield Piece(text[start:cut], True)
+            start = cut
+        if last or start < len(text):
+            yield Piece(text[start:], last)
+        begin += len(text)

@@ -1,0 +1,92 @@
+"""All cores at work on one stream, in order.
+
+Processes, not threads: what Python does to each document would else wait for one lock.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import TypeVar
+
+from tinyllm.common.processes import available_cores
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+BYTES_EACH = 4_000_000  # a process takes half a second to start, in which this much is encoded
+
+
+class Workers:
+    """Processes that work for this one, and end with it; fewer than two: it works itself.
+
+    Used as a context.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool: ProcessPoolExecutor | None = None
+
+    @classmethod
+    def for_bytes(cls, size: int) -> "Workers":
+        """As many as this process may use cores, and as text of that size keeps busy."""
+        return cls(min(available_cores(), size // BYTES_EACH))
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task]
+    ) -> Iterator[tuple[Task, Result]]:
+        """Each task with what the function makes of it, in order; a few tasks are read ahead.
+
+        Raises:
+            ChildProcessError: a worker was killed.
+        """
+        if self.count < 2:
+            yield from ((task, function(task)) for task in tasks)
+            return
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self.count, multiprocessing.get_context("spawn"), initializer=_end_with_parent
+            )
+        waiting: deque[tuple[Task, Future[Result]]] = deque()
+        try:
+            for task in tasks:
+                waiting.append((task, self._pool.submit(function, task)))
+                if len(waiting) > 2 * self.count:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            for first, future in waiting:
+                yield first, future.result()
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                f"one of {self.count} worker processes was killed, perhaps for want of memory"
+            ) from None
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Have a worker end once its parent has, however that ended; Ctrl-C is the parent's to obey."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
