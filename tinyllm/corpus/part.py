@@ -1,21 +1,14 @@
 """What has come of a file that is being fetched: on disk, so that any process can go on with it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from tinyllm.common.files import read_json, remove, write_json
 
 CHUNK = 1 << 20  # bytes
-
-
-class Writer(Protocol):
-    """Takes what comes next of a file."""
-
-    def __call__(self, chunk: bytes, /) -> None: ...
 
 
 class Part:
@@ -57,7 +50,7 @@ class Part:
             write_json(self._state, {"version": version, "total": total})
 
     @contextmanager
-    def appending(self) -> Iterator[Writer]:
+    def appending(self) -> Iterator[Callable[[bytes], None]]:
         """Give a function that appends bytes; their SHA-256 is computed beside it.
 
         (One after the other, a download of 1 GB would take 0.7 s longer.)
