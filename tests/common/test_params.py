@@ -167,7 +167,7 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
         "split.test_fraction = 1.5: must be less than 1",
         "train.dropout = -0.1: must be greater than or equal to 0",
         "train.dropuot: is not a setting",
-        "train.optimizer = 'lion': must be 'adamw', 'adam' or 'sgd'",
+        "train.optimizer = 'lion': must be 'adamw', 'adam', 'sgd' or 'muon'",
         "train.warmup_steps = 2000: must be below train.max_steps = 1000",
     ]
 
