@@ -214,6 +214,9 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
         ("train", {"grad_clip": 0}, "train.grad_clip = 0: must be greater than 0"),
         ("evaluate", {"stride": 129}, "evaluate.stride = 129: must be at most"),
         ("evaluate", {"prompts": ["a", ""]}, "evaluate.prompts.1 = '': "),
+        ("hardware", {"processes": 3}, "hardware.processes = 3: must, times hardware.nodes = 1"),
+        ("hardware", {"nodes": 5}, "hardware.processes = 1: must, times hardware.nodes = 5"),
+        ("hardware", {"sharding": "full"}, "hardware.sharding = 'full': must be none for a single"),
         ("hardware", {"device": "gpu"}, "hardware.device = 'gpu': must be 'auto', 'cpu', 'cuda'"),
     ],
 )

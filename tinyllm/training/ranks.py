@@ -74,6 +74,9 @@ class Ranks:
         del like
         return tensor
 
+    def release(self, model: TinyLLM) -> None:
+        """Give up what was gathered of a model to score it."""
+
     def whole_model(self, model: TinyLLM) -> TinyLLM:
         """The model with all of its weights in full."""
         return model
@@ -94,6 +97,7 @@ def score(model: TinyLLM, windows: Windows, ranks: Ranks) -> Scores:
     """Score a model on windows that the ranks share; the same result on each."""
     own = windows_of(windows, ranks.rank, ranks.size)
     found = predict(model, own)
+    ranks.release(model)
     if ranks.size == 1:
         return found.scores(windows.n_bytes)
     nats, right, tokens = ranks.sum(

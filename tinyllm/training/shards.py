@@ -37,6 +37,10 @@ class Shards(Group):
         full = tensor.to(mesh.device_type)
         return distribute_tensor(full, mesh, like.placements, src_data_rank=None)
 
+    def release(self, model: TinyLLM) -> None:
+        assert isinstance(model, FSDPModule)
+        model.reshard()
+
     def whole_model(self, model: TinyLLM) -> TinyLLM:
         with torch.device("meta"):
             whole = TinyLLM(model.config)
