@@ -18,7 +18,7 @@ def main() -> None:
 
     from tinyllm.common.files import publish_folder, scratch_folder
     from tinyllm.common.params import load_params
-    from tinyllm.corpus.documents import read_manifest, read_pieces
+    from tinyllm.documents.raw import read_manifest, read_pieces
     from tinyllm.encoding import report
     from tinyllm.encoding.encode import encode_corpus, make_tokenizer
     from tinyllm.encoding.survey import survey

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tinyllm.common.params import Split, Train, load_params
-from tinyllm.corpus.pieces import Piece
+from tinyllm.documents.pieces import Piece
 from tinyllm.encoding.encode import encode_corpus
 from tinyllm.encoding.pieces import Corpus
 from tinyllm.encoding.survey import Survey, survey

@@ -15,7 +15,7 @@ from benchmarks import corpus
 from benchmarks.pairs import serve
 from tinyllm.common.params import Split
 from tinyllm.common.processes import available_cores
-from tinyllm.corpus.pieces import Piece
+from tinyllm.documents.pieces import Piece
 from tinyllm.encoding.encode import encode_corpus
 from tinyllm.encoding.survey import survey
 from tinyllm.encoding.workers import Workers

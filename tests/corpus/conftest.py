@@ -11,9 +11,9 @@ import pytest
 from tests.corpus.site import Site, running
 from tests.helpers import ROOT
 from tinyllm.common.params import Download, load_params
-from tinyllm.corpus.documents import Manifest, read_documents, read_manifest
 from tinyllm.corpus.fetch import Patience
 from tinyllm.corpus.sources import bring
+from tinyllm.documents.raw import Manifest, read_documents, read_manifest
 
 # Fails fast, but waits long enough for a busy machine.
 PATIENCE = Patience(stall=0.4, retries=3, backoff=0.01, longest=2.0)

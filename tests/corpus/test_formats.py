@@ -17,8 +17,8 @@ from pyarrow import parquet
 
 from tests.corpus.conftest import Bring
 from tests.helpers import random_text
-from tinyllm.corpus.documents import Manifest
-from tinyllm.corpus.streams import CHUNK, decoded
+from tinyllm.documents.raw import Manifest
+from tinyllm.documents.streams import CHUNK, decoded
 
 BringIt = Callable[..., Manifest]
 
@@ -264,7 +264,7 @@ def test_a_bomb_is_given_up_at_the_bound(bring_it: BringIt, texts: Path, packing
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from tinyllm.corpus.formats import Layout, file_pieces
+from tinyllm.documents.formats import Layout, file_pieces
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 path = Path(sys.argv[1])
 layout = Layout(separator=sys.argv[2] or None)

@@ -15,7 +15,7 @@ from tests.corpus.test_formats import zipped
 from tests.helpers import ROOT, flip_bit
 from tinyllm.common.params import load_params
 from tinyllm.corpus.catalogue import CATALOGUE, Address, check_source
-from tinyllm.corpus.documents import Manifest, read_documents, read_manifest
+from tinyllm.documents.raw import Manifest, read_documents, read_manifest
 
 BringIt = Callable[..., Manifest]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import SPLIT, corpus_of, encode, make_documents
 from tinyllm.common.params import Tokenize
-from tinyllm.corpus.pieces import Piece
+from tinyllm.documents.pieces import Piece
 from tinyllm.encoding.encode import make_tokenizer
 from tinyllm.encoding.pieces import Corpus
 from tinyllm.encoding.survey import survey

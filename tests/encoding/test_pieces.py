@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers import random_text
 from tests.tokens.test_tokenizer import AWKWARD, PATTERNS, cutting
-from tinyllm.corpus.pieces import Piece
+from tinyllm.documents.pieces import Piece
 from tinyllm.encoding.pieces import cut_safely
 from tinyllm.tokens.tokenizer import Tokenizer
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers import SPLIT, corpus_of, make_documents
 from tinyllm.common.params import Split
-from tinyllm.corpus.pieces import Piece
+from tinyllm.documents.pieces import Piece
 from tinyllm.encoding import survey as surveys
 from tinyllm.encoding.pieces import Corpus
 from tinyllm.encoding.survey import DROPPED, NearDuplicates, Survey, labelled, survey

@@ -1,1 +1,1 @@
-"""Text in, documents out."""
+"""A corpus brought from where it is: by name, from the network, from files."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from tinyllm.common.params import Download
 from tinyllm.corpus.catalogue import CATALOGUE, OWN, PACKAGES, Address, check_source
 from tinyllm.corpus.docstrings import docstrings, licence
-from tinyllm.corpus.documents import FILES, Manifest, RawFile, write_manifest
 from tinyllm.corpus.fetch import Patience, fetch, file_name
-from tinyllm.corpus.formats import SUFFIXES, Layout, file_pieces
-from tinyllm.corpus.streams import (
+from tinyllm.documents.formats import SUFFIXES, Layout, file_pieces
+from tinyllm.documents.raw import FILES, Manifest, RawFile, write_manifest
+from tinyllm.documents.streams import (
     CHUNK,
     bounded,
     is_hidden,

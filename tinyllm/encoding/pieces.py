@@ -15,7 +15,7 @@ tests/encoding/test_pieces.py compares both ways over random texts.
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from tinyllm.corpus.pieces import Piece
+from tinyllm.documents.pieces import Piece
 
 PIECE = 1 << 17  # characters; tiktoken is at its fastest with 64 to 256 KB
 LONGEST = 1 << 24  # characters without a safe place, after which text is cut anywhere

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyllm.common.params import Split
-from tinyllm.corpus.pieces import Piece
+from tinyllm.documents.pieces import Piece
 from tinyllm.encoding import near
 from tinyllm.encoding.pieces import PIECE, Corpus, cut_safely
 from tinyllm.encoding.workers import Workers

@@ -126,7 +126,7 @@ class Predictions:
         )
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode, which FSDP's parameters don't bear
 def predict(model: TinyLLM, windows: Windows, batch_size: int | None = None) -> Predictions:
     """Have a model, in evaluation mode meanwhile, predict the targets of windows.
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from tinyllm.corpus import pieces
-from tinyllm.corpus.pieces import Part, Piece
-from tinyllm.corpus.streams import (
+from tinyllm.documents import pieces
+from tinyllm.documents.pieces import Part, Piece
+from tinyllm.documents.streams import (
     CHUNK,
     Errors,
     Spend,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
-from tinyllm.corpus import pieces as cutting
-from tinyllm.corpus.pieces import LINE_HEAD, Part, Piece, begun, pieces, separated, whole
+from tinyllm.documents import pieces as cutting
+from tinyllm.documents.pieces import LINE_HEAD, Part, Piece, begun, pieces, separated, whole
 
 Cut = Callable[[Iterable[str]], Iterator[Part]]
 

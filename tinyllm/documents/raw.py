@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tinyllm.common.files import checked, checksums, read_json, seal, write_json
-from tinyllm.corpus.formats import Layout, file_pieces
-from tinyllm.corpus.pieces import Piece
+from tinyllm.documents.formats import Layout, file_pieces
+from tinyllm.documents.pieces import Piece
 
 MANIFEST = "manifest.json"
 FILES = "files"

@@ -1,0 +1,1 @@
+"""Files in, documents out: how text lies in them, and what a raw folder holds."""
