@@ -226,7 +226,9 @@ def test_no_pickle_is_run_in_reports_or_in_what_dvc_reads(
         whole = path.read_bytes()
         for plant in (plain, in_yaml):
             plant(path)
-            for main in (verify, rebuild):
+            # A run is rebuilt of what training and evaluation read and wrote.
+            mains = (verify,) if path.parent.name == "corpus" else (verify, rebuild)
+            for main in mains:
                 told = refusal(main)
                 assert told
                 lines = f"{told}\n{capsys.readouterr().out}"

@@ -48,7 +48,7 @@ class ArrayFile:
     def __init__(self, path: Path, dtype: npt.DTypeLike, count: int) -> None:
         self.path = path
         self.dtype = np.dtype(dtype)
-        self._left = count
+        self.left = count
         self._digest = hashlib.sha256()
         self._file = path.open("wb")
         descr = np.lib.format.dtype_to_descr(self.dtype)
@@ -60,7 +60,7 @@ class ArrayFile:
 
     def append(self, array: npt.NDArray[Any]) -> None:
         """Write the next elements."""
-        self._left -= len(array)
+        self.left -= len(array)
         self._write(np.ascontiguousarray(array, self.dtype).view(np.uint8).data)
 
     def _write(self, content: bytes | memoryview) -> None:
@@ -69,7 +69,7 @@ class ArrayFile:
 
     def sha256(self) -> str:
         """SHA-256 of the file, once all is written."""
-        assert self._left == 0, f"{self.path}: {self._left} elements are missing"
+        assert self.left == 0, f"{self.path}: {self.left} elements are missing"
         return self._digest.hexdigest()
 
     def __enter__(self) -> "ArrayFile":
@@ -207,7 +207,9 @@ class _SplitOfTokens:
         parts = []
         while count:
             if not len(self._sizes):
-                block = next(self._blocks)
+                block = next(self._blocks, None)
+                if block is None:
+                    raise ValueError("the index has fewer tokens than the shards")
                 self._codes, self._sizes = block["split"], block["tokens"].copy()
             whole = int(np.searchsorted(self._sizes.cumsum(), count, side="right"))
             parts.append(np.repeat(self._codes[:whole], self._sizes[:whole]))
@@ -245,14 +247,10 @@ def write_splits(tokens_folder: Path, folders: dict[str, Path]) -> dict[str, Spl
             )
             for split, folder in folders.items()
         }
-        each = _SplitOfTokens(checked(tokens_folder, DOCUMENTS))
-        for shard in index["shards"]:
-            ids = _load(tokens_folder, shard["name"])
-            for first in range(0, len(ids), TOKENS_AT_ONCE):
-                some = ids[first : first + TOKENS_AT_ONCE]
-                codes = each.take(len(some))
-                for split, file in files.items():
-                    file.append(some[codes == SPLITS.index(split)])
+        try:
+            _sort(tokens_folder, index, files)
+        except ValueError as error:
+            raise ValueError(f"{tokens_folder} is damaged: {error}; run `dvc repro`") from None
     summaries = {}
     for split, folder in folders.items():
         sha256 = files[split].sha256()
@@ -262,6 +260,20 @@ def write_splits(tokens_folder: Path, folders: dict[str, Path]) -> dict[str, Spl
         write_json(folder / SUMMARY, asdict(summaries[split]))
         seal(folder, {TOKENS: sha256})
     return summaries
+
+
+def _sort(tokens_folder: Path, index: dict[str, Any], files: dict[str, "ArrayFile"]) -> None:
+    each = _SplitOfTokens(checked(tokens_folder, DOCUMENTS))
+    for shard in index["shards"]:
+        ids = _load(tokens_folder, shard["name"])
+        for first in range(0, len(ids), TOKENS_AT_ONCE):
+            some = ids[first : first + TOKENS_AT_ONCE]
+            codes = each.take(len(some))
+            for split, file in files.items():
+                file.append(some[codes == SPLITS.index(split)])
+    for split, file in files.items():
+        if file.left:
+            raise ValueError(f"{file.left} tokens of the {split} split are not there")
 
 
 @dataclass(frozen=True)
