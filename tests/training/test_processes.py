@@ -30,8 +30,8 @@ from tests.training.project import (
 from tinyllm.training import launch
 
 # What a training is to give whatever the number of processes; bf16 would round elsewhere.
-SAME = {"dropout": "0.0", "precision": "fp32", "batch_size": "12", "max_steps": "20",
-        "eval_interval": "10", "eval_tokens": "2000"}  # fmt: skip
+SAME = {"optimizer": "adamw", "dropout": "0.0", "precision": "fp32", "batch_size": "12",
+        "max_steps": "20", "eval_interval": "10", "eval_tokens": "2000"}  # fmt: skip
 NEAR = 1e-5
 
 
