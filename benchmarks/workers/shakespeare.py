@@ -14,13 +14,13 @@ from tinyllm.common.params import load_params
 # What differs from params.yaml. "fast" is over soon; "long" is for as long as its peer takes.
 RECIPES: dict[str, dict[str, object]] = {
     "fast": {
-        "n_layer": 1, "context_length": 64, "batch_size": 12, "max_steps": 130,
+        "n_layer": 1, "context_length": 64, "batch_size": 12, "max_steps": 100,
         "optimizer": "adamw", "learning_rate": 0.01, "embedding_rate_multiplier": 5.0,
         "warmup_steps": 5, "vocab_size": 2048,
     },
     "long": {
-        "n_layer": 4, "context_length": 64, "batch_size": 16, "max_steps": 1800,
-        "learning_rate": 2e-3, "warmup_steps": 60, "vocab_size": 1024,
+        "n_layer": 2, "context_length": 64, "batch_size": 24, "max_steps": 1200,
+        "optimizer": "muon", "learning_rate": 0.014, "warmup_steps": 20, "vocab_size": 2048,
     },
 }  # fmt: skip
 TRAINING_SHARE = 0.9
