@@ -35,7 +35,7 @@ def test_a_second_repro_runs_nothing(ran: Project) -> None:
 
 
 def test_a_setting_reruns_what_depends_on_it(quiet: Project) -> None:
-    quiet.set({"train.learning_rate": 0.01})
+    quiet.set({"train.learning_rate": 0.02})
     assert quiet.repro() == ["train", "evaluate"]
 
 
@@ -111,7 +111,7 @@ def test_wrong_settings_are_told_and_damage_nothing(
 def test_a_queued_experiment_lands_in_the_same_mlflow_store(copy: Project) -> None:
     base = copy.run("git", "rev-parse", "HEAD").stdout.strip()
     before = copy.outputs()
-    copy.dvc("exp", "run", "--queue", "--name", "faster", "-S", "train.learning_rate=0.01")
+    copy.dvc("exp", "run", "--queue", "--name", "faster", "-S", "train.learning_rate=0.02")
     copy.dvc("queue", "start")
     done = copy.dvc("queue", "logs", "--follow", "faster", check=False)
     assert stages_run(done.stdout) == ["train", "evaluate"]
@@ -120,7 +120,7 @@ def test_a_queued_experiment_lands_in_the_same_mlflow_store(copy: Project) -> No
         assert time.monotonic() < deadline
     (run,) = copy.runs()
     assert run.info.run_name == "faster"
-    assert run.data.params["train.learning_rate"] == "0.01"
+    assert run.data.params["train.learning_rate"] == "0.02"
     assert run.data.tags["dvc.experiment"] == "faster"
     assert run.data.tags["dvc.base_revision"] == base
     assert "test/bits_per_byte" in run.data.metrics  # `evaluate` has found the run of `train`
