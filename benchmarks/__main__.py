@@ -71,14 +71,16 @@ def rows() -> list[Row]:
     """All comparisons."""
     small = SMALL.arguments()
     wide = [*WIDE.arguments(), "--steps", 2]
-    fp32 = ["--precision", "fp32"]
+    fp32, muon = ["--precision", "fp32"], ["--optimizer", "muon"]
     score, write = ["--work", "score"], ["--work", "generate", "--sequences"]
     ours, nanogpt = ("tinyllm", *small), ("nanogpt", *small)
     ours_wide, nanogpt_wide = ("tinyllm", *wide), ("nanogpt", *wide)
     return [
         Row("1", "training, 4 layers, width 128, 12x64", "≥ 2.4", ours, nanogpt),
+        Row("1m", "the same, ours with Muon", "-", (*ours, *muon), nanogpt),
         Row("2", "the same, ours in fp32", "≥ 1.6", (*ours, *fp32), nanogpt),
         Row("3", "training, 6 layers, width 384, 16x256", "≥ 3.2", ours_wide, nanogpt_wide),
+        Row("3m", "the same, ours with Muon", "-", (*ours_wide, *muon), nanogpt_wide),
         Row("3b", "the same, ours in fp32", "≥ 2", (*ours_wide, *fp32), nanogpt_wide),
         Row("4", "row 1, the peer in bf16", "≥ 2.5", ours, ("trainer", *small)),
         Row("5", "training at width 384, share of the product's FLOP/s", "≥ 0.60", ours_wide,

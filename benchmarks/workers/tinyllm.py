@@ -55,6 +55,7 @@ def main() -> None:
     options = parser()
     options.add_argument("--work", choices=["train", "score", "generate"], default="train")
     options.add_argument("--precision", default="auto")
+    options.add_argument("--optimizer", default="adamw", help="to train with; peers have AdamW")
     options.add_argument("--processes", type=int, default=1, help="that share each batch")
     options.add_argument("--threads", type=int, help="of each process")
     options.add_argument("--sequences", type=int, default=1, help="to generate at once")
@@ -62,7 +63,12 @@ def main() -> None:
     shape: Shape = args.shape
     params = load_params(SETTINGS)
     asked = {"precision": args.precision, "processes": args.processes, "threads": args.threads}
-    params = params.model_copy(update={"hardware": params.hardware.model_copy(update=asked)})
+    params = params.model_copy(
+        update={
+            "hardware": params.hardware.model_copy(update=asked),
+            "train": params.train.model_copy(update={"optimizer": args.optimizer}),
+        }
+    )
     compute = runtime.choose(params.hardware)
     model = make_model(shape, params).to(compute.device)
     model.compute_dtype = compute.dtype
