@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -38,9 +39,9 @@ def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
     return buffer.getvalue()
 
 
-def as_parquet(texts: object, name: str = "text") -> bytes:
+def as_parquet(texts: list[Any], name: str = "text") -> bytes:
     buffer = io.BytesIO()
-    table = pa.table({"id": list(range(len(texts))), name: texts})  # type: ignore[arg-type]
+    table = pa.table([pa.array(range(len(texts))), pa.array(texts)], names=["id", name])
     parquet.write_table(table, buffer, row_group_size=2, compression="zstd")
     return buffer.getvalue()
 

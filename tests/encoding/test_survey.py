@@ -116,7 +116,7 @@ def test_near_twins_are_found_in_long_documents_that_come_in_pieces(tmp_path: Pa
 
     def in_pieces() -> list[Piece]:
         parts = [[Piece(t[:77_777], False), Piece(t[77_777:], True)] for t in (long, twin)]
-        return [*map(lambda t: Piece(t, True), short), *parts[0], *parts[1]]  # noqa: C417
+        return [*(Piece(text, True) for text in short), *parts[0], *parts[1]]
 
     found = [look(whole, tmp_path / "a"), look(in_pieces, tmp_path / "b")]
     assert [survey.near and survey.near.groups for survey in found] == [1, 1]

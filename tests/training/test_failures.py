@@ -3,7 +3,6 @@
 import math
 import re
 import resource
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -18,33 +17,10 @@ from tests.training.project import (
     change,
     checkpoint_steps,
     final_state,
-    prepare,
     resumed_at,
     run,
 )
 from tinyllm.training.ranks import ALONE, Ranks
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with everything that training needs."""
-    project = tmp_path_factory.mktemp("prepared") / "project"
-    prepare(project)
-    return project
-
-
-@pytest.fixture(scope="module")
-def untouched(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What a training without a failure ends in."""
-    project = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("clean") / "project"))
-    run(project, "train", *TRAIN)
-    return final_state(project)
-
-
-@pytest.fixture
-def project(prepared: Path, tmp_path: Path) -> Path:
-    """A copy of the prepared project."""
-    return Path(shutil.copytree(prepared, tmp_path / "project"))
 
 
 def error_of(failed: Stage) -> str:

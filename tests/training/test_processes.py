@@ -23,7 +23,6 @@ from tests.training.project import (
     checkpoint_steps,
     final_state,
     outputs,
-    prepare,
     resumed_at,
     run,
 )
@@ -33,20 +32,6 @@ from tinyllm.training import launch
 SAME = {"optimizer": "adamw", "dropout": "0.0", "precision": "fp32", "batch_size": "12",
         "max_steps": "20", "eval_interval": "10", "eval_tokens": "2000"}  # fmt: skip
 NEAR = 1e-5
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with everything that training needs."""
-    project = tmp_path_factory.mktemp("prepared") / "project"
-    prepare(project)
-    return project
-
-
-@pytest.fixture
-def project(prepared: Path, tmp_path: Path) -> Path:
-    """A copy of the prepared project."""
-    return Path(shutil.copytree(prepared, tmp_path / "project"))
 
 
 @pytest.fixture(scope="module")

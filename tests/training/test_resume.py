@@ -26,34 +26,11 @@ from tests.training.project import (
     checkpoint_steps,
     final_state,
     outputs,
-    prepare,
     resumed_at,
     run,
     trainings,
 )  # fmt: skip
 from tinyllm.training import resume
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with everything that training needs."""
-    project = tmp_path_factory.mktemp("prepared") / "project"
-    prepare(project)
-    return project
-
-
-@pytest.fixture
-def project(prepared: Path, tmp_path: Path) -> Path:
-    """A copy of the prepared project."""
-    return Path(shutil.copytree(prepared, tmp_path / "project"))
-
-
-@pytest.fixture(scope="module")
-def untouched(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What an uninterrupted training ends in."""
-    project = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("clean") / "project"))
-    run(project, "train", *TRAIN)
-    return final_state(project)
 
 
 def wait_for_checkpoint(process: Stage, project: Path, step: int) -> None:
