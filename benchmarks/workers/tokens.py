@@ -19,6 +19,7 @@ from tinyllm.documents.pieces import Piece
 from tinyllm.encoding.encode import encode_corpus
 from tinyllm.encoding.survey import survey
 from tinyllm.encoding.workers import Workers
+from tinyllm.tokens import hub
 from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
 
 AT_ONCE = 2000  # documents that the peer encodes at once, so that its lists fit in memory
@@ -91,16 +92,11 @@ def learn(documents: list[str], _: str) -> None:
 
 def bare(documents: list[str], _: str) -> None:
     """Hugging Face's tokenizers and nothing else, on the same expression."""
-    from tokenizers import Regex, models, pre_tokenizers, trainers
+    from tokenizers import models, pre_tokenizers, trainers
     from tokenizers import Tokenizer as Learner
 
     learner = Learner(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PATTERN), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    learner.pre_tokenizer = hub.pre_tokenizer(PATTERN)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False

@@ -251,6 +251,34 @@ def test_tokenizer_json_gives_the_same_ids(tokenizer: Tokenizer, tmp_path: Path)
     assert other.get_vocab_size() == tokenizer.vocab_size
 
 
+@pytest.mark.parametrize("digits", ["{1,2}+", "{1,3}+", "{1,3}"])
+def test_tokenizer_json_cuts_numbers_as_tiktoken(tmp_path: Path, digits: str) -> None:
+    """Even where its vocabulary has the whole number: tiktoken never sees that."""
+    from tokenizers import Tokenizer as Other
+
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    for token in (b"20", b"18", b"201", b"2018", b"00", b"000", b"0000", b"000000"):
+        ranks[token] = len(ranks)
+    encoding = tiktoken.Encoding(
+        "digits",
+        pat_str=rf"\p{{N}}{digits}|\P{{N}}++",
+        mergeable_ranks=ranks,
+        special_tokens={END_OF_TEXT: len(ranks)},
+    )
+    hub.write_tokenizer(tmp_path, encoding, context_length=64)
+    other = Other.from_file(str(tmp_path / "tokenizer.json"))
+    assert_same_ids(Tokenizer(encoding), other, ["2018", "in 2018, 20180 or 000000000 2"])
+
+
+def test_every_learned_number_is_used() -> None:
+    """None is longer than what the text is cut into, which no text could ever give."""
+    years = "".join(f"In {year} there were 10000{year} of them. " for year in range(1990, 2030))
+    learned = Tokenizer.train([years * 20], 400)
+    numbers = [token for token in learned.encoding._mergeable_ranks if token.isdigit()]
+    assert any(len(number) == 2 for number in numbers)
+    assert not [number for number in numbers if len(number) > 2]
+
+
 def test_tokenizer_json_agrees_about_every_character(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """Both cut text by Unicode's classes, each with tables of its own."""
     from tokenizers import Tokenizer as Other

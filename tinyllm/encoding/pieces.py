@@ -35,7 +35,11 @@ def cut_safely(
     stays whole. Text without a safe place comes in longer pieces, up to `longest`.
     """
     waiting = ""
-    for text, last in pieces:
+    for piece in pieces:
+        text, last = piece
+        if last and not waiting and len(text) <= size:  # as nearly all are
+            yield piece
+            continue
         text = waiting + text if waiting else text
         start = 0
         while (end := _next_cut(text, start, size, longest)) is not None:

@@ -4,13 +4,18 @@ Hugging Face writes the bytes of a token as printable characters, one each: a pr
 as itself, the others as the characters from U+0100 on. That is GPT-2's table.
 """
 
+import re
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tiktoken
 
 from tinyllm.common.files import write_json, write_text
 from tinyllm.common.params import END_OF_TEXT, N_BYTES
+
+if TYPE_CHECKING:
+    from tokenizers.pre_tokenizers import PreTokenizer
 
 
 @cache
@@ -50,9 +55,25 @@ def merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
     return [(left, right) for *_, left, right in sorted(pairs)]
 
 
+def pre_tokenizer(pattern: str) -> "PreTokenizer":
+    """What cuts text, before anything is merged, where tiktoken does with an expression.
+
+    The `+` of `{1,2}+` forbids to give anything back in tiktoken's language, but means "once or
+    more" in Oniguruma's, which cut no number: there it goes (nothing could be given back).
+    """
+    from tokenizers import Regex, pre_tokenizers
+
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(re.sub(r"(?<=\d\})\+", "", pattern)), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
 def write_tokenizer(folder: Path, encoding: tiktoken.Encoding, context_length: int) -> None:
     """Write tokenizer.json and tokenizer_config.json, which give the same ids as the encoding."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer, decoders, models
 
     ranks = encoding._mergeable_ranks
     tokenizer = Tokenizer(
@@ -62,12 +83,7 @@ def write_tokenizer(folder: Path, encoding: tiktoken.Encoding, context_length: i
             ignore_merges=True,
         )
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(encoding._pat_str), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizer(encoding._pat_str)
     tokenizer.decoder = decoders.ByteLevel()
     special = sorted(encoding._special_tokens.items(), key=lambda item: item[1])
     tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text, _ in special])

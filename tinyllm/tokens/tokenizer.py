@@ -1,7 +1,7 @@
 """Text to token ids and back, with tiktoken; a vocabulary of our own or a published one."""
 
-import base64
 import re
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -53,16 +53,11 @@ class Tokenizer:
 
         A text too small to give that many tokens gives fewer.
         """
-        from tokenizers import Regex, models, pre_tokenizers, trainers
+        from tokenizers import models, pre_tokenizers, trainers
         from tokenizers import Tokenizer as Learner
 
         learner = Learner(models.BPE())
-        learner.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(PATTERN), "isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
+        learner.pre_tokenizer = hub.pre_tokenizer(PATTERN)
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size - 1,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -186,7 +181,7 @@ class Tokenizer:
         """Write the vocabulary in tiktoken's text format, with what else makes the encoding."""
         folder.mkdir(parents=True, exist_ok=True)
         ranks = sorted(self.encoding._mergeable_ranks.items(), key=lambda item: item[1])
-        lines = [f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in ranks]
+        lines = [f"{b2a_base64(token, newline=False).decode()} {rank}\n" for token, rank in ranks]
         write_text(folder / RANKS, "".join(lines))
         write_json(
             folder / DESCRIPTION,
@@ -207,10 +202,8 @@ class Tokenizer:
             ValueError: it is missing or damaged.
         """
         description = read_json(checked(folder, DESCRIPTION))
-        ranks = {}
-        for line in checked(folder, RANKS).read_text(encoding="ascii").splitlines():
-            token, rank = line.split()
-            ranks[base64.b64decode(token)] = int(rank)
+        lines = checked(folder, RANKS).read_bytes().splitlines()
+        ranks = {a2b_base64(token): int(rank) for token, rank in map(bytes.split, lines)}
         return cls(
             tiktoken.Encoding(
                 name=description["name"],
@@ -222,7 +215,18 @@ class Tokenizer:
 
 
 def _shorten_runs(text: str) -> str:
-    return text if len(text) <= LONGEST_RUN else _LONG_RUN.sub(r"\1\2\3", text)
+    """A text with what is kept of its long runs for learning.
+
+    A long run holds one of the text's stretches of half its length, which is then all space or
+    without any: nearly no text is searched for more.
+    """
+    if len(text) <= LONGEST_RUN:
+        return text
+    step = LONGEST_RUN // 2
+    stretches = (text[i : i + step] for i in range(0, len(text) - step + 1, step))
+    if any(" " not in stretch or stretch.isspace() for stretch in stretches):
+        return _LONG_RUN.sub(r"\1\2\3", text)
+    return text
 
 
 def quicker(pattern: str) -> str:
