@@ -6,9 +6,10 @@ python -m benchmarks.tokenize --text FILE --stages 100 1000 [--folder .]
 The first compares in turn: documents to shards on disk, with everything that is found of them on
 the way, against `encode_ordinary_batch` with two threads, whose result is thrown away; and
 `Tokenizer.train` against Hugging Face's tokenizers alone. The second runs the stages on corpora of
-so many megabytes, with the settings of params.yaml otherwise: time, processor time, and the peak of
-the memory (proportional set size) of a stage and all its processes. The documents are the sentences
-of FILE in new order. Published encodings are taken from TIKTOKEN_CACHE_DIR.
+so many megabytes, with the settings of params.yaml otherwise (near-duplicates are looked for in all
+or none of them): time, processor time, and the peak of the memory (proportional set size) of a
+stage and all its processes. The documents are the sentences of FILE in new order. Published
+encodings are taken from TIKTOKEN_CACHE_DIR.
 """
 
 import argparse
@@ -79,6 +80,8 @@ def run_stages(text: Path, encoding: str, sizes: list[int], folder: Path) -> Non
                 "source": "path", "path": str(root / "corpus"), "separator": corpus.SEPARATOR,
             }  # fmt: skip
             params["tokenize"]["encoding"] = encoding
+            if max(sizes) * 1_000_000 > params["split"]["near_duplicates"]:
+                params["split"]["near_duplicates"] = 0  # of all or none: else they do other work
             (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
             for stage, arguments in STAGES.items():
                 seconds, cpu, peak = measure(root, stage, arguments)

@@ -92,8 +92,8 @@ def learn(documents: list[str], _: str) -> None:
 
 def bare(documents: list[str], _: str) -> None:
     """Hugging Face's tokenizers and nothing else, on the same expression."""
-    from tokenizers import models, pre_tokenizers, trainers
     from tokenizers import Tokenizer as Learner
+    from tokenizers import models, pre_tokenizers, trainers
 
     learner = Learner(models.BPE())
     learner.pre_tokenizer = hub.pre_tokenizer(PATTERN)

@@ -9,6 +9,7 @@ import pytest
 from tests.helpers import SPLIT, corpus_of, make_documents
 from tinyllm.common.params import Split
 from tinyllm.documents.pieces import Piece
+from tinyllm.encoding import sketches
 from tinyllm.encoding import survey as surveys
 from tinyllm.encoding.pieces import Corpus
 from tinyllm.encoding.survey import DROPPED, NearDuplicates, Survey, labelled, survey
@@ -58,7 +59,8 @@ def test_adding_documents_moves_none(tmp_path: Path) -> None:
 def test_of_equal_documents_the_first_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(surveys, "AT_ONCE", at_once)
+    for module in (surveys, sketches):
+        monkeypatch.setattr(module, "AT_ONCE", at_once)
     documents = make_documents(100, seed=1)
     order = [*range(100), *random.Random(1).choices(range(100), k=80)]
     corpus = corpus_of([documents[i] for i in order])

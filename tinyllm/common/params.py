@@ -4,9 +4,8 @@ What each setting means, and its unit, stands beside it in `params.yaml`; here i
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,6 +19,7 @@ from pydantic import (
 )
 
 from tinyllm.common import strict_yaml
+from tinyllm.common.cross_checks import conflicts, listed, show
 
 END_OF_TEXT = "<|endoftext|>"
 N_BYTES = 256  # the tokens that any byte-level vocabulary begins with
@@ -73,16 +73,12 @@ def _known(source: str, info: ValidationInfo) -> str:
     return source
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
 # One or several; one alone need not be a list.
 Addresses = Annotated[
-    list[Annotated[str, AfterValidator(_address)]], BeforeValidator(_listed), Field(min_length=1)
+    list[Annotated[str, AfterValidator(_address)]], BeforeValidator(listed), Field(min_length=1)
 ]
 Digests = Annotated[
-    list[Annotated[str, AfterValidator(_sha256)]], BeforeValidator(_listed), Field(min_length=1)
+    list[Annotated[str, AfterValidator(_sha256)]], BeforeValidator(listed), Field(min_length=1)
 ]
 
 
@@ -193,95 +189,6 @@ class Params(Section):
     runtime: Runtime
 
 
-# What must hold between settings: the key to blame, the rule, what it may be.
-CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
-    (
-        "download.url",
-        lambda p: p.download.source != "url" or p.download.url is not None,
-        "must be given when download.source is url",
-    ),
-    (
-        "download.sha256",
-        lambda p: (
-            p.download.source != "url"
-            or p.download.sha256 is None
-            or len(_listed(p.download.sha256)) == len(_listed(p.download.url or []))
-        ),
-        "must be one for each address of download.url",
-    ),
-    (
-        "download.sha256",
-        lambda p: p.download.source != "path" or len(_listed(p.download.sha256 or [None])) == 1,
-        "must be one, for the one file at download.path",
-    ),
-    (
-        "download.document_start",
-        lambda p: p.download.document_start is None or p.download.separator is None,
-        "must be null when download.separator is given",
-    ),
-    (
-        "split.test_fraction",
-        lambda p: p.split.validation_fraction + p.split.test_fraction < 1,
-        "must leave something for training beside split.validation_fraction = "
-        "{p.split.validation_fraction}",
-    ),
-    (
-        "train.n_head",
-        lambda p: p.train.d_model % (2 * p.train.n_head) == 0,
-        "must divide train.d_model = {p.train.d_model} into heads of an even width",
-    ),
-    (
-        "train.micro_batch_size",
-        lambda p: p.train.batch_size % (p.train.micro_batch_size or 1) == 0,
-        "must divide train.batch_size = {p.train.batch_size}",
-    ),
-    (
-        "train.warmup_steps",
-        lambda p: p.train.warmup_steps < p.train.max_steps,
-        "must be below train.max_steps = {p.train.max_steps}",
-    ),
-    (
-        "train.decay_steps",
-        lambda p: (
-            p.train.decay_steps is None
-            or p.train.warmup_steps < p.train.decay_steps <= p.train.max_steps
-        ),
-        "must be above train.warmup_steps = {p.train.warmup_steps} and at most "
-        "train.max_steps = {p.train.max_steps}",
-    ),
-    (
-        "train.min_learning_rate",
-        lambda p: p.train.min_learning_rate <= p.train.learning_rate,
-        "must be at most train.learning_rate = {p.train.learning_rate}",
-    ),
-    (
-        "hardware.processes",
-        lambda p: p.train.batch_size % ((p.hardware.processes or 1) * p.hardware.nodes) == 0,
-        "must, times hardware.nodes = {p.hardware.nodes}, divide train.batch_size = "
-        "{p.train.batch_size}",
-    ),
-    (
-        "hardware.sharding",
-        lambda p: (
-            p.hardware.sharding == "none"
-            or p.hardware.processes is None
-            or p.hardware.processes * p.hardware.nodes > 1
-        ),
-        "must be none for a single process",
-    ),
-    (
-        "hardware.sharding",
-        lambda p: p.hardware.sharding == "none" or p.train.optimizer in ("adamw", "adam"),
-        "must be none with train.optimizer = {p.train.optimizer!r}, which torch can't shard",
-    ),
-    (
-        "evaluate.stride",
-        lambda p: (p.evaluate.stride or 1) <= p.train.context_length,
-        "must be at most train.context_length = {p.train.context_length}",
-    ),
-]
-
-
 def load_params(path: Path, check_source: Callable[[str], None] | None = None) -> Params:
     """Read and check params.yaml.
 
@@ -297,12 +204,12 @@ def load_params(path: Path, check_source: Callable[[str], None] | None = None) -
     except (ValueError, OSError) as error:
         raise ValueError(f"{path.name}: {error}") from None
     if not isinstance(raw, dict):
-        raise ValueError(f"{path.name}: must hold one section a stage, but holds {_show(raw)}")
+        raise ValueError(f"{path.name}: must hold one section a stage, but holds {show(raw)}")
     try:
         params, errors = Params.model_validate(raw, context=check_source), {}
     except ValidationError as failure:
         params, errors = None, dict(map(_explain, failure.errors()))
-    errors |= dict(_conflicts(raw, set(errors)))
+    errors |= dict(conflicts(raw, set(errors)))
     if errors:
         lines = [f"{key}{message}" for key, message in errors.items()]
         raise ValueError("\n".join([f"{path.name} has {len(lines)} wrong setting(s):", *lines]))
@@ -321,27 +228,4 @@ def _explain(error: Any) -> tuple[str, str]:
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if error["type"] == "model_type":
         message = "must be a section with its settings below it"
-    return key, f" = {_show(error['input'])}: {message}"
-
-
-def _conflicts(raw: dict[str, Any], wrong: set[str]) -> Iterator[tuple[str, str]]:
-    """Settings that are fine alone but not together; those already wrong are left out."""
-    p = SimpleNamespace()
-    for name, section in raw.items():
-        if isinstance(section, dict):
-            fine = {k: v for k, v in section.items() if f"{name}.{k}" not in wrong}
-            setattr(p, name, SimpleNamespace(**fine))
-    for key, holds, message in CROSS_CHECKS:
-        try:
-            if holds(p):
-                continue
-        except AttributeError:  # a setting it needs is missing or wrong, and reported as that
-            continue
-        section, name = key.split(".")
-        value = getattr(getattr(p, section), name)
-        yield key, f" = {_show(value)}: {message.format(p=p)}"
-
-
-def _show(value: object) -> str:
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return key, f" = {show(error['input'])}: {message}"

@@ -12,7 +12,12 @@ PLUGINS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "hu
 
 
 @contextmanager
-def open_remote(url: str, offset: int, version: str | None, stall: float) -> Iterator[Answer]:  # noqa: ARG001
+def open_remote(
+    url: str,
+    offset: int,
+    version: str | None,
+    stall: float,  # noqa: ARG001 (called as open_web is)
+) -> Iterator[Answer]:
     """Ask for a file; see `open_web`. How long to wait and try is the plug-in's own affair.
 
     Raises:

@@ -24,7 +24,10 @@ SLOWEST = 1000  # bytes per second, over a stall: less is as good as nothing
 class _Session(requests.Session):
     """Leaves redirects alone: requests would read the body of each, however long it is."""
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+    def get_redirect_target(
+        self,
+        resp: requests.Response,  # noqa: ARG002 (requests names it)
+    ) -> str | None:
         return None
 
 

@@ -4,12 +4,10 @@ What is kept of each document goes to files and is sorted part by part, so that 
 with the corpus.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,22 +15,24 @@ import numpy.typing as npt
 from tinyllm.common.params import Split
 from tinyllm.documents.pieces import Piece
 from tinyllm.encoding import near
-from tinyllm.encoding.pieces import PIECE, Corpus, cut_safely
+from tinyllm.encoding.pieces import Corpus, cut_safely
+from tinyllm.encoding.sketches import (
+    AT_ONCE,
+    SIGNATURES,
+    count_sketches,
+    read,
+    read_one,
+    write_sketches,
+)
 from tinyllm.encoding.workers import Workers
-from tinyllm.tokens.split import SPLITS, ContentHash, split_codes
+from tinyllm.tokens.split import SPLITS, split_codes
 
 ADVICE = (
     "raise split.validation_fraction or split.test_fraction, or cut the text into more documents "
     'with download.separator, like "\\n\\n"'
 )
 DROPPED = 255  # the code of a document that stood before; the others are indices into SPLITS
-AT_ONCE = 1 << 18  # documents sorted at once
-# Two documents that differ have the same 64 bits by a chance of 1e-6 in six million documents.
-SKETCH = np.dtype([("content", "<u8"), ("folded", "<u8"), ("bytes", "<i8"), ("characters", "<i8")])
-SKETCHES, SIGNATURES, CODES = "sketches", "signatures", "codes"
-
-Sketches = npt.NDArray[Any]  # (N,) of SKETCH
-Found = tuple[Sketches, near.Signatures | None]
+CODES = "codes"
 
 
 class NearDuplicates(NamedTuple):
@@ -78,12 +78,12 @@ def survey(corpus: Corpus, settings: Split, folder: Path, workers: Workers) -> S
     Raises:
         ValueError: it is empty, or a split gets nothing.
     """
-    size = _write_sketches(corpus, settings.near_duplicates, folder, workers)
-    count = (folder / SKETCHES).stat().st_size // SKETCH.itemsize
+    size = write_sketches(corpus, settings.near_duplicates, folder, workers)
+    count = count_sketches(folder)
     if not count:
         raise ValueError("the corpus is empty: there is no document in it")
     codes = np.memmap(folder / CODES, dtype=np.uint8, mode="w+", shape=(count,))
-    for first, sketches in _read(folder):
+    for first, sketches in read(folder):
         codes[first : first + len(sketches)] = split_codes(sketches["folded"], settings)
     duplicates = _drop_duplicates(folder, codes)
     kept = count - duplicates
@@ -100,113 +100,7 @@ def survey(corpus: Corpus, settings: Split, folder: Path, workers: Workers) -> S
     return Survey(codes, sizes, size, duplicates, found, cuts)
 
 
-# ----- what is kept of each document
-
-
-class _Sketch:
-    """What is kept of a document, which may be given in pieces."""
-
-    def __init__(self) -> None:
-        self._content = hashlib.blake2b(digest_size=8)
-        self._folded = ContentHash()
-        self._bytes = self._characters = 0
-        self._signature: near.Signatures | None = None
-
-    def add(self, text: str) -> bytes:
-        """Add a piece. Returns it folded."""
-        content = text.encode()
-        self._content.update(content)
-        self._bytes += len(content)
-        self._characters += len(text)
-        return self._folded.update(text)
-
-    def add_signed(self, text: str) -> None:
-        """Add a piece, and its phrases to the signature."""
-        new = near.signatures([self.add(text)])
-        self._signature = new if self._signature is None else np.minimum(self._signature, new)
-
-    def row(self) -> tuple[int, int, int, int]:
-        content = int.from_bytes(self._content.digest(), "big")
-        return content, self._folded.value, self._bytes, self._characters
-
-    def found(self) -> Found:
-        return np.array([self.row()], dtype=SKETCH), self._signature
-
-
-class _Batch(NamedTuple):
-    """Whole documents for a worker; or what was found of one that came in pieces."""
-
-    texts: list[str]
-    signed: bool
-    found: Found | None = None
-
-
-def _batches(pieces: Iterable[Piece], limit: int) -> Iterator[_Batch]:
-    """The documents in batches of about PIECE characters, signed up to `limit` characters."""
-    texts: list[str] = []
-    held = total = 0
-    long: _Sketch | None = None
-    for text, last in pieces:
-        total += len(text)
-        if last and long is None:
-            texts.append(text)
-            held += len(text)
-        if texts and (held >= PIECE or not last):
-            yield _Batch(texts, total <= limit)
-            texts, held = [], 0
-        if not last or long is not None:
-            long = long or _Sketch()
-            if total <= limit:
-                long.add_signed(text)
-            else:
-                long.add(text)
-            if last:
-                yield _Batch([], total <= limit, long.found())
-                long = None
-    if texts:
-        yield _Batch(texts, total <= limit)
-
-
-def _sketch(batch: _Batch) -> Found:
-    """What is kept of a batch of documents."""
-    if batch.found is not None:
-        return batch.found
-    rows, folded = [], []
-    for text in batch.texts:
-        sketch = _Sketch()
-        folded.append(sketch.add(text))
-        rows.append(sketch.row())
-    return np.array(rows, dtype=SKETCH), near.signatures(folded) if batch.signed else None
-
-
-def _write_sketches(corpus: Corpus, limit: int, folder: Path, workers: Workers) -> int:
-    """Write sketches and, as long as the corpus may not be too large, signatures.
-
-    Returns:
-        bytes of all documents.
-    """
-    size = 0
-    with ExitStack() as stack:
-        names = (folder / SKETCHES, folder / SIGNATURES)
-        sketches, signatures = (stack.enter_context(name.open("wb")) for name in names)
-        for _, (some, signed) in workers.map(_sketch, _batches(corpus(), limit)):
-            some.tofile(sketches)
-            size += int(some["bytes"].sum())
-            if signed is not None and size <= limit:
-                signed.tofile(signatures)
-    return size
-
-
 # ----- what follows from all of them
-
-
-def _read(folder: Path) -> Iterator[tuple[int, Sketches]]:
-    """The sketches, some at a time, each time with the number of the first."""
-    first = 0
-    with (folder / SKETCHES).open("rb") as file:
-        while len(sketches := np.fromfile(file, dtype=SKETCH, count=AT_ONCE)):
-            yield first, sketches
-            first += len(sketches)
 
 
 def _drop_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> int:
@@ -215,7 +109,7 @@ def _drop_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> int:
     dropped = 0
     for number in range(int(parts)):
         hashes, numbers = [], []
-        for first, sketches in _read(folder):
+        for first, sketches in read(folder):
             mine = np.flatnonzero(sketches["content"] % parts == number)
             hashes.append(sketches["content"][mine])
             numbers.append(first + mine)
@@ -242,7 +136,7 @@ def _join_near_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> NearDup
 def _sizes(folder: Path, codes: npt.NDArray[np.uint8]) -> dict[str, int]:
     """Bytes of the documents of each split."""
     totals = np.zeros(len(SPLITS), dtype=np.int64)
-    for first, sketches in _read(folder):
+    for first, sketches in read(folder):
         mine = codes[first : first + len(sketches)]
         totals += [int(sketches["bytes"][mine == code].sum()) for code in range(len(SPLITS))]
     return dict(zip(SPLITS, totals.tolist(), strict=True))
@@ -259,7 +153,7 @@ def _cut_by_position(
     Returns:
         the characters at which the second and the third part begin; about the bytes of each.
     """
-    document = _read_one(folder, int(np.argmax(codes != DROPPED)))
+    document = read_one(folder, int(np.argmax(codes != DROPPED)))
     length = int(document["characters"])
     shares = 1 - settings.validation_fraction - settings.test_fraction, 1 - settings.test_fraction
     places = [round(length * share) for share in shares]
@@ -268,11 +162,6 @@ def _cut_by_position(
     parts = zip(SPLITS, np.diff([0, first, second, length]).tolist(), strict=True)
     ratio = int(document["bytes"]) / max(length, 1)
     return (first, second), {name: round(part * ratio) for name, part in parts}
-
-
-def _read_one(folder: Path, number: int) -> Any:
-    offset = number * SKETCH.itemsize
-    return np.fromfile(folder / SKETCHES, dtype=SKETCH, count=1, offset=offset)[0]
 
 
 def _line_end(pieces: Iterable[Piece], place: int) -> int:

@@ -54,24 +54,28 @@ def norm(x: Tensor) -> Tensor:
     return F.rms_norm(x, (x.size(-1),), eps=NORM_EPS)
 
 
-class _SquaredReLU(Function):
+class _SquaredReLULinear(Function):
+    """Keeps what comes in, and squares it again for the gradient: one array less to hold."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(x.relu().square_(), weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
         positive = x.relu()
-        ctx.save_for_backward(positive)
-        return positive.square()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (positive,) = ctx.saved_tensors
-        return (grad * positive).mul_(2)
+        grad_x = (grad @ weight).mul_(positive).mul_(2)
+        grad_weight = grad.flatten(0, -2).t() @ positive.square_().flatten(0, -2)
+        return grad_x, grad_weight
 
 
-def squared_relu(x: Tensor) -> Tensor:
-    """max(x, 0) squared (https://arxiv.org/abs/2109.08668)."""
-    if x.device.type == "cpu":
-        return _SquaredReLU.apply(x)
-    return x.relu().square()
+def squared_relu_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """max(x, 0) squared (https://arxiv.org/abs/2109.08668), times weight (C, 4 C) transposed."""
+    if x.device.type == "cpu" and torch.is_grad_enabled():
+        return _SquaredReLULinear.apply(x, weight)
+    return F.linear(x.relu().square(), weight)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

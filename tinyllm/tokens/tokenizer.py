@@ -53,8 +53,8 @@ class Tokenizer:
 
         A text too small to give that many tokens gives fewer.
         """
-        from tokenizers import models, pre_tokenizers, trainers
         from tokenizers import Tokenizer as Learner
+        from tokenizers import models, pre_tokenizers, trainers
 
         learner = Learner(models.BPE())
         learner.pre_tokenizer = hub.pre_tokenizer(PATTERN)

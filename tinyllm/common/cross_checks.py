@@ -1,0 +1,124 @@
+"""What must hold between the settings of params.yaml."""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+# The key to blame, the rule, what it may be.
+CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
+    (
+        "download.url",
+        lambda p: p.download.source != "url" or p.download.url is not None,
+        "must be given when download.source is url",
+    ),
+    (
+        "download.sha256",
+        lambda p: (
+            p.download.source != "url"
+            or p.download.sha256 is None
+            or len(listed(p.download.sha256)) == len(listed(p.download.url or []))
+        ),
+        "must be one for each address of download.url",
+    ),
+    (
+        "download.sha256",
+        lambda p: p.download.source != "path" or len(listed(p.download.sha256 or [None])) == 1,
+        "must be one, for the one file at download.path",
+    ),
+    (
+        "download.document_start",
+        lambda p: p.download.document_start is None or p.download.separator is None,
+        "must be null when download.separator is given",
+    ),
+    (
+        "split.test_fraction",
+        lambda p: p.split.validation_fraction + p.split.test_fraction < 1,
+        "must leave something for training beside split.validation_fraction = "
+        "{p.split.validation_fraction}",
+    ),
+    (
+        "train.n_head",
+        lambda p: p.train.d_model % (2 * p.train.n_head) == 0,
+        "must divide train.d_model = {p.train.d_model} into heads of an even width",
+    ),
+    (
+        "train.micro_batch_size",
+        lambda p: p.train.batch_size % (p.train.micro_batch_size or 1) == 0,
+        "must divide train.batch_size = {p.train.batch_size}",
+    ),
+    (
+        "train.warmup_steps",
+        lambda p: p.train.warmup_steps < p.train.max_steps,
+        "must be below train.max_steps = {p.train.max_steps}",
+    ),
+    (
+        "train.decay_steps",
+        lambda p: (
+            p.train.decay_steps is None
+            or p.train.warmup_steps < p.train.decay_steps <= p.train.max_steps
+        ),
+        "must be above train.warmup_steps = {p.train.warmup_steps} and at most "
+        "train.max_steps = {p.train.max_steps}",
+    ),
+    (
+        "train.min_learning_rate",
+        lambda p: p.train.min_learning_rate <= p.train.learning_rate,
+        "must be at most train.learning_rate = {p.train.learning_rate}",
+    ),
+    (
+        "hardware.processes",
+        lambda p: p.train.batch_size % ((p.hardware.processes or 1) * p.hardware.nodes) == 0,
+        "must, times hardware.nodes = {p.hardware.nodes}, divide train.batch_size = "
+        "{p.train.batch_size}",
+    ),
+    (
+        "hardware.sharding",
+        lambda p: (
+            p.hardware.sharding == "none"
+            or p.hardware.processes is None
+            or p.hardware.processes * p.hardware.nodes > 1
+        ),
+        "must be none for a single process",
+    ),
+    (
+        "hardware.sharding",
+        lambda p: p.hardware.sharding == "none" or p.train.optimizer in ("adamw", "adam"),
+        "must be none with train.optimizer = {p.train.optimizer!r}, which torch can't shard",
+    ),
+    (
+        "evaluate.stride",
+        lambda p: (p.evaluate.stride or 1) <= p.train.context_length,
+        "must be at most train.context_length = {p.train.context_length}",
+    ),
+]
+
+
+def conflicts(raw: dict[str, Any], wrong: set[str]) -> Iterator[tuple[str, str]]:
+    """Settings that are fine alone but not together; those already wrong are left out."""
+    p = SimpleNamespace()
+    for name, section in raw.items():
+        if isinstance(section, dict):
+            fine = {k: v for k, v in section.items() if f"{name}.{k}" not in wrong}
+            setattr(p, name, SimpleNamespace(**fine))
+    told = set()  # of two rules broken by one setting the first is what to mend first
+    for key, holds, message in CROSS_CHECKS:
+        try:
+            if key in told or holds(p):
+                continue
+        except AttributeError:  # a setting it needs is missing or wrong, and reported as that
+            continue
+        told.add(key)
+        section, name = key.split(".")
+        value = getattr(getattr(p, section), name)
+        yield key, f" = {show(value)}: {message.format(p=p)}"
+
+
+def listed(value: Any) -> Any:
+    """A setting of one or several; one alone need not be a list."""
+    return [value] if isinstance(value, str) else value
+
+
+def show(value: object) -> str:
+    """A setting's value, as an error names it."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
