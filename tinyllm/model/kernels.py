@@ -16,8 +16,8 @@ from torch.nn import functional as F
 NORM_EPS = 1e-6
 IGNORE = -1  # a target that counts for nothing
 
-# Up to this many tokens, two batched products and a softmax are faster on a CPU than the flash
-# kernel; docs/log.md has the figures.
+# In bf16, up to this many tokens, two batched products and a softmax are faster on a CPU than the
+# flash kernel, which in fp32 is as fast or faster and holds less; docs/log.md has the figures.
 EXPLICIT_ATTENTION_LIMIT = 512
 LOGITS_AT_ONCE = 1 << 20  # as fp32 that is 4 MB, which stays in the processor's cache
 
@@ -55,19 +55,19 @@ def norm(x: Tensor) -> Tensor:
 
 
 class _SquaredReLULinear(Function):
-    """Keeps what comes in, and squares it again for the gradient: one array less to hold."""
+    """Squares again for the gradient, so that of the hidden layer one array is held, not two."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return F.linear(x.relu().square_(), weight)
+        positive = x.relu()
+        ctx.save_for_backward(positive, weight)
+        return F.linear(positive.square(), weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        positive = x.relu()
+        positive, weight = ctx.saved_tensors
+        grad_weight = grad.flatten(0, -2).t() @ positive.square().flatten(0, -2)
         grad_x = (grad @ weight).mul_(positive).mul_(2)
-        grad_weight = grad.flatten(0, -2).t() @ positive.square_().flatten(0, -2)
         return grad_x, grad_weight
 
 
@@ -141,7 +141,8 @@ def split_heads(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
     """Causal attention: (B, H, T, D) for each of q, k, v; k and v may start earlier than q."""
     new, seen = q.size(2), k.size(2)
-    if q.device.type != "cpu" or seen > EXPLICIT_ATTENTION_LIMIT:
+    explicit = q.dtype == torch.bfloat16 or dropout > 0
+    if q.device.type != "cpu" or seen > EXPLICIT_ATTENTION_LIMIT or not explicit:
         mask = None
         if 1 < new < seen:
             mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
