@@ -216,7 +216,12 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
         ("evaluate", {"prompts": ["a", ""]}, "evaluate.prompts.1 = '': "),
         ("hardware", {"processes": 3}, "hardware.processes = 3: must, times hardware.nodes = 1"),
         ("hardware", {"nodes": 5}, "hardware.processes = 1: must, times hardware.nodes = 5"),
-        ("hardware", {"sharding": "full"}, "hardware.sharding = 'full': must be none with"),
+        ("hardware", {"sharding": "full"}, "hardware.sharding = 'full': must be none for a single"),
+        (
+            "hardware",
+            {"sharding": "full", "processes": 2},
+            "hardware.sharding = 'full': must be none with train.optimizer = 'muon'",
+        ),
         ("hardware", {"device": "gpu"}, "hardware.device = 'gpu': must be 'auto', 'cpu', 'cuda'"),
     ],
 )

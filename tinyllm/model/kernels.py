@@ -54,28 +54,34 @@ def norm(x: Tensor) -> Tensor:
     return F.rms_norm(x, (x.size(-1),), eps=NORM_EPS)
 
 
-class _SquaredReLULinear(Function):
-    """Squares again for the gradient, so that of the hidden layer one array is held, not two."""
+class _MLP(Function):
+    """Squares anew for the gradient, so that of the hidden layer one array is held, not three."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        positive = x.relu()
-        ctx.save_for_backward(positive, weight)
-        return F.linear(positive.square(), weight)
+    def forward(ctx: Any, x: Tensor, up: Tensor, down: Tensor) -> Tensor:
+        hidden = (x @ up.t()).relu_()
+        ctx.save_for_backward(x, hidden, up, down)
+        return hidden.square() @ down.t()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        positive, weight = ctx.saved_tensors
-        grad_weight = grad.flatten(0, -2).t() @ positive.square().flatten(0, -2)
-        grad_x = (grad @ weight).mul_(positive).mul_(2)
-        return grad_x, grad_weight
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, hidden, up, down = ctx.saved_tensors
+        buffer = hidden.square()
+        grad_down = grad.t() @ buffer
+        grad_hidden = torch.mm(grad, down, out=buffer).mul_(hidden).mul_(2)
+        return grad_hidden @ up, grad_hidden.t() @ x, grad_down
 
 
-def squared_relu_linear(x: Tensor, weight: Tensor) -> Tensor:
-    """max(x, 0) squared (https://arxiv.org/abs/2109.08668), times weight (C, 4 C) transposed."""
-    if x.device.type == "cpu" and torch.is_grad_enabled():
-        return _SquaredReLULinear.apply(x, weight)
-    return F.linear(x.relu().square(), weight)
+def mlp(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """Two products around max(h, 0) squared (https://arxiv.org/abs/2109.08668).
+
+    Args:
+        x: (B, T, C).
+        up, down: weights, (4 C, C) and (C, 4 C), of x's type.
+    """
+    if x.device.type == "cpu":
+        return _MLP.apply(x.flatten(0, 1), up, down).view_as(x)
+    return F.linear(F.linear(x, up).relu().square(), down)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tinyllm.model.kernels import attend, cross_entropy, norm, split_heads, squared_relu_linear
+from tinyllm.model.kernels import attend, cross_entropy, mlp, norm, split_heads
 
 ROPE_THETA = 10_000.0
 
@@ -91,7 +91,7 @@ class MLP(nn.Module):
         self.down = Linear(config.d_mlp, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        return squared_relu_linear(self.up(x), self.down.weight.to(x.dtype))
+        return mlp(x, self.up.weight.to(x.dtype), self.down.weight.to(x.dtype))
 
 
 class Block(nn.Module):
