@@ -13,7 +13,6 @@ import numpy as np
 
 from benchmarks import corpus
 from benchmarks.pairs import serve
-from tinyllm.common.params import Split
 from tinyllm.common.processes import available_cores
 from tinyllm.documents.pieces import Piece
 from tinyllm.encoding.encode import encode_corpus
@@ -24,7 +23,6 @@ from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
 
 AT_ONCE = 2000  # documents that the peer encodes at once, so that its lists fit in memory
 VOCABULARY = 8192
-SPLIT = Split(validation_fraction=0.1, test_fraction=0.1, near_duplicates=0)
 
 
 def main() -> None:
@@ -46,6 +44,9 @@ def main() -> None:
 
 def encode(documents: list[str], encoding: str, checked: bool = False) -> None:
     """All that the stage does but reading and reporting: documents to shards on disk."""
+    from tinyllm.common.params import Split  # here, as in the stage: its processes do without
+
+    settings = Split(validation_fraction=0.1, test_fraction=0.1, near_duplicates=0)
     tokenizer = Tokenizer.named(encoding)
     root = Path(tempfile.mkdtemp(dir="."))
     try:
@@ -57,7 +58,7 @@ def encode(documents: list[str], encoding: str, checked: bool = False) -> None:
             def read() -> "map[Piece]":
                 return map(_whole, documents)
 
-            found = survey(read, SPLIT, root / "notes", workers)
+            found = survey(read, settings, root / "notes", workers)
             encode_corpus(read, found, root / "tokenizer", root / "tokens", workers)
         if checked:
             check(documents, tokenizer, root / "tokens")

@@ -16,7 +16,7 @@ import tiktoken
 from tiktoken_ext.openai_public import r50k_pat_str
 
 from tests.helpers import ROOT, flip_bit, make_documents, random_text
-from tinyllm.common.params import END_OF_TEXT
+from tinyllm.common.vocabulary import END_OF_TEXT
 from tinyllm.tokens import hub
 from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
 

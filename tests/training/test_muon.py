@@ -65,3 +65,11 @@ def test_rows_come_out_orthonormal_or_nearly_so(shape: tuple[int, int, int]) -> 
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     values = torch.linalg.svdvals(orthogonal(x))
     assert values.min() > 0.6 and values.max() < 1.3
+
+
+def test_small_directions_survive_fp32() -> None:
+    """A wide matrix is iterated by its gram matrix, in which small singular values are squared."""
+    x = torch.randn(2, 16, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    u, _, v = torch.linalg.svd(x, full_matrices=False)
+    x = u * torch.logspace(0, -9, 16, dtype=torch.float64) @ v
+    torch.testing.assert_close(orthogonal(x.float()).double(), orthogonal(x), rtol=0, atol=1e-3)

@@ -20,9 +20,7 @@ from pydantic import (
 
 from tinyllm.common import strict_yaml
 from tinyllm.common.cross_checks import conflicts, listed, show
-
-END_OF_TEXT = "<|endoftext|>"
-N_BYTES = 256  # the tokens that any byte-level vocabulary begins with
+from tinyllm.common.vocabulary import N_BYTES
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]

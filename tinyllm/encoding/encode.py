@@ -4,13 +4,12 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyllm.common.files import checksums
-from tinyllm.common.params import Tokenize
 from tinyllm.encoding.pieces import PIECE, Corpus
 from tinyllm.encoding.survey import Survey, labelled
 from tinyllm.encoding.workers import Workers
@@ -18,8 +17,11 @@ from tinyllm.tokens.split import SPLITS, TRAIN
 from tinyllm.tokens.store import DOCUMENT, Tokens, TokenTotals, TokenWriter
 from tinyllm.tokens.tokenizer import Tokenizer
 
+if TYPE_CHECKING:  # a worker process starts in two thirds of the time without pydantic
+    from tinyllm.common.params import Tokenize
 
-def make_tokenizer(corpus: Corpus, found: Survey, settings: Tokenize) -> Tokenizer:
+
+def make_tokenizer(corpus: Corpus, found: Survey, settings: "Tokenize") -> Tokenizer:
     """The encoding that params.yaml names; `bpe` is learned from training documents only.
 
     Raises:

@@ -7,12 +7,11 @@ with the corpus.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tinyllm.common.params import Split
 from tinyllm.documents.pieces import Piece
 from tinyllm.encoding import near
 from tinyllm.encoding.pieces import Corpus, cut_safely
@@ -26,6 +25,9 @@ from tinyllm.encoding.sketches import (
 )
 from tinyllm.encoding.workers import Workers
 from tinyllm.tokens.split import SPLITS, split_codes
+
+if TYPE_CHECKING:  # a worker process starts in two thirds of the time without pydantic
+    from tinyllm.common.params import Split
 
 ADVICE = (
     "raise split.validation_fraction or split.test_fraction, or cut the text into more documents "
@@ -69,7 +71,7 @@ class Survey:
         return len(SPLITS) if self.cuts else len(self.codes) - self.duplicates
 
 
-def survey(corpus: Corpus, settings: Split, folder: Path, workers: Workers) -> Survey:
+def survey(corpus: Corpus, settings: "Split", folder: Path, workers: Workers) -> Survey:
     """Read a corpus through once.
 
     Args:
@@ -146,7 +148,7 @@ def _sizes(folder: Path, codes: npt.NDArray[np.uint8]) -> dict[str, int]:
 
 
 def _cut_by_position(
-    corpus: Corpus, folder: Path, codes: npt.NDArray[np.uint8], settings: Split
+    corpus: Corpus, folder: Path, codes: npt.NDArray[np.uint8], settings: "Split"
 ) -> tuple[tuple[int, int], dict[str, int]]:
     """Where the only document is cut into training, validation and test part: after line ends.
 

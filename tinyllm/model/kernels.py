@@ -102,8 +102,7 @@ class _SplitHeads(Function):
     def forward(ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D), a view
         x = torch.stack((q, k)).float()
-        # A rotation does not change the length, so the scale before it is the one after.
-        scale = (x.square().mean(dim=-1, keepdim=True) + NORM_EPS).rsqrt_()
+        scale = _scale(x)  # before or after: a rotation does not change the length
         y = _rotate_inplace(x.mul_(scale), cos, sin).to(qkv.dtype)
         ctx.save_for_backward(y, scale, cos, sin)
         return y[0], y[1], v.contiguous()

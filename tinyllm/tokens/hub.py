@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import tiktoken
 
 from tinyllm.common.files import write_json, write_text
-from tinyllm.common.params import END_OF_TEXT, N_BYTES
+from tinyllm.common.vocabulary import END_OF_TEXT, N_BYTES
 
 if TYPE_CHECKING:
     from tokenizers.pre_tokenizers import PreTokenizer

@@ -8,11 +8,13 @@ tinyllm/encoding/survey.py.)
 
 import hashlib
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from tinyllm.common.params import Split
+if TYPE_CHECKING:  # a worker process starts in two thirds of the time without pydantic
+    from tinyllm.common.params import Split
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
@@ -74,7 +76,7 @@ def content_hash(text: str) -> int:
     return content.value
 
 
-def split_codes(hashes: npt.NDArray[np.uint64], settings: Split) -> npt.NDArray[np.uint8]:
+def split_codes(hashes: npt.NDArray[np.uint64], settings: "Split") -> npt.NDArray[np.uint8]:
     """The splits, as indices into SPLITS, of documents of these content hashes (N,)."""
     positions = hashes / 2.0**64
     edges = [settings.test_fraction, settings.test_fraction + settings.validation_fraction]
@@ -82,7 +84,7 @@ def split_codes(hashes: npt.NDArray[np.uint64], settings: Split) -> npt.NDArray[
     return codes[np.searchsorted(edges, positions, side="right")]
 
 
-def split_of(text: str, settings: Split) -> str:
+def split_of(text: str, settings: "Split") -> str:
     """The split of one document among many, none of which is much like it."""
     hashes = np.array([content_hash(text)], dtype=np.uint64)
     return SPLITS[split_codes(hashes, settings)[0]]

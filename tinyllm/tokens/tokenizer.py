@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tiktoken
 
 from tinyllm.common.files import checked, read_json, seal, write_json, write_text
-from tinyllm.common.params import END_OF_TEXT, N_BYTES
+from tinyllm.common.vocabulary import END_OF_TEXT, N_BYTES
 from tinyllm.tokens import hub
 
 RANKS = "vocabulary.tiktoken"

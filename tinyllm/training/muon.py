@@ -94,7 +94,28 @@ def orthogonal(x: Tensor) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     x = x / x.flatten(1).norm(dim=1).clamp(min=EPS)[:, None, None]
+    rows, columns = x.shape[1:]
+    if x.dtype == torch.float32 and 2 * columns > 3 * rows:
+        return torch.bmm(_iterated(torch.bmm(x, x.transpose(1, 2))), x)
     for _ in range(ITERATIONS):
         gram = torch.bmm(x, x.transpose(1, 2))  # (N, R, R)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x
+
+
+def _iterated(gram: Tensor) -> Tensor:
+    """What the iterations multiply x by, from x's gram matrix (N, R, R) alone.
+
+    Each is a polynomial of it, so that of the products only the first and the last are with x:
+    three fifths of the work for a matrix four times as wide as high. In fp32 the result is the same
+    to 1e-4; bf16 would not do, since the small singular values come in squared.
+    """
+    a, b, c = COEFFICIENTS
+    factor = product = gram
+    for iteration in range(ITERATIONS):
+        if iteration > 0:
+            gram = torch.bmm(torch.bmm(factor, gram), factor)
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        product = torch.bmm(factor, product) if iteration > 0 else factor
+    return product
