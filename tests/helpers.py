@@ -66,10 +66,37 @@ def encode(
     return found, totals
 
 
+AWKWARD = [
+    "",
+    " ",
+    "\n",
+    " \n \r\n\t \n",
+    "a  b   c    ",
+    "".join(map(chr, range(256))),  # as UTF-8, every Latin-1 character
+    "".join(map(chr, range(32))) * 3,
+    "\x00\x7f\x80\x9f\xad\ufeff\u200b\u2028\u2029",
+    "👩🏽‍🚀🇫🇷❤️😀 e\u0301 \U0010ffff \uffff",
+    "日本語 हिन्दी العربية ไทย",
+    "it's IT'S we'LL 'Twas ''ll",
+    "1 12 123 1234567890 ½ ٣ Ⅷ",
+    "def f(x):\n    return x**2  # !?\n\n\n\n\tpass",
+    "x" * 5000,
+    " " * 5000,
+    "\n" * 5000,
+    "ab" * 3000 + "!" * 3000,
+]
+
+
 def random_text(chance: random.Random, longest: int = 40) -> str:
     """Text of anything that UTF-8 can hold."""
     pieces = ALPHABET if chance.random() < 0.5 else WORDS + ALPHABET[32:127]
     return "".join(chance.choices(pieces, k=chance.randint(0, longest)))
+
+
+def many_texts(count: int) -> list[str]:
+    """The awkward ones, and so many of anything."""
+    chance = random.Random(5)
+    return [*AWKWARD, *(random_text(chance, 60) for _ in range(count))]
 
 
 def train_settings(**changes: Any) -> Train:

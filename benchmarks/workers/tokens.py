@@ -18,7 +18,7 @@ from tinyllm.documents.pieces import Piece
 from tinyllm.encoding.encode import encode_corpus
 from tinyllm.encoding.survey import survey
 from tinyllm.encoding.workers import Workers
-from tinyllm.tokens import hub
+from tinyllm.model.hub import pre_tokenizer
 from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
 
 AT_ONCE = 2000  # documents that the peer encodes at once, so that its lists fit in memory
@@ -97,7 +97,7 @@ def bare(documents: list[str], _: str) -> None:
     from tokenizers import models, pre_tokenizers, trainers
 
     learner = Learner(models.BPE())
-    learner.pre_tokenizer = hub.pre_tokenizer(PATTERN)
+    learner.pre_tokenizer = pre_tokenizer(PATTERN)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers import random_text
-from tests.tokens.test_tokenizer import AWKWARD, PATTERNS, cutting
+from tests.helpers import AWKWARD, random_text
+from tests.tokens.test_tokenizer import PATTERNS, cutting
 from tinyllm.documents.pieces import Piece
 from tinyllm.encoding.pieces import cut_safely
 from tinyllm.tokens.tokenizer import Tokenizer

@@ -1,4 +1,4 @@
-"""Text to tokens and back, without loss, and the same in the library that others load it with."""
+"""Text to tokens and back, without loss."""
 
 import hashlib
 import json
@@ -7,38 +7,26 @@ import random
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+import regex
 import tiktoken
 from tiktoken_ext.openai_public import r50k_pat_str
 
-from tests.helpers import ROOT, flip_bit, make_documents, random_text
+from tests.helpers import (
+    AWKWARD,
+    ROOT,
+    flip_bit,
+    make_documents,
+    many_texts,
+    random_text,
+)
 from tinyllm.common.vocabulary import END_OF_TEXT
-from tinyllm.tokens import hub
 from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
-
-AWKWARD = [
-    "",
-    " ",
-    "\n",
-    " \n \r\n\t \n",
-    "a  b   c    ",
-    "".join(map(chr, range(256))),  # as UTF-8, every Latin-1 character
-    "".join(map(chr, range(32))) * 3,
-    "\x00\x7f\x80\x9f\xad\ufeff\u200b\u2028\u2029",
-    "👩🏽‍🚀🇫🇷❤️😀 e\u0301 \U0010ffff \uffff",
-    "日本語 हिन्दी العربية ไทย",
-    "it's IT'S we'LL 'Twas ''ll",
-    "1 12 123 1234567890 ½ ٣ Ⅷ",
-    "def f(x):\n    return x**2  # !?\n\n\n\n\tpass",
-    "x" * 5000,
-    " " * 5000,
-    "\n" * 5000,
-    "ab" * 3000 + "!" * 3000,
-]
 
 
 def assert_comes_back(tokenizer: Tokenizer, text: str) -> None:
@@ -117,6 +105,39 @@ def test_the_vocabulary_is_as_large_as_asked_and_begins_with_the_bytes(
     ]
     text = "\n".join(documents)
     assert len(tokenizer.encode(text)) < 0.8 * len(text.encode())  # it learned something
+
+
+def test_each_token_joins_the_pair_that_was_the_commonest() -> None:
+    """Sennrich et al. 2016; the text as in the definition, without any short cut."""
+    chance = random.Random(5)
+    texts = [*make_documents(12, seed=4), *(random_text(chance, 40) for _ in range(60))]
+    texts += ["aaa aaaa aaaaa\n\n\n\n", "    if x:\n        return 2018, 日本語日本"] * 5
+    learned = Tokenizer.train(texts, 400).encoding._mergeable_ranks
+    parts = Counter(part for text in texts for part in regex.findall(PATTERN, text))
+    words = [(list(part.encode()), count) for part, count in parts.items()]
+    ids: dict[int, bytes] = {byte: bytes([byte]) for byte in range(256)}
+    for new in range(256, len(learned)):
+        pairs: Counter[tuple[int, int]] = Counter()
+        for word, count in words:
+            for pair in pairwise(word):
+                pairs[pair] += count
+        left, right = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        ids[new] = ids[left] + ids[right]
+        assert learned[ids[new]] == new
+        for word, _ in words:
+            for place in range(len(word) - 1):
+                if word[place : place + 2] == [left, right]:
+                    word[place : place + 2] = [new]
+    assert len(learned) == 399
+
+
+def test_every_learned_number_is_used() -> None:
+    """None is longer than what the text is cut into, which no text could ever give."""
+    years = "".join(f"In {year} there were 10000{year} of them. " for year in range(1990, 2030))
+    learned = Tokenizer.train([years * 20], 400)
+    numbers = [token for token in learned.encoding._mergeable_ranks if token.isdigit()]
+    assert any(len(number) == 2 for number in numbers)
+    assert not [number for number in numbers if len(number) > 2]
 
 
 def test_a_small_text_gives_fewer_tokens() -> None:
@@ -225,121 +246,6 @@ def test_gpt2(tmp_path: Path) -> None:
     loaded = Tokenizer.load(tmp_path)
     assert loaded.vocab_size == gpt2.vocab_size
     assert np.array_equal(loaded.encode("Hello, world"), gpt2.encode("Hello, world"))
-
-
-# ----- the files that transformers loads
-
-
-def assert_same_ids(tokenizer: Tokenizer, other: Any, texts: list[str]) -> None:
-    """`other`, of the tokenizers library, agrees on every text."""
-    for text, found in zip(texts, other.encode_batch(texts), strict=True):
-        assert found.ids == tokenizer.encode(text).tolist(), repr(text)
-        assert other.decode(found.ids, skip_special_tokens=False) == text
-
-
-def many_texts(count: int) -> list[str]:
-    chance = random.Random(5)
-    return [*AWKWARD, *(random_text(chance, 60) for _ in range(count))]
-
-
-def test_tokenizer_json_gives_the_same_ids(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    from tokenizers import Tokenizer as Other
-
-    hub.write_tokenizer(tmp_path, tokenizer.encoding, context_length=64)
-    other = Other.from_file(str(tmp_path / "tokenizer.json"))
-    assert_same_ids(tokenizer, other, many_texts(3000))
-    assert other.get_vocab_size() == tokenizer.vocab_size
-
-
-@pytest.mark.parametrize("digits", ["{1,2}+", "{1,3}+", "{1,3}"])
-def test_tokenizer_json_cuts_numbers_as_tiktoken(tmp_path: Path, digits: str) -> None:
-    """Even where its vocabulary has the whole number: tiktoken never sees that."""
-    from tokenizers import Tokenizer as Other
-
-    ranks = {bytes([byte]): byte for byte in range(256)}
-    for token in (b"20", b"18", b"201", b"2018", b"00", b"000", b"0000", b"000000"):
-        ranks[token] = len(ranks)
-    encoding = tiktoken.Encoding(
-        "digits",
-        pat_str=rf"\p{{N}}{digits}|\P{{N}}++",
-        mergeable_ranks=ranks,
-        special_tokens={END_OF_TEXT: len(ranks)},
-    )
-    hub.write_tokenizer(tmp_path, encoding, context_length=64)
-    other = Other.from_file(str(tmp_path / "tokenizer.json"))
-    assert_same_ids(Tokenizer(encoding), other, ["2018", "in 2018, 20180 or 000000000 2"])
-
-
-def test_every_learned_number_is_used() -> None:
-    """None is longer than what the text is cut into, which no text could ever give."""
-    years = "".join(f"In {year} there were 10000{year} of them. " for year in range(1990, 2030))
-    learned = Tokenizer.train([years * 20], 400)
-    numbers = [token for token in learned.encoding._mergeable_ranks if token.isdigit()]
-    assert any(len(number) == 2 for number in numbers)
-    assert not [number for number in numbers if len(number) > 2]
-
-
-def test_tokenizer_json_agrees_about_every_character(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """Both cut text by Unicode's classes, each with tables of its own."""
-    from tokenizers import Tokenizer as Other
-
-    hub.write_tokenizer(tmp_path, tokenizer.encoding, context_length=64)
-    other = Other.from_file(str(tmp_path / "tokenizer.json"))
-    # All of the basic plane save most of its Chinese and Korean, and some of what lies beyond.
-    codes = [*range(0x4E00), *range(0x4E00, 0xD800, 20), *range(0xF900, 0x33500, 17)]
-    assert_same_ids(tokenizer, other, [f"a{chr(c)}b {chr(c)}1{chr(c)}{chr(c)}" for c in codes])
-
-
-def test_tokenizer_json_knows_tokens_that_no_merge_gives(tmp_path: Path) -> None:
-    """A whole piece of text may be a token whose halves are none, in tiktoken."""
-    from tokenizers import Tokenizer as Other
-
-    ranks = {bytes([byte]): byte for byte in range(256)} | {b"abc": 256, b"ca": 257}
-    odd = Tokenizer(
-        tiktoken.Encoding(
-            "odd",
-            pat_str=r"\p{L}++|\P{L}++",
-            mergeable_ranks=ranks,
-            special_tokens={END_OF_TEXT: 258},
-        )
-    )
-    hub.write_tokenizer(tmp_path, odd.encoding, context_length=64)
-    other = Other.from_file(str(tmp_path / "tokenizer.json"))
-    assert odd.encode("abc").tolist() == [256]
-    assert_same_ids(odd, other, ["abc", "abcabc", "abc abc", "ca", "bca", "cabc"])
-
-
-@pytest.mark.usefixtures("tiktoken_cache")
-def test_tokenizer_json_of_gpt2(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer as Other
-
-    gpt2 = Tokenizer.named("gpt2")
-    hub.write_tokenizer(tmp_path, gpt2.encoding, context_length=1024)
-    other = Other.from_file(str(tmp_path / "tokenizer.json"))
-    texts = [text for text in many_texts(3000) if len(text) < 1000]
-    assert_same_ids(gpt2, other, texts + make_documents(200, seed=3))
-
-
-def test_transformers_loads_it(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
-    hub.write_tokenizer(tmp_path, tokenizer.encoding, context_length=1_000_000)
-    other = AutoTokenizer.from_pretrained(tmp_path)
-    for text in many_texts(500):
-        ids = tokenizer.encode(text).tolist()
-        assert other(text)["input_ids"] == ids
-        assert other.decode(ids) == text
-    assert other.eos_token_id == other.bos_token_id == tokenizer.end_of_text
-    assert other.model_max_length == 1_000_000
-    assert other(END_OF_TEXT)["input_ids"] == [tokenizer.end_of_text]  # there it is special
-
-
-def test_the_files_have_the_same_bytes_every_time(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        hub.write_tokenizer(tmp_path / name, tokenizer.encoding, context_length=64)
-    for path in (tmp_path / "one").iterdir():
-        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
 # ----- the expression that text is cut with

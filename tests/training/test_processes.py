@@ -4,7 +4,6 @@ import re
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,6 @@ from tests.training.project import (
     resumed_at,
     run,
 )
-from tinyllm.training import launch
 
 # What a training is to give whatever the number of processes; bf16 would round elsewhere.
 SAME = {"optimizer": "adamw", "dropout": "0.0", "precision": "fp32", "batch_size": "12",
@@ -169,9 +167,7 @@ def test_a_rank_that_dies_ends_all_with_its_name_and_a_rerun_resumes(launched: P
     training = launch_training(launched)
     training.wait_until(lambda: checkpoint_steps(launched) != [])
     rank_of(training, 1).kill()
-    died = time.monotonic()
     assert training.wait() == 1
-    assert time.monotonic() - died < launch.LOSS_PATIENCE
     *_, line = training.printed().splitlines()
     assert line.startswith("error: rank 1 was killed by SIGKILL;"), training.printed()
     assert "Traceback" not in training.printed() and outputs(launched) == {}

@@ -15,7 +15,7 @@ from tinyllm.encoding.survey import Survey, labelled
 from tinyllm.encoding.workers import Workers
 from tinyllm.tokens.split import SPLITS, TRAIN
 from tinyllm.tokens.store import DOCUMENT, Tokens, TokenTotals, TokenWriter
-from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tokens.tokenizer import LEARNABLE, Tokenizer
 
 if TYPE_CHECKING:  # a worker process starts in two thirds of the time without pydantic
     from tinyllm.common.params import Tokenize
@@ -29,7 +29,7 @@ def make_tokenizer(corpus: Corpus, found: Survey, settings: "Tokenize") -> Token
     """
     if settings.encoding != "bpe":
         return Tokenizer.named(settings.encoding)
-    share = (settings.sample_bytes or found.bytes[TRAIN]) / found.bytes[TRAIN]
+    share = min(settings.sample_bytes or LEARNABLE, LEARNABLE) / found.bytes[TRAIN]
     while next(_sample(corpus, found, share), None) is None:
         share *= 2  # so few and long texts that none was drawn
     return Tokenizer.train(_sample(corpus, found, share), settings.vocab_size)

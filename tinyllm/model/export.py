@@ -8,9 +8,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tinyllm.common.files import checked, publish_folder, read_json, seal, write_json
+from tinyllm.model.hub import write_tokenizer
 from tinyllm.model.kernels import NORM_EPS
 from tinyllm.model.transformer import ROPE_THETA, ModelConfig, TinyLLM
-from tinyllm.tokens.hub import write_tokenizer
 from tinyllm.tokens.tokenizer import Tokenizer
 
 ARCHITECTURE = "NanoChatForCausalLM"

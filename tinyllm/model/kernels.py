@@ -55,7 +55,7 @@ def norm(x: Tensor) -> Tensor:
 
 
 class _MLP(Function):
-    """Squares anew for the gradient, so that of the hidden layer one array is held, not three."""
+    """Squares anew for the gradient, so that of the hidden layer one array is held, not two."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, up: Tensor, down: Tensor) -> Tensor:

@@ -12,8 +12,7 @@ import numpy.typing as npt
 import tiktoken
 
 from tinyllm.common.files import checked, read_json, seal, write_json, write_text
-from tinyllm.common.vocabulary import END_OF_TEXT, N_BYTES
-from tinyllm.tokens import hub
+from tinyllm.common.vocabulary import END_OF_TEXT
 
 RANKS = "vocabulary.tiktoken"
 DESCRIPTION = "encoding.json"
@@ -33,6 +32,9 @@ PATTERN = "|".join(
     ]
 )
 
+LEARNABLE = 2_000_000_000  # bytes to learn from; pairs are counted in 32 bits, signed
+AT_ONCE = 1024  # texts that are held while their parts are counted
+
 # A run of white space, of letters and digits, or of signs; the first part is kept for learning.
 LONGEST_RUN = 1000
 _LONG_RUN = re.compile(r"(\s{1000})\s+|(\w{1000})\w+|([^\s\w]{1000})[^\s\w]+")
@@ -51,25 +53,17 @@ class Tokenizer:
     def train(cls, documents: Iterable[str], vocab_size: int) -> "Tokenizer":
         """Learn a byte-level BPE of at most `vocab_size` tokens, <|endoftext|> included.
 
-        A text too small to give that many tokens gives fewer.
+        A text too small to give that many tokens gives fewer. Of pairs that are as frequent, the
+        one of lower ids is merged first. The documents hold at most `LEARNABLE` bytes.
         """
-        from tokenizers import Tokenizer as Learner
-        from tokenizers import models, pre_tokenizers, trainers
+        from rustbpe import Tokenizer as Learner
 
-        learner = Learner(models.BPE())
-        learner.pre_tokenizer = hub.pre_tokenizer(PATTERN)
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size - 1,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-        # Learning takes the square of a piece's length, and a run as long as that teaches nothing.
-        learner.train_from_iterator(map(_shorten_runs, documents), trainer)
-        learned = sorted(learner.get_vocab().items(), key=lambda item: item[1])
-        tokens = [hub.to_bytes(token) for token, _ in learned]
-        merged = [token for token in tokens if len(token) > 1]
-        ranks = {bytes([byte]): byte for byte in range(N_BYTES)}
-        ranks |= {token: N_BYTES + rank for rank, token in enumerate(merged)}
+        learner = Learner()
+        # A merge walks through whole parts of text, and a run as long as that teaches nothing.
+        texts = map(_shorten_runs, documents)
+        learner.train_from_iterator(texts, vocab_size - 1, AT_ONCE, quicker(PATTERN))
+        ranks = {bytes(token): rank for token, rank in learner.get_mergeable_ranks()}
+        assert max(ranks.values()) == len(ranks) - 1  # no two merges give the same token
         return cls(
             tiktoken.Encoding(
                 name=f"bpe-{len(ranks) + 1}",

@@ -34,12 +34,6 @@ def to_text(token: bytes) -> str:
     return "".join(characters[byte] for byte in token)
 
 
-def to_bytes(token: str) -> bytes:
-    """The bytes that Hugging Face's characters stand for."""
-    values = {character: byte for byte, character in enumerate(byte_characters())}
-    return bytes(values[character] for character in token)
-
-
 def merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
     """Every pair of tokens that joins into a third, in tiktoken's order of merging.
 

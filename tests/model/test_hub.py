@@ -1,0 +1,110 @@
+"""The model folder's tokenizer: the library that others load it with gives the same ids."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiktoken
+
+from tests.helpers import make_documents, many_texts
+from tinyllm.common.vocabulary import END_OF_TEXT
+from tinyllm.model.hub import write_tokenizer
+from tinyllm.tokens.tokenizer import Tokenizer
+
+
+def assert_same_ids(tokenizer: Tokenizer, other: Any, texts: list[str]) -> None:
+    """`other`, of the tokenizers library, agrees on every text."""
+    for text, found in zip(texts, other.encode_batch(texts), strict=True):
+        assert found.ids == tokenizer.encode(text).tolist(), repr(text)
+        assert other.decode(found.ids, skip_special_tokens=False) == text
+
+
+def test_tokenizer_json_gives_the_same_ids(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer as Other
+
+    write_tokenizer(tmp_path, tokenizer.encoding, context_length=64)
+    other = Other.from_file(str(tmp_path / "tokenizer.json"))
+    assert_same_ids(tokenizer, other, many_texts(3000))
+    assert other.get_vocab_size() == tokenizer.vocab_size
+
+
+@pytest.mark.parametrize("digits", ["{1,2}+", "{1,3}+", "{1,3}"])
+def test_tokenizer_json_cuts_numbers_as_tiktoken(tmp_path: Path, digits: str) -> None:
+    """Even where its vocabulary has the whole number: tiktoken never sees that."""
+    from tokenizers import Tokenizer as Other
+
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    for token in (b"20", b"18", b"201", b"2018", b"00", b"000", b"0000", b"000000"):
+        ranks[token] = len(ranks)
+    encoding = tiktoken.Encoding(
+        "digits",
+        pat_str=rf"\p{{N}}{digits}|\P{{N}}++",
+        mergeable_ranks=ranks,
+        special_tokens={END_OF_TEXT: len(ranks)},
+    )
+    write_tokenizer(tmp_path, encoding, context_length=64)
+    other = Other.from_file(str(tmp_path / "tokenizer.json"))
+    assert_same_ids(Tokenizer(encoding), other, ["2018", "in 2018, 20180 or 000000000 2"])
+
+
+def test_tokenizer_json_agrees_about_every_character(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Both cut text by Unicode's classes, each with tables of its own."""
+    from tokenizers import Tokenizer as Other
+
+    write_tokenizer(tmp_path, tokenizer.encoding, context_length=64)
+    other = Other.from_file(str(tmp_path / "tokenizer.json"))
+    # All of the basic plane save most of its Chinese and Korean, and some of what lies beyond.
+    codes = [*range(0x4E00), *range(0x4E00, 0xD800, 20), *range(0xF900, 0x33500, 17)]
+    assert_same_ids(tokenizer, other, [f"a{chr(c)}b {chr(c)}1{chr(c)}{chr(c)}" for c in codes])
+
+
+def test_tokenizer_json_knows_tokens_that_no_merge_gives(tmp_path: Path) -> None:
+    """A whole piece of text may be a token whose halves are none, in tiktoken."""
+    from tokenizers import Tokenizer as Other
+
+    ranks = {bytes([byte]): byte for byte in range(256)} | {b"abc": 256, b"ca": 257}
+    odd = Tokenizer(
+        tiktoken.Encoding(
+            "odd",
+            pat_str=r"\p{L}++|\P{L}++",
+            mergeable_ranks=ranks,
+            special_tokens={END_OF_TEXT: 258},
+        )
+    )
+    write_tokenizer(tmp_path, odd.encoding, context_length=64)
+    other = Other.from_file(str(tmp_path / "tokenizer.json"))
+    assert odd.encode("abc").tolist() == [256]
+    assert_same_ids(odd, other, ["abc", "abcabc", "abc abc", "ca", "bca", "cabc"])
+
+
+@pytest.mark.usefixtures("tiktoken_cache")
+def test_tokenizer_json_of_gpt2(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer as Other
+
+    gpt2 = Tokenizer.named("gpt2")
+    write_tokenizer(tmp_path, gpt2.encoding, context_length=1024)
+    other = Other.from_file(str(tmp_path / "tokenizer.json"))
+    texts = [text for text in many_texts(3000) if len(text) < 1000]
+    assert_same_ids(gpt2, other, texts + make_documents(200, seed=3))
+
+
+def test_transformers_loads_it(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    write_tokenizer(tmp_path, tokenizer.encoding, context_length=1_000_000)
+    other = AutoTokenizer.from_pretrained(tmp_path)
+    for text in many_texts(500):
+        ids = tokenizer.encode(text).tolist()
+        assert other(text)["input_ids"] == ids
+        assert other.decode(ids) == text
+    assert other.eos_token_id == other.bos_token_id == tokenizer.end_of_text
+    assert other.model_max_length == 1_000_000
+    assert other(END_OF_TEXT)["input_ids"] == [tokenizer.end_of_text]  # there it is special
+
+
+def test_the_files_have_the_same_bytes_every_time(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_tokenizer(tmp_path / name, tokenizer.encoding, context_length=64)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
