@@ -18,7 +18,7 @@ from tinyllm.encoding.pieces import PIECE, Corpus
 from tinyllm.encoding.workers import Workers
 from tinyllm.tokens.split import ContentHash
 
-AT_ONCE = 1 << 18  # documents read at once
+AT_ONCE = 1 << 16  # documents read at once
 # Two documents that differ have the same 64 bits by a chance of 1e-6 in six million documents.
 SKETCH = np.dtype([("content", "<u8"), ("folded", "<u8"), ("bytes", "<i8"), ("characters", "<i8")])
 SKETCHES, SIGNATURES = "sketches", "signatures"

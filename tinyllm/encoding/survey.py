@@ -5,6 +5,7 @@ with the corpus.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,6 +36,8 @@ ADVICE = (
 )
 DROPPED = 255  # the code of a document that stood before; the others are indices into SPLITS
 CODES = "codes"
+HASH = np.dtype([("content", "<u8"), ("number", "<i8")])
+PARTS = 128  # files at most: macOS lets a process open 256
 
 
 class NearDuplicates(NamedTuple):
@@ -106,19 +109,29 @@ def survey(corpus: Corpus, settings: "Split", folder: Path, workers: Workers) ->
 
 
 def _drop_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> int:
-    """Mark every document that stood before, some hashes at a time. Returns how many."""
-    parts = np.uint64(len(codes) // AT_ONCE + 1)
+    """Mark every document that stood before. Returns how many.
+
+    The hashes go to files by their remainder first, each of which fits in memory.
+    """
+    count = min(len(codes) // AT_ONCE + 1, PARTS)
     dropped = 0
-    for number in range(int(parts)):
-        hashes, numbers = [], []
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / f"hashes-{n}").open("w+b")) for n in range(count)]
         for first, sketches in read(folder):
-            mine = np.flatnonzero(sketches["content"] % parts == number)
-            hashes.append(sketches["content"][mine])
-            numbers.append(first + mine)
-        _, kept = np.unique(np.concatenate(hashes), return_index=True)  # the first of each
-        again = np.delete(np.concatenate(numbers), kept)
-        codes[again] = DROPPED
-        dropped += len(again)
+            parts = sketches["content"] % np.uint64(count)
+            order = np.argsort(parts, kind="stable")
+            rows = np.empty(len(order), dtype=HASH)
+            rows["content"], rows["number"] = sketches["content"][order], first + order
+            ends = np.searchsorted(parts[order], np.arange(count), side="right")
+            for file, some in zip(files, np.split(rows, ends[:-1]), strict=True):
+                some.tofile(file)
+        for file in files:
+            file.seek(0)
+            rows = np.fromfile(file, dtype=HASH)
+            _, kept = np.unique(rows["content"], return_index=True)  # the first of each
+            again = np.delete(rows["number"], kept)
+            codes[again] = DROPPED
+            dropped += len(again)
     return dropped
 
 
