@@ -21,21 +21,25 @@ def main() -> None:
     from tinyllm.documents.raw import read_manifest, read_pieces
     from tinyllm.encoding import report
     from tinyllm.encoding.encode import encode_corpus, make_tokenizer
+    from tinyllm.encoding.pieces import shown
     from tinyllm.encoding.survey import survey
     from tinyllm.encoding.workers import Workers
 
     params = load_params(args.params)
-    corpus = partial(read_pieces, args.raw)
+    size = read_manifest(args.raw).bytes
+    corpus = partial(shown, partial(read_pieces, args.raw), size=size)
     with (
         publish_folder(args.tokenizer) as tokenizer_folder,
         publish_folder(args.tokens) as tokens_folder,
         scratch_folder(args.tokens) as notes,
-        Workers.for_bytes(read_manifest(args.raw).bytes) as workers,
+        Workers.for_bytes(size) as workers,
     ):
-        found = survey(corpus, params.split, notes, workers)
-        tokenizer = make_tokenizer(corpus, found, params.tokenize)
+        found = survey(corpus(purpose="compare"), params.split, notes, workers)
+        tokenizer = make_tokenizer(corpus(purpose="learn"), found, params.tokenize)
         tokenizer.save(tokenizer_folder)
-        totals = encode_corpus(corpus, found, tokenizer_folder, tokens_folder, workers)
+        totals = encode_corpus(
+            corpus(purpose="encode"), found, tokenizer_folder, tokens_folder, workers
+        )
         content = report.summary(found, totals, tokenizer)
         report.write(args.reports, content, totals)
     for line in report.lines(content, params.tokenize):

@@ -1,6 +1,12 @@
 """Long documents in pieces: the ids are those of the whole."""
 
+import os
+import pty
 import random
+import re
+import sys
+import termios
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -8,7 +14,7 @@ import pytest
 from tests.helpers import AWKWARD, random_text
 from tests.tokens.test_tokenizer import PATTERNS, cutting
 from tinyllm.documents.pieces import Piece
-from tinyllm.encoding.pieces import cut_safely
+from tinyllm.encoding.pieces import cut_safely, shown
 from tinyllm.tokens.tokenizer import Tokenizer
 
 SIZE, LONGEST = 60, 100_000
@@ -61,3 +67,22 @@ def test_documents_end_where_they_did() -> None:
         if piece.last:
             found.append("")
     assert found == [*documents, ""]
+
+
+def test_a_terminal_shows_how_much_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = [Piece("é" * 300, False), Piece("a" * 400, True)]
+
+    def slowly() -> Iterator[Piece]:
+        for piece in pieces:
+            time.sleep(0.2)  # the bar is drawn anew ten times a second
+            yield piece
+
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 100))
+    os.set_blocking(leader, False)
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert list(shown(slowly, "encode", 1000)()) == pieces
+        drawn = os.read(leader, 10_000).decode()
+    os.close(leader)
+    assert re.search(r"encode: +60%.* 600/1\.00k .*encode: 100%.* 1\.00k/1\.00k ", drawn, re.S)

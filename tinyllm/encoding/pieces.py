@@ -13,6 +13,7 @@ tests/encoding/test_pieces.py compares both ways over random texts.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 
 from tinyllm.documents.pieces import Piece
@@ -24,6 +25,28 @@ _NEAR = 4096  # characters before the end of a piece that are searched first
 
 
 Corpus = Callable[[], Iterable[Piece]]  # opens the corpus anew at each call
+
+
+def shown(corpus: Corpus, purpose: str, size: int) -> Corpus:
+    """The same corpus, but in a terminal a bar shows how much of it was read.
+
+    Args:
+        purpose: of reading it, which is told beside the bar.
+        size: bytes of its text, UTF-8.
+    """
+    if not sys.stderr.isatty():
+        return corpus
+
+    def read() -> Iterator[Piece]:
+        from tqdm import tqdm  # here: worker processes do without
+
+        with tqdm(desc=purpose, total=size, unit="B", unit_scale=True, leave=False) as bar:
+            for piece in corpus():
+                yield piece
+                text = piece.text
+                bar.update(len(text) if text.isascii() else len(text.encode()))
+
+    return read
 
 
 def cut_safely(
