@@ -25,15 +25,11 @@ from tinyllm.encoding.sketches import (
     write_sketches,
 )
 from tinyllm.encoding.workers import Workers
-from tinyllm.tokens.split import SPLITS, split_codes
+from tinyllm.tokens.split import SPLITS, TRAIN, split_codes
 
 if TYPE_CHECKING:  # a worker process starts in two thirds of the time without pydantic
     from tinyllm.common.params import Split
 
-ADVICE = (
-    "raise split.validation_fraction or split.test_fraction, or cut the text into more documents "
-    'with download.separator, like "\\n\\n"'
-)
 DROPPED = 255  # the code of a document that stood before; the others are indices into SPLITS
 CODES = "codes"
 HASH = np.dtype([("content", "<u8"), ("number", "<i8")])
@@ -101,8 +97,21 @@ def survey(corpus: Corpus, settings: "Split", folder: Path, workers: Workers) ->
         sizes = _sizes(folder, codes)
     for name in SPLITS:
         if not sizes[name]:
-            raise ValueError(f"the {name} split got none of {kept} document(s): {ADVICE}")
+            raise ValueError(_too_few(name, kept, found.moved if found else 0))
     return Survey(codes, sizes, size, duplicates, found, cuts)
+
+
+def _too_few(name: str, count: int, moved: int) -> str:
+    """What a split without documents is told with."""
+    told, change = f"the {name} split got none of {count} document(s)", "raise"
+    if moved:
+        told += f", since {moved} followed a near-duplicate (not with split.near_duplicates = 0)"
+    if name == TRAIN:
+        change = "lower"
+    return (
+        f"{told}: {change} split.validation_fraction or split.test_fraction, or cut the text into "
+        'more documents with download.separator, like "\\n\\n"'
+    )
 
 
 # ----- what follows from all of them
