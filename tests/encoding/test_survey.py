@@ -162,9 +162,9 @@ def test_one_document_many_times_is_a_single_one(tmp_path: Path) -> None:
 
 def test_a_split_whose_documents_followed_their_twins_is_told(tmp_path: Path) -> None:
     text = "\n".join(make_documents(10, seed=1))
-    documents = [f"{text} number {number}x" for number in "abcdefghij"]
-    assert {split_of(document, SPLIT) for document in documents} == set(SPLITS)
-    with pytest.raises(ValueError, match=r" since \d followed .* \(not with .*near_duplicates = 0"):
+    documents = [f"{text} number {number}x" for number in "abcdefghijklmnopqrstuvwxyz"]
+    assert len({split_of(document, SPLIT) for document in documents}) > 1
+    with pytest.raises(ValueError, match=r" since \d+ followed .*near_duplicates = 0"):
         look(corpus_of(documents), tmp_path / "a")
 
 
