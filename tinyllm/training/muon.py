@@ -12,6 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+
+from tinyllm.training.uncompiled import AdamW, Uncompiled
 
 # As in torch.optim.Muon.
 ITERATIONS = 5
@@ -19,7 +22,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 EPS = 1e-7
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Uncompiled, Optimizer):
     """Muon for the groups that say `"orthogonal": True`, whose weights are matrices; else AdamW.
 
     Muon's updates are scaled to the size of AdamW's, so that both take the same learning rate and
@@ -35,7 +38,7 @@ class Muon(torch.optim.Optimizer):
         self, groups: list[dict[str, Any]], momentum: float, dtype: torch.dtype, **adamw: Any
     ) -> None:
         super().__init__(groups, adamw)
-        self._adamw = torch.optim.AdamW(self._groups(orthogonal=False), **adamw)
+        self._adamw = AdamW(self._groups(orthogonal=False), **adamw)
         self.momentum = momentum
         self.dtype = dtype
 

@@ -8,6 +8,7 @@ from torch import nn
 from tinyllm.common.params import Train
 from tinyllm.model.transformer import Block, TinyLLM
 from tinyllm.training.muon import Muon
+from tinyllm.training.uncompiled import SGD, Adam, AdamW
 
 
 def make_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
@@ -34,13 +35,13 @@ def make_optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     fused = parameters[0].device.type in ("cpu", "cuda", "mps")
     rate, betas = settings.learning_rate, (settings.betas[0], settings.betas[1])
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=fused)
+        return AdamW(groups, lr=rate, betas=betas, fused=fused)
     if settings.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=rate, betas=betas, fused=fused)
+        return Adam(groups, lr=rate, betas=betas, fused=fused)
     if settings.optimizer == "muon":
         dtype = model.compute_dtype if isinstance(model, TinyLLM) else torch.float32
         return Muon(groups, settings.momentum, dtype, lr=rate, betas=betas, fused=fused)
-    return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=fused)
+    return SGD(groups, lr=rate, momentum=settings.momentum, fused=fused)
 
 
 def group(
