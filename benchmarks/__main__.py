@@ -98,6 +98,8 @@ def rows() -> list[Row]:
         Row("12", "`stages.train --help` against `import torch`", "≥ 4",
             ("start", "--", "-m", "stages.train", "--help"),
             ("start", "--", "-c", "import torch"), "starts/s"),
+        Row("12b", "start of training, to its first step, against `import torch`", "≥ 0.5",
+            ("first_step",), ("start", "--", "-c", "import torch"), "starts/s"),
         Row("13", "peak memory at row 3", "≤ 0.8", ours_wide, nanogpt_wide, memory=True),
     ]  # fmt: skip
 

@@ -92,10 +92,11 @@ def weigh(nice: int) -> None:
 
     Linux may weigh whole sessions against each other, and then the niceness of a process alone,
     in a session of its own, counts for nothing: with only that, a busy follower was measured to
-    take a third of the trainer's speed.
+    take a third of the trainer's speed. A session that is not its own it leaves alone.
     """
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(nice))
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(nice))
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, os.getpid(), nice)
 
