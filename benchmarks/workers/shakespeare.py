@@ -21,6 +21,7 @@ RECIPES: dict[str, dict[str, object]] = {
     "long": {
         "n_layer": 2, "context_length": 64, "batch_size": 24, "max_steps": 1200,
         "optimizer": "muon", "learning_rate": 0.014, "warmup_steps": 20, "vocab_size": 2048,
+        "weight_decay": 0.3,
     },
 }  # fmt: skip
 TRAINING_SHARE = 0.9
