@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
@@ -68,6 +69,8 @@ def test_a_stage_whose_follower_died_is_not_called_killed(project: Project) -> N
 def test_a_follower_that_reads_the_end_before_it_hears_of_it(project: Project) -> None:
     with Journal(header(), settings()) as journal:
         record(journal, range(3))
+    weight = Path("/proc/self/autogroup")  # of this session, on Linux
+    before = weight.exists() and weight.read_text()
     follower = subprocess.Popen(
         [PYTHON, "-m", "tinyllm.sync", "follow", str(journal.folder)],
         stdin=subprocess.PIPE,
@@ -75,6 +78,7 @@ def test_a_follower_that_reads_the_end_before_it_hears_of_it(project: Project) -
         stdout=subprocess.PIPE,
     )
     assert follower.wait(40) == 0
+    assert (weight.exists() and weight.read_text()) == before  # a session not its own
     assert project.statuses() == {"train": "FINISHED"}
 
 
