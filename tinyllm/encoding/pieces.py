@@ -40,7 +40,10 @@ def shown(corpus: Corpus, purpose: str, size: int) -> Corpus:
     def read() -> Iterator[Piece]:
         from tqdm import tqdm  # here: worker processes do without
 
-        with tqdm(desc=purpose, total=size, unit="B", unit_scale=True, leave=False) as bar:
+        # miniters: documents differ in size, so that only the time tells when to draw anew.
+        with tqdm(
+            desc=purpose, total=size, unit="B", unit_scale=True, miniters=1, leave=False
+        ) as bar:
             for piece in corpus():
                 yield piece
                 text = piece.text
