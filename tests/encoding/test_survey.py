@@ -168,6 +168,12 @@ def test_a_split_whose_documents_followed_their_twins_is_told(tmp_path: Path) ->
         look(corpus_of(documents), tmp_path / "a")
 
 
+def test_without_training_documents_the_advice_is_to_hold_out_less(tmp_path: Path) -> None:
+    documents = [text for text in make_documents(100, seed=1) if split_of(text, SPLIT) != TRAIN]
+    with pytest.raises(ValueError, match=r"^the train split got none .*: lower split\."):
+        look(corpus_of(documents), tmp_path / "a", APART)
+
+
 @pytest.mark.parametrize(
     ("documents", "message"),
     [
