@@ -30,10 +30,16 @@ def test_each_name_computes_what_torchs_own_does(name: str) -> None:
     shapes = {id(p): i for i, p in enumerate(ours.parameters())}
     weights = list(theirs.parameters())
     groups = [
-        {**group, "params": [weights[shapes[id(p)]] for p in group["params"]]}
+        {
+            "params": [weights[shapes[id(p)]] for p in group["params"]],
+            "weight_decay": group["weight_decay"],
+        }
         for group in optimizer.param_groups
     ]
-    reference = TORCHS[name](groups)  # the groups have all of its settings
+    averaging: dict[str, Any] = {"betas": tuple(settings.betas)}
+    if name == "sgd":
+        averaging = {"momentum": settings.momentum}
+    reference = TORCHS[name](groups, lr=settings.learning_rate, fused=True, **averaging)
     for step in range(4):
         for model, each in ((ours, optimizer), (theirs, reference)):
             ids = random_ids(4, 17, seed=step)
