@@ -99,6 +99,7 @@ def compare(url: str, folder: Path, size: int, pairs: int) -> list[str]:
     times: dict[str, list[float]] = {name: [] for name in works}
     for number in range(pairs + 1):
         for name, work in sorted(works.items(), reverse=bool(number % 2)):
+            os.sync()  # what the one before left to write is not in this one's time
             elapsed = seconds(work)
             if number:  # the first round warms up
                 times[name].append(elapsed)

@@ -17,7 +17,7 @@ SCHEMES = ("http", "https")
 REDIRECTS = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 10
 MAY_PASS = (408, 425, 429, 500, 502, 503, 504)  # states of a server that a later try may not meet
-CHUNK = 1 << 19  # bytes
+CHUNK = 1 << 21  # bytes at most
 SLOWEST = 1000  # bytes per second, over a stall: less is as good as nothing
 
 
