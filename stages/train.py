@@ -36,6 +36,7 @@ def train_model(args: argparse.Namespace, params: "Params", ranks: "Ranks") -> N
     from tinyllm.model.export import save_model
     from tinyllm.model.transformer import TinyLLM
     from tinyllm.training import fingerprint, report
+    from tinyllm.training.compiled import compile_training
     from tinyllm.training.data import load_data
     from tinyllm.training.optimizer import make_optimizer
     from tinyllm.training.resume import resumable
@@ -51,6 +52,8 @@ def train_model(args: argparse.Namespace, params: "Params", ranks: "Ranks") -> N
     model = TinyLLM(data.model_config, runtime.generator(params.seed, "weights"))
     model.compute_dtype = compute.dtype
     ranks.share_model(model, compute.device)
+    if compute.compiled:
+        compile_training(model)
     state = TrainState(model, make_optimizer(model, params.train))
     with (
         resumable(state, made_from, compute, params, ranks) as saver,

@@ -21,6 +21,7 @@ from tinyllm.model.evaluation import Scores, make_windows, predict
 from tinyllm.model.inference import Inference
 from tinyllm.model.transformer import ModelConfig, TinyLLM
 from tinyllm.scoring.generation import Sampling, write
+from tinyllm.training.compiled import compile_training
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.optimizer import make_optimizer
 from tinyllm.training.ranks import ALONE, Ranks
@@ -74,7 +75,7 @@ def main() -> None:
     model.compute_dtype = compute.dtype
     if args.work == "train":
         with ranks_of(params) as ranks:
-            run_training(model, shape, params, args.steps, ranks)
+            run_training(model, shape, params, args.steps, ranks, compute.compiled)
     elif args.work == "score":
         run_scoring(model, shape)
     else:
@@ -109,11 +110,15 @@ def ranks_of(params: Params) -> Iterator[Ranks]:
         yield ranks
 
 
-def run_training(model: TinyLLM, shape: Shape, params: Params, steps: int, ranks: Ranks) -> None:
+def run_training(
+    model: TinyLLM, shape: Shape, params: Params, steps: int, ranks: Ranks, compiled: bool
+) -> None:
     ranks.share_model(model, model.embedding.weight.device.type)
     settings = params.train.model_copy(
         update={"eval_interval": FOREVER, "max_steps": FOREVER, "batch_size": shape.batch_size}
     )
+    if compiled:
+        compile_training(model)
     state = TrainState(model, make_optimizer(model, settings), step=1)
     text = shape.text().numpy().astype(np.uint16)
     batches = Batches(

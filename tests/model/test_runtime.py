@@ -50,6 +50,19 @@ def test_the_precision_asked_for_is_used(precision: str, dtype: torch.dtype) -> 
     assert (compute.precision, compute.dtype) == (precision, dtype)
 
 
+def test_a_cpu_compiles_only_when_told_to_and_says_what_that_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not choose(hardware(compile="auto")).compiled
+    monkeypatch.setenv("CXX", "sh")  # anything that is there
+    assert choose(hardware(compile=True)).compiled
+    assert not choose(hardware(compile=False)).compiled
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not choose(hardware(compile="auto")).compiled
+    with pytest.raises(ValueError, match=r"^hardware.compile = true: .*\(no-such-compiler\)"):
+        choose(hardware(compile=True))
+
+
 def test_what_was_chosen_is_told() -> None:
     compute = choose(hardware())
     assert compute.device == "cpu"

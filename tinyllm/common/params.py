@@ -155,6 +155,7 @@ class Evaluate(Section):
 class Hardware(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
+    compile: Literal["auto", True, False]
     threads: Count | None
     processes: Count | None
     nodes: Count

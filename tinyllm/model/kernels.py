@@ -3,7 +3,7 @@
 On a CPU every operation reads and writes main memory, and what autograd strings together from
 small ones takes as long as the matrix products. Each function here is a plain formula; on a CPU its
 gradient is written out, which halves the passes over memory (docs/log.md has the figures).
-Elsewhere the plain formula runs, which `torch.compile` fuses by itself.
+Elsewhere, and where torch's compiler fuses it by itself, the plain formula runs.
 """
 
 from typing import Any
@@ -20,6 +20,11 @@ IGNORE = -1  # a target that counts for nothing
 # flash kernel, which in fp32 is as fast or faster and holds less; docs/log.md has the figures.
 EXPLICIT_ATTENTION_LIMIT = 512
 LOGITS_AT_ONCE = 1 << 20  # as fp32 that is 4 MB, which stays in the processor's cache
+
+
+def _written_out(x: Tensor) -> bool:
+    """Whether the functions with a gradient of their own serve: torch compiles the formulas."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _scale(x: Tensor) -> Tensor:
@@ -49,7 +54,7 @@ class _Norm(Function):
 
 def norm(x: Tensor) -> Tensor:
     """RMS norm over the last dimension, without weights (https://arxiv.org/abs/1910.07467)."""
-    if x.device.type == "cpu":
+    if _written_out(x):
         return _Norm.apply(x)
     return F.rms_norm(x, (x.size(-1),), eps=NORM_EPS)
 
@@ -79,7 +84,7 @@ def mlp(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
         x: (B, T, C).
         up, down: weights, (4 C, C) and (C, 4 C), of x's type.
     """
-    if x.device.type == "cpu":
+    if _written_out(x):
         return _MLP.apply(x.flatten(0, 1), up, down).view_as(x)
     return F.linear(F.linear(x, up).relu().square(), down)
 
@@ -137,7 +142,7 @@ def split_heads(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, 
     Returns:
         q, k, v, each (B, H, T, D).
     """
-    if qkv.device.type == "cpu":
+    if _written_out(qkv):
         return _SplitHeads.apply(qkv, cos, sin)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
     return norm(rotate(q, cos, sin)), norm(rotate(k, cos, sin)), v
@@ -147,7 +152,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
     """Causal attention: (B, H, T, D) for each of q, k, v; k and v may start earlier than q."""
     new, seen = q.size(2), k.size(2)
     explicit = q.dtype == torch.bfloat16 or dropout > 0
-    if q.device.type != "cpu" or seen > EXPLICIT_ATTENTION_LIMIT or not explicit:
+    if not (_written_out(q) and explicit and seen <= EXPLICIT_ATTENTION_LIMIT):
         mask = None
         if 1 < new < seen:
             mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
@@ -202,7 +207,7 @@ def cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         weight: of the head (V, C).
         targets: (N,), IGNORE left out.
     """
-    if x.device.type == "cpu" and torch.is_grad_enabled():
+    if _written_out(x) and torch.is_grad_enabled():
         return _CrossEntropy.apply(x, weight, targets)
     logits = F.linear(x, weight.to(x.dtype)).float()
     return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")

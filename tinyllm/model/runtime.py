@@ -2,7 +2,9 @@
 
 import ctypes
 import hashlib
+import importlib.util
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 
@@ -29,6 +31,7 @@ class Compute:
         numpy_version: of the generator that the order of the data is drawn from.
         world_size: processes that share each batch.
         sharding: "none", or "full" where each of them holds only a part of the model.
+        compiled: whether torch's compiler makes the kernels of training.
     """
 
     device: str
@@ -40,6 +43,7 @@ class Compute:
     numpy_version: str
     world_size: int = 1
     sharding: str = "none"
+    compiled: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -55,9 +59,10 @@ def choose(settings: Hardware, *, world_size: int = 1, local_size: int = 1) -> C
         local_size: those among them that share this machine.
 
     Raises:
-        ValueError: the device asked for is not there.
+        ValueError: the device or the compiler asked for is not there.
     """
     device = find_device(settings.device)
+    compiled = _compiles(settings.compile, device)
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if _fast_bf16(device) else "fp32"
@@ -80,6 +85,7 @@ def choose(settings: Hardware, *, world_size: int = 1, local_size: int = 1) -> C
         numpy_version=np.__version__,
         world_size=world_size,
         sharding=settings.sharding,
+        compiled=compiled,
     )
 
 
@@ -113,6 +119,22 @@ def find_device(wanted: str) -> str:
     if not there[wanted]:
         raise ValueError(f"hardware.device = {wanted!r}: there is no such device here")
     return wanted
+
+
+def _compiles(wanted: bool | str, device: str) -> bool:
+    """Whether to train with torch's compiler: by default where it is known to pay.
+
+    Raises:
+        ValueError: it is asked for, and what it needs is not there.
+    """
+    if device == "cuda":
+        there, needs = importlib.util.find_spec("triton") is not None, "the package triton"
+    else:
+        compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+        there, needs = shutil.which(compiler) is not None, f"a C++ compiler ({compiler})"
+    if wanted is True and not there:
+        raise ValueError(f"hardware.compile = true: torch needs {needs}, and there is none")
+    return there and (device == "cuda" if wanted == "auto" else bool(wanted))
 
 
 def _fast_bf16(device: str) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from tinyllm.common.console import cause
 from tinyllm.common.params import Hardware
 from tinyllm.common.processes import DVC_IS_GONE
+from tinyllm.training.compiled import keep_kernels
 from tinyllm.training.ranks import ALONE, Ranks
 
 PORT = 29500  # torchrun's, too
@@ -44,6 +45,8 @@ def run(work: Work, settings: Hardware, module: str) -> None:
             mend.
         OSError: likewise; or a rank was killed.
     """
+    if settings.compile:
+        keep_kernels()
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         run_rank(work, settings)
         return

@@ -86,7 +86,7 @@ def watch(
         f"train: {model.n_parameters:,} parameters, {data.splits[TRAIN].summary.tokens:,} tokens, "
         f"{compute.device_name} ({compute.device}, {compute.precision}, "
         f"{'' if compute.world_size == 1 else f'{compute.world_size} processes, each '}"
-        f"{compute.threads} threads)",
+        f"{compute.threads} threads{', compiled' if compute.compiled else ''})",
         flush=True,
     )
     tokens = train.batch_size * train.context_length
