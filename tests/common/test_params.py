@@ -222,6 +222,9 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
             {"sharding": "full", "processes": 2},
             "hardware.sharding = 'full': must be none with train.optimizer = 'muon'",
         ),
+        ("hardware", {"compile": "yes"}, "hardware.compile = 'yes': must be 'auto', true or false"),
+        ("runtime", {"pin_memory": 2}, "runtime.pin_memory = 2: must be true or false"),
+        ("train", {"batch_size": True}, "train.batch_size = true: must be a valid integer"),
         ("hardware", {"device": "gpu"}, "hardware.device = 'gpu': must be 'auto', 'cpu', 'cuda'"),
     ],
 )
@@ -273,7 +276,7 @@ def test_each_unknown_setting_is_named(raw: Raw, load: Load, name: str) -> None:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ("true", "True"),
+        ("true", "true"),
         ('"16"', "'16'"),
         ("16.0", "16.0"),
         ("1e1", "10.0"),

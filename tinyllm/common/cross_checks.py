@@ -119,6 +119,8 @@ def listed(value: Any) -> Any:
 
 
 def show(value: object) -> str:
-    """A setting's value, as an error names it."""
+    """A setting's value, as an error names it: as YAML writes it."""
     text = "null" if value is None else repr(value)
+    if isinstance(value, bool):
+        text = text.lower()
     return text if len(text) <= 60 else text[:57] + "..."

@@ -227,4 +227,6 @@ def _explain(error: Any) -> tuple[str, str]:
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if error["type"] == "model_type":
         message = "must be a section with its settings below it"
+    message = message.replace("a valid boolean", "true or false")
+    message = message.replace("True or False", "true or false")  # as YAML has them
     return key, f" = {show(error['input'])}: {message}"
