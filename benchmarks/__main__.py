@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import shakespeare, tracking_overhead
 from benchmarks.pairs import Comparison, alternate
-from benchmarks.workers.shapes import SMALL, WIDE, Shape
+from benchmarks.workers.shapes import DEFAULT, SMALL, WIDE, Shape
 
 NAMES: dict[object, str] = {
     "nanogpt": "nanoGPT",
@@ -74,14 +74,18 @@ def rows() -> list[Row]:
     fp32, muon = ["--precision", "fp32"], ["--optimizer", "muon"]
     score, write = ["--work", "score"], ["--work", "generate", "--sequences"]
     ours, nanogpt = ("tinyllm", *small), ("nanogpt", *small)
+    default = ("tinyllm", *DEFAULT.arguments(), *muon)
     ours_wide, nanogpt_wide = ("tinyllm", *wide), ("nanogpt", *wide)
     return [
         Row("1", "training, 4 layers, width 128, 12x64", "≥ 2.4", ours, nanogpt),
         Row("1m", "the same, ours with Muon", "-", (*ours, *muon), nanogpt),
-        Row("2", "the same, ours in fp32", "≥ 1.6", (*ours, *fp32), nanogpt),
+        Row("1c", "row 1, compiled and not", "-", (*ours, "--compile"), ours),
+        Row("1d", "the default shape with Muon, likewise", "-", (*default, "--compile"), default),
+        Row("2", "row 1, ours in fp32", "≥ 1.6", (*ours, *fp32), nanogpt),
         Row("3", "training, 6 layers, width 384, 16x256", "≥ 3.2", ours_wide, nanogpt_wide),
         Row("3m", "the same, ours with Muon", "-", (*ours_wide, *muon), nanogpt_wide),
-        Row("3b", "the same, ours in fp32", "≥ 2", (*ours_wide, *fp32), nanogpt_wide),
+        Row("3c", "row 3, likewise", "-", (*ours_wide, "--compile"), ours_wide),
+        Row("3b", "row 3, ours in fp32", "≥ 2", (*ours_wide, *fp32), nanogpt_wide),
         Row("4", "row 1, the peer in bf16", "≥ 2.5", ours, ("trainer", *small)),
         Row("5", "training at width 384, share of the product's FLOP/s", "≥ 0.60", ours_wide,
             ("product",), "FLOP/s", flops_a_token(WIDE)),

@@ -36,6 +36,7 @@ class Shape:
 CHARACTERS = 65  # different ones in tinyshakespeare
 SMALL = Shape(4, 4, 128, 64, 12, CHARACTERS)
 WIDE = Shape(6, 6, 384, 256, 16, CHARACTERS)
+DEFAULT = Shape(4, 4, 128, 128, 8, 2048)  # of params.yaml
 
 
 def parser() -> argparse.ArgumentParser:

@@ -57,6 +57,7 @@ def main() -> None:
     options.add_argument("--work", choices=["train", "score", "generate"], default="train")
     options.add_argument("--precision", default="auto")
     options.add_argument("--optimizer", default="adamw", help="to train with; peers have AdamW")
+    options.add_argument("--compile", action="store_true", help="also where it is off by default")
     options.add_argument("--processes", type=int, default=1, help="that share each batch")
     options.add_argument("--threads", type=int, help="of each process")
     options.add_argument("--sequences", type=int, default=1, help="to generate at once")
@@ -64,6 +65,8 @@ def main() -> None:
     shape: Shape = args.shape
     params = load_params(SETTINGS)
     asked = {"precision": args.precision, "processes": args.processes, "threads": args.threads}
+    if args.compile:
+        asked["compile"] = True
     params = params.model_copy(
         update={
             "hardware": params.hardware.model_copy(update=asked),

@@ -20,6 +20,7 @@ from tests.training.project import (
 )  # fmt: skip
 from tinyllm.training.compiled import compile_training
 
+# For a CPU torch's compiler writes C++; nothing else here needs a compiler, so some have none.
 pytestmark = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="on a CPU it needs a C++ compiler"
 )
