@@ -72,6 +72,7 @@ def rows() -> list[Row]:
     small = SMALL.arguments()
     wide = [*WIDE.arguments(), "--steps", 2]
     fp32, muon = ["--precision", "fp32"], ["--optimizer", "muon"]
+    products, products_wide = ("product", *small, *fp32), ("product", *wide, *fp32)
     score, write = ["--work", "score"], ["--work", "generate", "--sequences"]
     ours, nanogpt = ("tinyllm", *small), ("nanogpt", *small)
     default = ("tinyllm", *DEFAULT.arguments(), *muon)
@@ -81,10 +82,12 @@ def rows() -> list[Row]:
         Row("1m", "the same, ours with Muon", "-", (*ours, *muon), nanogpt),
         Row("1c", "row 1, compiled and not", "-", (*ours, "--compile"), ours),
         Row("1d", "the default shape with Muon, likewise", "-", (*default, "--compile"), default),
+        Row("1p", "the products of row 1 alone, in fp32", "-", products, nanogpt),
         Row("2", "row 1, ours in fp32", "≥ 1.6", (*ours, *fp32), nanogpt),
         Row("3", "training, 6 layers, width 384, 16x256", "≥ 3.2", ours_wide, nanogpt_wide),
         Row("3m", "the same, ours with Muon", "-", (*ours_wide, *muon), nanogpt_wide),
         Row("3c", "row 3, likewise", "-", (*ours_wide, "--compile"), ours_wide),
+        Row("3p", "the products of row 3 alone, in fp32", "-", products_wide, nanogpt_wide),
         Row("3b", "row 3, ours in fp32", "≥ 2", (*ours_wide, *fp32), nanogpt_wide),
         Row("4", "row 1, the peer in bf16", "≥ 2.5", ours, ("trainer", *small)),
         Row("5", "training at width 384, share of the product's FLOP/s", "≥ 0.60", ours_wide,
@@ -92,6 +95,8 @@ def rows() -> list[Row]:
         Row("5b", "the same at width 128", "≥ 0.35", ours,
             ("product",), "FLOP/s", flops_a_token(SMALL)),
         Row("9", "scoring", "≥ 3", (*ours, *score), (*nanogpt, *score)),
+        Row("9p", "the products of row 9 alone, in fp32", "-", (*products, *score),
+            (*nanogpt, *score)),
         Row("10", "writing one text", "≥ 6", (*ours, *write, 1), (*nanogpt, *write, 1)),
         Row("10b", "writing 32 at once, the peer one", "≥ 60", (*ours, *write, 32),
             (*nanogpt, *write, 1)),

@@ -42,7 +42,7 @@ def main() -> None:
     threads = {"threads": args.threads, "device": "cpu"}
     compute = runtime.choose(params.hardware.model_copy(update=threads))
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(Checkpoints(Path(folder), Fingerprint({}), compute))
+        training = Training(Checkpoints(Path(folder), Fingerprint({}), compute), compute)
         training.block(saved=True)
         training.steps_in_a_block = round(BLOCK / statistics.median(training.steps)) + 1
         pauses, costs = [], []
@@ -68,12 +68,12 @@ def main() -> None:
 class Training:
     """Steps of the default training on a larger model, with all that a checkpoint holds."""
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
+    def __init__(self, checkpoints: Checkpoints, compute: runtime.Compute) -> None:
         params = load_params(PARAMS)
         settings = params.train
         shape = ModelConfig(**SHAPE, context_length=settings.context_length, dropout=0.0)
         model = TinyLLM(shape, runtime.generator(1, "weights"))
-        model.compute_dtype = checkpoints.compute.dtype
+        model.compute_dtype = compute.dtype
         self.checkpoints = checkpoints
         self.state = TrainState(model, make_optimizer(model, settings))
         self.state.observe(5.0, keep_weights=True)

@@ -46,7 +46,7 @@ def train_model(args: argparse.Namespace, params: "Params", ranks: "Ranks") -> N
 
     inputs = [args.tokenizer, args.train, args.validation, args.splits]
     made_from = fingerprint.take(params, "stages.train", inputs)
-    compute = runtime.choose(params.hardware, world_size=ranks.size, local_size=ranks.local_size)
+    compute = runtime.choose(params.hardware, ranks)
     fingerprint.check_same(made_from, compute, ranks)
     data = load_data(params, *inputs, ranks=ranks)
     model = TinyLLM(data.model_config, runtime.generator(params.seed, "weights"))

@@ -73,7 +73,7 @@ def main() -> None:
             "train": params.train.model_copy(update={"optimizer": args.optimizer}),
         }
     )
-    compute = runtime.choose(params.hardware)
+    compute = runtime.choose(params.hardware, ALONE if args.work == "train" else None)
     model = make_model(shape, params).to(compute.device)
     model.compute_dtype = compute.dtype
     if args.work == "train":

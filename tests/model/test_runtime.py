@@ -10,6 +10,7 @@ from tests.helpers import ROOT
 from tinyllm.common.params import Hardware, load_params
 from tinyllm.common.processes import available_cores
 from tinyllm.model.runtime import choose, derive_seed, generator
+from tinyllm.training.ranks import ALONE
 
 
 def hardware(**changes: Any) -> Hardware:
@@ -53,14 +54,15 @@ def test_the_precision_asked_for_is_used(precision: str, dtype: torch.dtype) -> 
 def test_a_cpu_compiles_only_when_told_to_and_says_what_that_needs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert not choose(hardware(compile="auto")).compiled
+    assert not choose(hardware(compile="auto"), ALONE).compiled
     monkeypatch.setenv("CXX", "sh")  # anything that is there
-    assert choose(hardware(compile=True)).compiled
-    assert not choose(hardware(compile=False)).compiled
+    assert choose(hardware(compile=True), ALONE).compiled
+    assert not choose(hardware(compile=False), ALONE).compiled
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not choose(hardware(compile="auto")).compiled
+    assert not choose(hardware(compile="auto"), ALONE).compiled
     with pytest.raises(ValueError, match=r"^hardware.compile = true: .*\(no-such-compiler\)"):
-        choose(hardware(compile=True))
+        choose(hardware(compile=True), ALONE)
+    assert not choose(hardware(compile=True)).compiled  # evaluates where it could not train
 
 
 def test_what_was_chosen_is_told() -> None:

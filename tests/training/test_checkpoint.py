@@ -148,7 +148,7 @@ def save_in_a_child(folder: Path, hook: Callable[[str], None] | None) -> int:
                 files.sync = lambda path: (run("flush"), flush(path))[1]
                 interesting = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir")
                 sys.addaudithook(lambda event, _: run(event) if event in interesting else None)
-            checkpoints(folder)._write(6, NEW, {"step": 6, "compute": {}})
+            checkpoints(folder)._write(6, NEW, {"step": 6, "computes": []})
         finally:
             os._exit(0)
     return os.waitpid(child, 0)[1]

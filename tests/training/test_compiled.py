@@ -18,11 +18,12 @@ from tests.training.project import (
     final_state,
     resumed_at,
 )  # fmt: skip
+from tinyllm.model.runtime import cpp_compiler
 from tinyllm.training.compiled import compile_training
 
 # For a CPU torch's compiler writes C++; nothing else here needs a compiler, so some have none.
 pytestmark = pytest.mark.skipif(
-    shutil.which(os.environ.get("CXX", "g++")) is None, reason="on a CPU it needs a C++ compiler"
+    shutil.which(cpp_compiler()) is None, reason="on a CPU it needs a C++ compiler"
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from torch import Tensor
 
 from tests.training.project import (
     INTERVAL,
@@ -95,7 +96,7 @@ def no_number_in_a_weight() -> None:
     clip = trainer.clip_gradient
     calls = iter(range(1000))
 
-    def spoilt(model: TinyLLM, limit: float | None, ranks: Ranks = ALONE) -> float:
+    def spoilt(model: TinyLLM, limit: float | None, ranks: Ranks = ALONE) -> Tensor:
         if next(calls) == 3 * INTERVAL + 1:
             parameter = next(model.parameters())
             assert parameter.grad is not None

@@ -128,11 +128,14 @@ def test_other_hardware_is_refused_or_told(name: str, capsys: pytest.CaptureFixt
     value = getattr(COMPUTE, name)
     other = value + 1 if isinstance(value, int) else f"not {value}"
     now = Compute(**{**asdict(COMPUTE), name: other})
-    loaded = Loaded(Path("step-7"), {}, {}, asdict(COMPUTE))
+    loaded = Loaded(Path("step-7"), {}, {}, [asdict(COMPUTE)])
     with pytest.raises(ValueError, match=rf"{name} was {value}, is .*hardware\.resume"):
         _check_hardware(loaded, now, PARAMS)
     hardware = PARAMS.hardware.model_copy(update={"resume": "any"})
     _check_hardware(loaded, now, PARAMS.model_copy(update={"hardware": hardware}))
     assert f"{name} was {value}, is" in capsys.readouterr().out
+    mixed = Loaded(Path("step-7"), {}, {}, [asdict(COMPUTE), asdict(now)])
+    with pytest.raises(ValueError, match=rf"{name} was {value}, is .*hardware\.resume"):
+        _check_hardware(mixed, now, PARAMS)
     _check_hardware(loaded, COMPUTE, PARAMS)
     assert capsys.readouterr().out == ""

@@ -138,6 +138,28 @@ def test_other_hardware_is_refused_unless_it_is_allowed(project: Path) -> None:
     change(project, {"resume": "any"})
     printed = run(project, "train", *TRAIN)
     assert "may differ in its last bits" in printed and "resuming at step" in printed
+    assert "already trained" in run(project, "train", *TRAIN)
+    change(project, {"resume": "exact"})  # which a result of both is for neither
+    for threads in ("2", "1"):
+        change(project, {"threads": threads})
+        refused = Stage(project, "train", *TRAIN)
+        assert refused.wait() == 1 and "made on other hardware" in refused.printed()
+
+
+@pytest.mark.parametrize("resume", ["exact", "any"])
+def test_what_other_hardware_has_finished_is_trained_again(project: Path, resume: str) -> None:
+    change(project, {"resume": resume})
+    run(project, "train", *TRAIN)
+    before = outputs(project)
+    change(project, {"precision": "bf16"})
+    printed = run(project, "train", *TRAIN)
+    assert "starting anew" in printed and "hardware changed" in printed
+    assert "step 60/60" in printed and "bf16" in printed
+    assert outputs(project) != before
+    change(project, {"precision": "fp32"})
+    shutil.rmtree(project / "models")
+    assert "already trained" in run(project, "train", *TRAIN)
+    assert outputs(project) == before
 
 
 def test_damage_to_another_trainings_checkpoint_stops_nothing(project: Path) -> None:

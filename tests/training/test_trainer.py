@@ -171,7 +171,7 @@ def whole_gradient(
 ) -> tuple[float, Tensor]:
     """Loss, and the gradient of all weights, of one batch in micro-batches."""
     model.zero_grad()
-    loss = accumulate_gradient(model, inputs, targets, size)
+    loss = accumulate_gradient(model, inputs, targets, size).item()
     return loss, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
@@ -199,10 +199,10 @@ def test_the_gradient_is_clipped_to_its_limit_and_its_norm_told() -> None:
     ids = random_ids(8, 17)
     _, gradient = whole_gradient(model, ids[:, :-1], ids[:, 1:], None)
     norm = gradient.norm().item()
-    assert clip_gradient(model, None) == pytest.approx(norm, rel=1e-5)
-    assert clip_gradient(model, 2 * norm) == pytest.approx(norm, rel=1e-5)
-    assert clip_gradient(model, norm / 4) == pytest.approx(norm, rel=1e-5)
-    assert clip_gradient(model, None) == pytest.approx(norm / 4, rel=1e-4)
+    assert clip_gradient(model, None).item() == pytest.approx(norm, rel=1e-5)
+    assert clip_gradient(model, 2 * norm).item() == pytest.approx(norm, rel=1e-5)
+    assert clip_gradient(model, norm / 4).item() == pytest.approx(norm, rel=1e-5)
+    assert clip_gradient(model, None).item() == pytest.approx(norm / 4, rel=1e-4)
 
 
 # ----- what is told and kept

@@ -3,10 +3,12 @@
 import ctypes
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -50,23 +52,37 @@ class Compute:
         """The type of activations."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
+    @property
+    def name(self) -> str:
+        """A short name, the same for all that computes the same bits."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:8]
 
-def choose(settings: Hardware, *, world_size: int = 1, local_size: int = 1) -> Compute:
+
+class Processes(Protocol):
+    """How many processes train together, in all and on this machine."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def local_size(self) -> int: ...
+
+
+def choose(settings: Hardware, ranks: Processes | None = None) -> Compute:
     """Decide device, precision and threads, and set torch up for them, deterministic.
 
     Args:
-        world_size: processes that share each batch.
-        local_size: those among them that share this machine.
+        ranks: the processes that are to train; None: nothing is trained, so nothing compiled.
 
     Raises:
         ValueError: the device or the compiler asked for is not there.
     """
     device = find_device(settings.device)
-    compiled = _compiles(settings.compile, device)
+    compiled = ranks is not None and _compiles(settings.compile, device)
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if _fast_bf16(device) else "fp32"
-    threads = settings.threads or max(1, available_cores() // local_size)
+    sharing = 1 if ranks is None else ranks.local_size
+    threads = settings.threads or max(1, available_cores() // sharing)
     torch.set_num_threads(threads)
     _keep_memory()
     # CUDA's matrix library is deterministic only with a fixed workspace, set before it starts.
@@ -83,7 +99,7 @@ def choose(settings: Hardware, *, world_size: int = 1, local_size: int = 1) -> C
         instruction_set=torch.backends.cpu.get_cpu_capability(),
         torch_version=torch.__version__,
         numpy_version=np.__version__,
-        world_size=world_size,
+        world_size=1 if ranks is None else ranks.size,
         sharding=settings.sharding,
         compiled=compiled,
     )
@@ -130,11 +146,16 @@ def _compiles(wanted: bool | str, device: str) -> bool:
     if device == "cuda":
         there, needs = importlib.util.find_spec("triton") is not None, "the package triton"
     else:
-        compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+        compiler = cpp_compiler()
         there, needs = shutil.which(compiler) is not None, f"a C++ compiler ({compiler})"
     if wanted is True and not there:
         raise ValueError(f"hardware.compile = true: torch needs {needs}, and there is none")
     return there and (device == "cuda" if wanted == "auto" else bool(wanted))
+
+
+def cpp_compiler() -> str:
+    """The command that torch compiles with for a CPU, whether it is there or not."""
+    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 
 
 def _fast_bf16(device: str) -> bool:

@@ -1,6 +1,6 @@
 """Checkpoints on disk: whole or absent, verified, never pickled.
 
-A folder a fingerprint, and in it a folder a checkpoint:
+A folder for each fingerprint and hardware, and in it a folder a checkpoint:
     state.safetensors   every array
     facts.json          the rest, and what it was computed on
     manifest.json       the SHA-256 of both, written last
@@ -40,7 +40,7 @@ class Loaded:
     path: Path
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
-    compute: dict[str, Any]
+    computes: list[dict[str, Any]]  # on which its steps were computed, one after the other
 
 
 class Checkpoints:
@@ -49,7 +49,7 @@ class Checkpoints:
     Args:
         root: folder of all trainings' checkpoints.
         fingerprint: of this one.
-        compute: what this process computes on, recorded with each checkpoint.
+        compute: what this process computes on.
         ranks: those that train together. They save together too, but only the first one writes.
     """
 
@@ -57,8 +57,8 @@ class Checkpoints:
         self, root: Path, fingerprint: Fingerprint, compute: Compute, ranks: Ranks = ALONE
     ) -> None:
         self.root = root
-        self.folder = root / fingerprint.name
-        self.compute = compute
+        self.folder = folder_of(root, fingerprint, compute)
+        self.computes = [asdict(compute)]  # recorded with each checkpoint
         self.ranks = ranks
         if ranks.first:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -66,6 +66,11 @@ class Checkpoints:
         self._writer: threading.Thread | None = None
         self._failure: Exception | None = None
         self._copies: dict[str, Tensor] = {}  # kept: new memory costs as much as copying does
+
+    def go_on_from(self, loaded: Loaded) -> None:
+        """Record from now on that some steps may have been computed on other hardware."""
+        own = self.computes[-1]
+        self.computes = loaded.computes + [own] * (loaded.computes[-1] != own)
 
     def save(self, state: TrainState, *, wait: bool = False) -> None:
         """Write a checkpoint; training waits only while its arrays are copied, if not told to wait.
@@ -86,7 +91,7 @@ class Checkpoints:
         if not self.ranks.first:
             return
         self._copies = copies
-        facts = {**state.facts(), "compute": asdict(self.compute)}
+        facts = {**state.facts(), "computes": self.computes}
         self._writer = threading.Thread(target=self._write, args=(state.step, copies, facts))
         self._writer.start()
         if wait:
@@ -156,6 +161,29 @@ class Checkpoints:
             shutil.rmtree(folder)
 
 
+def folder_of(root: Path, fingerprint: Fingerprint, compute: Compute) -> Path:
+    """Where a training is, or is to begin: on each hardware it is another, with other bits.
+
+    Where it has not begun on this hardware, one that stopped on other hardware counts: its owner
+    may wish to go on from it.
+    """
+    own = root / f"{fingerprint.name}-{compute.name}"
+    others = [folder for folder in root.glob(f"{fingerprint.name}-*") if _waits(folder, compute)]
+    if any(own.glob("step-*")) or not others:
+        return own
+    return max(others, key=lambda folder: folder.stat().st_mtime)
+
+
+def _waits(folder: Path, compute: Compute) -> bool:
+    """Whether a training has steps to go, or ended on this hardware wherever it began."""
+    paths = sorted(folder.glob("step-*"))
+    try:
+        facts: Any = read_json(paths[-1] / FACTS) if paths else {"finished": True, "computes": [{}]}
+        return not facts["finished"] or facts["computes"][-1] == asdict(compute)
+    except (OSError, ValueError, LookupError, TypeError):
+        return True  # damaged, which is told when it is read
+
+
 def verify(path: Path) -> None:
     """Compare a checkpoint's files with its manifest.
 
@@ -182,5 +210,5 @@ def read(path: Path) -> Loaded:
     """
     verify(path)
     facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
-    compute = facts.pop("compute")
-    return Loaded(path, load((path / ARRAYS).read_bytes()), facts, compute)
+    computes = facts.pop("computes")
+    return Loaded(path, load((path / ARRAYS).read_bytes()), facts, computes)

@@ -25,9 +25,7 @@ from tinyllm.training.ranks import ALONE, Ranks
 PORT = 29500  # torchrun's, too
 MEETING_PATIENCE = 3600  # seconds for the other machines to appear
 STOP_PATIENCE = 600  # seconds for a step and its save, once training is asked to stop
-LOSS_PATIENCE = (
-    5.0  # seconds in which the launcher finds a rank that died, before others tell of it
-)
+LOSS_PATIENCE = 5.0  # seconds for the launcher to find a rank that died, before others tell of it
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where the launcher looks for why a rank failed
 INTERRUPTED = 130
 
@@ -153,9 +151,7 @@ def run_rank(work: Work, settings: Hardware) -> None:
         told = cause(error)
         if lost_another(error):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            time.sleep(
-                LOSS_PATIENCE
-            )  # the launcher ends this process, if the other was its as well
+            time.sleep(LOSS_PATIENCE)  # the launcher ends this process, if the other was its too
             told = "another machine's process is gone; see there"
         if not (file := os.environ.get(ERROR_FILE)):
             raise

@@ -82,9 +82,11 @@ def resumable(
         )
         if facts is not None:
             state.restore(tensors, facts, ranks)
+        saved = state.finished
         try:
             yield Resumable(checkpoints, interruption, params, ranks)
-            checkpoints.save(state, wait=True)
+            if not saved:
+                checkpoints.save(state, wait=True)
         finally:
             checkpoints.wait()
 
@@ -99,6 +101,7 @@ def _newest(
         _say_what_changed(checkpoints, fingerprint)
         return None
     _check_hardware(loaded, compute, params)
+    checkpoints.go_on_from(loaded)
     if loaded.facts["finished"]:
         print(
             "train: already trained to the end; its results are written again "
@@ -112,11 +115,12 @@ def _newest(
 def _check_hardware(loaded: Loaded, compute: Compute, params: Params) -> None:
     """Say where the hardware differs from the checkpoint's; refuse unless params.yaml allows it."""
     now = asdict(compute)
-    changes = [
+    changes = dict.fromkeys(
         f"{name} was {then}, is {now.get(name)}"
-        for name, then in loaded.compute.items()
+        for before in loaded.computes
+        for name, then in before.items()
         if now.get(name) != then
-    ]
+    )
     if not changes:
         return
     difference = f"the checkpoint {loaded.path} was made on other hardware: {'; '.join(changes)}"
@@ -140,6 +144,7 @@ def _say_what_changed(checkpoints: Checkpoints, fingerprint: Fingerprint) -> Non
         return
     changed = fingerprint.differences(before)
     names = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+    names = names or "hardware"
     print(f"train: starting anew, not from the last training's checkpoint: {names} changed")
 
 

@@ -69,8 +69,9 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate_multiplier"]
         torch.manual_seed(derive_seed(seed, ranks.owner("dropout"), step))  # and for nothing else
-        loss = accumulate_gradient(model, *next(batches), settings.micro_batch_size, ranks)
-        grad_norm = clip_gradient(model, settings.grad_clip, ranks)
+        share = accumulate_gradient(model, *next(batches), settings.micro_batch_size, ranks)
+        norm = clip_gradient(model, settings.grad_clip, ranks)
+        loss, grad_norm = read(share, norm, ranks)
         demand_finite(step, loss=loss, gradient_norm=grad_norm)
         optimizer.step()
         optimizer.zero_grad()
@@ -89,14 +90,14 @@ def train(
 def accumulate_gradient(
     model: TinyLLM, inputs: Tensor, targets: Tensor, micro_batch_size: int | None,
     ranks: Ranks = ALONE,
-) -> float:  # fmt: skip
+) -> Tensor:  # fmt: skip
     """Add the gradient of a batch's mean loss, a micro-batch at a time; the batch is all ranks'.
 
     Each micro-batch counts by its number of targets, and so does each rank: the mean of means would
     be wrong when some are ignored (https://github.com/huggingface/transformers/issues/34191).
 
     Returns:
-        the mean loss, nats a token.
+        this rank's share of the mean loss, nats a token: the sum of all ranks' is the loss.
     """
     device = model.embedding.weight.device
     (n_targets,) = ranks.sum(int((targets != IGNORE).sum()))
@@ -109,14 +110,20 @@ def accumulate_gradient(
             loss = ranks.loss(model, i, t) / n_targets
             ranks.backward(loss)
         total += loss.detach()
-    (mean,) = ranks.sum(total.item())
-    return mean
+    return total
 
 
-def clip_gradient(model: TinyLLM, limit: float | None, ranks: Ranks = ALONE) -> float:
+def clip_gradient(model: TinyLLM, limit: float | None, ranks: Ranks = ALONE) -> Tensor:
     """Scale the gradient so that its global norm is at most `limit`. Returns the norm before."""
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf)
-    return ranks.whole(norm).item()
+    return ranks.whole(norm)
+
+
+def read(share: Tensor, norm: Tensor, ranks: Ranks) -> tuple[float, float]:
+    """The loss of all ranks and the gradient's norm: here, once a step, a GPU is waited for."""
+    own, grad_norm = torch.stack((share, norm)).tolist()
+    (loss,) = ranks.sum(own)
+    return loss, grad_norm
 
 
 def demand_finite(step: int, **measured: float) -> None:

@@ -32,7 +32,7 @@ def check_training(folder: Path) -> Group:
                 group.faults.append(f"{error}; delete {name}: the one before is as good")
     file = Path(group.name, FINGERPRINT)
     try:
-        if Fingerprint(read_json(file)).name != folder.name:
+        if Fingerprint(read_json(file)).name != folder.name.partition("-")[0]:
             raise ValueError(f"{file} is damaged")
     except ValueError as error:
         mend = f"that training writes it anew if it goes on; or delete {group.name}"
