@@ -75,7 +75,7 @@ setup: $(INSTALLED) ## Set up .venv and nothing else
 .PHONY: clean
 clean: ## Remove the caches of tools; no data, no model, no run
 	rm -rf $(CACHES)
-	find stages tinyllm tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find stages tinyllm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The marker is made before the work and becomes the stamp after it. Where it is found again, a
 # set-up was interrupted, and what that left can't be trusted. The lock is a constraint, not a list

@@ -219,11 +219,6 @@ def test_damage_is_found(tokenizer: Tokenizer, tmp_path: Path) -> None:
 # ----- published encodings
 
 
-def test_an_unknown_encoding_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"^tokenize\.encoding = 'gpt5': .*bpe, .*gpt2"):
-        Tokenizer.named("gpt5")
-
-
 def test_without_network_and_cache_it_is_said_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints: whole or absent, and a flaw in one is found before it is gone on from."""
 
+import fcntl
 import os
 import random
 import resource
@@ -15,6 +16,7 @@ import torch
 from tests.helpers import random_model, train_settings
 from tinyllm.common import files
 from tinyllm.model.runtime import Compute
+from tinyllm.training import checkpoint
 from tinyllm.training.checkpoint import Checkpoints, DamagedCheckpoint
 from tinyllm.training.fingerprint import Fingerprint
 from tinyllm.training.optimizer import make_optimizer
@@ -119,6 +121,49 @@ def test_one_that_was_cut_short_is_passed_over(
         assert "is damaged" in capsys.readouterr().out
     file.unlink()
     assert newest_step(kept) == 3
+
+
+def test_a_damaged_one_does_not_count_as_one_of_those_that_are_kept(tmp_path: Path) -> None:
+    kept = checkpoints(tmp_path)
+    for step in (3, 6):
+        kept.save(make_state(step), wait=True)
+    (kept.paths()[-1] / "facts.json").write_bytes(b"")
+    loaded = kept.newest()
+    assert loaded is not None
+    kept.go_on_from(loaded)
+    kept.save(make_state(5), wait=True)
+    assert [path.name for path in kept.paths()] == ["step-000000003", "step-000000005"]
+
+
+def test_the_oldest_trainings_are_removed_but_not_one_that_runs(tmp_path: Path) -> None:
+    names = ["d", "c", "b", "a", "running", "old"]
+    folders = {}
+    for age, name in enumerate(names):
+        folders[name] = checkpoints(tmp_path, name).folder
+        (folders[name] / "lock").touch()
+        os.utime(folders[name], (1e9 - age, 1e9 - age))
+    with (folders["running"] / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        checkpoints(tmp_path, "new").prune()
+    assert [name for name in names if folders[name].exists()] == ["d", "c", "b", "running"]
+
+
+def test_a_new_one_that_is_damaged_costs_none_of_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = checkpoints(tmp_path)
+    for step in (3, 6):
+        kept.save(make_state(step), wait=True)
+    monkeypatch.setattr(checkpoint, "save_file", lambda _, path: path.write_bytes(b"rubbish"))
+    monkeypatch.setattr(checkpoint, "sha256_of", forgetful)
+    with pytest.raises(OSError, match="damaged"):
+        kept.save(make_state(9), wait=True)
+    assert newest_step(kept) == 6
+
+
+def forgetful(path: Path) -> str:
+    """The hash of what was to be written, on a disk that gives back something else."""
+    return "0" * 64 if ".tmp" in str(path) else files.sha256_of(path)
 
 
 def test_a_pickle_in_the_place_of_any_file_is_never_run(tmp_path: Path) -> None:

@@ -64,6 +64,16 @@ def _pattern(expression: str) -> str:
     return expression
 
 
+def _encoding(name: str) -> str:
+    if name != "bpe":
+        import tiktoken  # 30 ms, and not for the default
+
+        names = ["bpe", *tiktoken.list_encoding_names()]
+        if name not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+    return name
+
+
 def _known(source: str, info: ValidationInfo) -> str:
     """The names that there are come from whoever brings the corpus (`load_params`)."""
     if info.context is not None:
@@ -97,7 +107,7 @@ class Download(Section):
 
 
 class Tokenize(Section):
-    encoding: Text
+    encoding: Annotated[Text, AfterValidator(_encoding)]
     vocab_size: Annotated[int, Field(ge=N_BYTES + 1, le=1 << 20)]
     sample_bytes: Count | None
 
@@ -216,6 +226,18 @@ def load_params(path: Path, check_source: Callable[[str], None] | None = None) -
     return params
 
 
+# As pydantic says it, and as params.yaml has it.
+WORDS = {
+    "a valid boolean": "true or false",
+    "True or False": "true or false",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a valid list": "a list",
+    "String should have at least 1 character": "must not be empty",
+}
+
+
 def _explain(error: Any) -> tuple[str, str]:
     """One of pydantic's errors as (key, what is wrong with it)."""
     parts = (str(part) for part in error["loc"])
@@ -227,6 +249,9 @@ def _explain(error: Any) -> tuple[str, str]:
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if error["type"] == "model_type":
         message = "must be a section with its settings below it"
-    message = message.replace("a valid boolean", "true or false")
-    message = message.replace("True or False", "true or false")  # as YAML has them
+    for theirs, ours in WORDS.items():
+        message = message.replace(theirs, ours)
+    quoted = isinstance(error["input"], str) and re.fullmatch(r"-?[\d.]+", error["input"])
+    if quoted and message.endswith("number"):
+        message += ", without quotes"
     return key, f" = {show(error['input'])}: {message}"

@@ -19,12 +19,13 @@ from torch import Tensor
 
 from tinyllm.common.files import publish_folder, read_json, remove, sha256_of, write_json
 from tinyllm.model.runtime import Compute
+from tinyllm.tracking.places import lock
 from tinyllm.training.fingerprint import Fingerprint
 from tinyllm.training.ranks import ALONE, Ranks
 from tinyllm.training.state import TrainState
 
 ARRAYS, FACTS, MANIFEST = "state.safetensors", "facts.json", "manifest.json"
-FINGERPRINT = "fingerprint.json"
+FINGERPRINT, LOCK = "fingerprint.json", "lock"
 KEPT = 2  # checkpoints of a training
 KEPT_TRAININGS = 4  # folders, the current one among them
 
@@ -68,9 +69,12 @@ class Checkpoints:
         self._copies: dict[str, Tensor] = {}  # kept: new memory costs as much as copying does
 
     def go_on_from(self, loaded: Loaded) -> None:
-        """Record from now on that some steps may have been computed on other hardware."""
+        """Record from now on what its steps were computed on; remove newer ones, all damaged."""
         own = self.computes[-1]
         self.computes = loaded.computes + [own] * (loaded.computes[-1] != own)
+        for path in self.paths():
+            if path > loaded.path:  # it would count as one of those that are kept
+                shutil.rmtree(path)
 
     def save(self, state: TrainState, *, wait: bool = False) -> None:
         """Write a checkpoint; training waits only while its arrays are copied, if not told to wait.
@@ -153,12 +157,14 @@ class Checkpoints:
     def prune(self) -> None:
         """Remove all but the latest trainings, and of this one what a kill left half-written.
 
-        Only the process that holds this training's lock may.
+        Only the process that holds this training's lock may. Trainings that run are left alone.
         """
         for half in self.folder.glob(".step-*.tmp"):
             remove(half)
         for folder in self.previous_trainings()[: -(KEPT_TRAININGS - 1)]:
-            shutil.rmtree(folder)
+            with (folder / LOCK).open("w") as file:
+                if lock(file):
+                    shutil.rmtree(folder)
 
 
 def folder_of(root: Path, fingerprint: Fingerprint, compute: Compute) -> Path:

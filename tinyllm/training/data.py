@@ -53,9 +53,15 @@ def load_data(
     """Open the tokenizer and the splits, for one of the ranks that share each batch.
 
     Raises:
-        ValueError: one is missing or damaged, or a split is shorter than the context.
+        ValueError: one is missing or damaged, a split is shorter than the context, or the ranks
+            can't share a batch evenly.
     """
     settings = params.train
+    if settings.batch_size % ranks.size:  # hardware.processes: null, or torchrun
+        raise ValueError(
+            f"train.batch_size = {settings.batch_size}: must be a multiple of the {ranks.size} "
+            "processes that share it"
+        )
     for split, held in read_json(summary).items():
         if SplitSummary(**held).tokens <= settings.context_length:
             raise ValueError(

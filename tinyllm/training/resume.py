@@ -1,6 +1,5 @@
 """One training at a time in its folder, going on from its last checkpoint, saving as it goes."""
 
-import fcntl
 import signal
 import time
 from collections.abc import Iterator
@@ -11,8 +10,8 @@ from pathlib import Path
 from tinyllm.common.files import read_json
 from tinyllm.common.params import Params
 from tinyllm.model.runtime import Compute
-from tinyllm.tracking.places import trainings_folder
-from tinyllm.training.checkpoint import FINGERPRINT, Checkpoints, Loaded
+from tinyllm.tracking.places import lock, trainings_folder
+from tinyllm.training.checkpoint import FINGERPRINT, LOCK, Checkpoints, Loaded
 from tinyllm.training.fingerprint import Fingerprint
 from tinyllm.training.interruption import REASONS, Interrupted, Interruption
 from tinyllm.training.ranks import ALONE, Ranks
@@ -74,8 +73,8 @@ def resumable(
             last was made on other hardware and params.yaml wants exact bits.
     """
     checkpoints = Checkpoints(trainings_folder(), fingerprint, compute, ranks)
-    lock = _locked(checkpoints.folder) if ranks.first else nullcontext()
-    with lock, Interruption() as interruption:
+    alone = _locked(checkpoints.folder) if ranks.first else nullcontext()
+    with alone, Interruption() as interruption:
         loaded = _newest(checkpoints, fingerprint, compute, params) if ranks.first else None
         facts, tensors = ranks.from_first(
             None if loaded is None else loaded.facts, {} if loaded is None else loaded.tensors
@@ -151,16 +150,7 @@ def _say_what_changed(checkpoints: Checkpoints, fingerprint: Fingerprint) -> Non
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, so that no two processes train the same."""
-    with (folder / "lock").open("w") as file:
-        deadline = time.monotonic() + LOCK_PATIENCE
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise ValueError(
-                        f"another process is at this very training, in {folder}"
-                    ) from None
-                time.sleep(0.2)
+    with (folder / LOCK).open("w") as file:
+        if not lock(file, LOCK_PATIENCE):
+            raise ValueError(f"another process is at this very training, in {folder}")
         yield
