@@ -39,6 +39,7 @@ def make_state(step: int) -> TrainState:
     state.step = step
     state.history.add_step(step, {"loss": 1 / 3, "learning_rate": 1e-3, "grad_norm": 2.0})
     state.observe(1.0 + step, keep_weights=True)
+    state.observe(2.0 + step, keep_weights=True)  # which is no better
     return state
 
 

@@ -13,6 +13,7 @@ from tinyllm.tokens.split import SPLITS
 from tinyllm.tokens.store import write_splits
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.data import TrainingData, load_data
+from tinyllm.training.ranks import ALONE, Ranks
 
 
 @pytest.fixture
@@ -34,13 +35,14 @@ def params(**train: object) -> Params:
     return loaded.model_copy(update={"train": train_settings(**train), "runtime": runtime})
 
 
-def load(folder: Path, settings: Params) -> TrainingData:
+def load(folder: Path, settings: Params, ranks: Ranks = ALONE) -> TrainingData:
     return load_data(
         settings,
         tokenizer=folder / "tokenizer",
         train=folder / "train",
         validation=folder / "validation",
         summary=folder / "splits.json",
+        ranks=ranks,
     )
 
 
@@ -99,3 +101,15 @@ def test_what_is_missing_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ValueError, match=f"{Path(name).name} is missing"):
         load(folder, params())
+
+
+class Three(Ranks):
+    """One of the processes that `hardware.processes: null` starts on a machine with three GPUs."""
+
+    size = 3
+
+
+def test_processes_that_cannot_share_a_batch_evenly_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"batch_size = 8: must be a multiple of the 3 processes"):
+        load(folder, params(), Three())
+    assert len(load(folder, params(batch_size=9), Three()).training[0][0]) == 3

@@ -55,6 +55,11 @@ def test_workers_and_the_first_step_change_no_batch(first: int, num_workers: int
     assert steps == 40 - first
 
 
+def test_from_epoch_to_epoch_each_token_stands_at_each_place_of_a_window() -> None:
+    data = batches()
+    assert {data.starts(epoch)[0] % 16 for epoch in range(300)} == set(range(16))
+
+
 def test_another_seed_gives_other_batches() -> None:
     assert epoch_starts(batches(seed=1), 0) != epoch_starts(batches(seed=2), 0)
 

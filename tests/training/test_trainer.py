@@ -26,6 +26,7 @@ from tinyllm.model.transformer import TinyLLM
 from tinyllm.tokens.store import Tokens
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.optimizer import make_optimizer
+from tinyllm.training.ranks import ALONE, Ranks
 from tinyllm.training.schedule import learning_rate
 from tinyllm.training.state import Best, TrainState
 from tinyllm.training.trainer import accumulate_gradient, clip_gradient, train
@@ -45,8 +46,10 @@ class Run:
         num_workers: int = 0,
         precision: torch.dtype = torch.float32,
         validation: Tokens = VALIDATION,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.settings = settings
+        self.ranks = ranks
         self.seed = seed
         self.num_workers = num_workers
         self.validation = validation
@@ -84,6 +87,7 @@ class Run:
             self.seed,
             self.seen,
             self.seen,
+            self.ranks,
         )
         return self
 
@@ -128,6 +132,20 @@ def test_the_same_seed_ends_in_the_same_weights_and_another_does_not(dropout: fl
     assert one.state.history == two.state.history
     other = run(dropout=dropout, seed=2).model.state_dict()
     assert all(not torch.equal(other[k], weight) for k, weight in one.model.state_dict().items())
+
+
+class Second(Ranks):
+    """A process that is not the first, with a batch of its own."""
+
+    rank = 1
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_each_process_draws_a_dropout_of_its_own_and_nothing_else(dropout: float) -> None:
+    first, second = (
+        Run(train_settings(dropout=dropout), ranks=ranks).train() for ranks in (ALONE, Second())
+    )
+    assert (first.state.history == second.state.history) == (dropout == 0)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
