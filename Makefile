@@ -33,7 +33,8 @@ ui: $(INSTALLED) ## Look at the runs in MLflow, on this machine only (PORT=5000)
 	@export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=$${MLFLOW_SERVER_ENABLE_JOB_EXECUTION:-false}; \
 	case "$${MLFLOW_TRACKING_URI:=sqlite:///mlflow.db}" in \
 	http*) echo "The runs are at $$MLFLOW_TRACKING_URI" ;; \
-	*) exec $(BIN)/python -m mlflow ui --host $(HOST) --port $(PORT) --workers 1 \
+	*) echo "The runs: http://$(HOST):$(PORT)/#/experiments/1?workflowType=machine_learning"; \
+		exec $(BIN)/python -m mlflow ui --host $(HOST) --port $(PORT) --workers 1 \
 		--backend-store-uri "$$MLFLOW_TRACKING_URI" $(ARGS) ;; \
 	esac
 

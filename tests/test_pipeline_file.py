@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tinyllm.common.params import Params
+from tinyllm.common.params import Params, load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
@@ -297,3 +297,20 @@ def test_only_evaluate_sees_the_test_split() -> None:
             if test in (dep, *dep.parents) or dep in test.parents
         ]
         assert near == ([test] if stage == "evaluate" else []), stage
+
+
+def test_what_an_experiment_writes_into_params_yaml_keeps_each_comment(tmp_path: Path) -> None:
+    """`dvc exp run -S` writes the file anew: null as nothing, and else only what was changed."""
+    from dvc.utils.hydra import apply_overrides
+
+    before = Path(SETTINGS).read_text(encoding="utf-8")
+    written = tmp_path / SETTINGS
+    written.write_text(before, encoding="utf-8")
+    apply_overrides(written, ["train.max_steps=800"])
+    after = written.read_text(encoding="utf-8")
+    assert after != before and load_params(written).train.max_steps == 800
+
+    def bare(text: str) -> str:
+        return re.sub(r" +", " ", re.sub(r": (null|2000|800)\b", ":", text))
+
+    assert bare(after) == bare(before)
