@@ -51,11 +51,23 @@ class Row:
     scale: float = 1.0
     memory: bool = False
 
-    def ratios(self, found: Comparison) -> tuple[float, float, float]:
-        """Median, lower and upper quartile."""
+    def cells(self, found: Comparison) -> list[str]:
+        """Median of the ratios, their quartiles, and both sides."""
         if self.memory:
-            return found.memory, found.memory, found.memory
-        return self.scale * found.ratio, self.scale * found.low, self.scale * found.high
+            share = found.our_peak / found.peer_peak
+            return [
+                f"**{share:.2f}**",
+                "-",
+                f"{found.our_peak / 1e6:,.0f}",
+                f"{found.peer_peak / 1e6:,.0f} MB",
+            ]
+        ratio, low, high = (self.scale * each for each in (found.ratio, found.low, found.high))
+        return [
+            f"**{ratio:.2f}**",
+            f"{low:.2f} to {high:.2f}",
+            f"{self.scale * found.ours:,.4g}",
+            f"{found.peer:,.4g} {self.unit}",
+        ]
 
 
 def flops_a_token(shape: Shape) -> float:
@@ -160,12 +172,8 @@ def line(row: Row, nanogpt: Path | None, rounds: int) -> str:
     """Measure a row of the table."""
     peer = (*row.peer, "--checkout", nanogpt) if row.peer[0] == "nanogpt" else row.peer
     found = alternate(row.ours, peer, rounds)
-    ratio, low, high = row.ratios(found)
-    return (
-        f"| {row.number} | {row.measure} | {NAMES[row.peer[0]]} | {row.goal} | **{ratio:.2f}** "
-        f"| {low:.2f} to {high:.2f} | {row.scale * found.ours:,.4g} "
-        f"| {found.peer:,.4g} {row.unit} |"
-    )
+    cells = [row.number, row.measure, NAMES[row.peer[0]], row.goal, *row.cells(found)]
+    return f"| {' | '.join(cells)} |"
 
 
 def machine() -> str:

@@ -22,7 +22,7 @@ class Comparison:
         ours, peer: medians over the rounds.
         ratio: median of the rounds' own ratios, ours to the peer's.
         low, high: the quarter of the rounds below and above.
-        memory: peak resident memory, ours to the peer's.
+        our_peak, peer_peak: of resident memory, in bytes.
     """
 
     ours: float
@@ -30,7 +30,8 @@ class Comparison:
     ratio: float
     low: float
     high: float
-    memory: float
+    our_peak: float
+    peer_peak: float
 
 
 class Worker:
@@ -84,13 +85,12 @@ def alternate(ours: tuple[object, ...], peer: tuple[object, ...], rounds: int) -
             first, second = (a, b) if number % 2 else (b, a)
             speeds = {first: first.round(), second: second.round()}
             pairs.append((speeds[a], speeds[b]))
-        memory = a.peak / b.peak
     ratios = [x / y for x, y in pairs]
     low, middle, high = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
     return Comparison(
         statistics.median(x for x, _ in pairs),
         statistics.median(y for _, y in pairs),
-        middle, low, high, memory,
+        middle, low, high, a.peak, b.peak,
     )  # fmt: skip
 
 
