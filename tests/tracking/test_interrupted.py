@@ -2,14 +2,14 @@
 
 import fcntl
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 
 from tests.tracking.helpers import ALL_POINTS, STEPS, Project, events, header, record, settings
 from tinyllm.sync.outbox import sync
 from tinyllm.tracking.journal import Journal
-from tinyllm.tracking.places import JOURNAL
+from tinyllm.tracking.places import JOURNAL, locked
 
 pytestmark = pytest.mark.usefixtures("no_follower")
 
@@ -53,6 +53,46 @@ def test_while_it_goes_on_the_run_is_running(project: Project) -> None:
         assert project.statuses() == {"one": "RUNNING"}
     assert sync(0) == 0
     assert project.statuses() == {"one": "FINISHED"}
+
+
+@pytest.mark.parametrize("sent", ["", "being sent", "sent"])
+def test_a_run_that_has_finished_is_left_as_it_is(project: Project, sent: str) -> None:
+    what, bookmark, report = header(name="one"), project.root / "bookmark", project.root / "a.txt"
+    with Journal(what, settings(), bookmark) as journal:
+        record(journal, range(STEPS))
+    if sent == "sent":
+        assert sync(0) == 0
+    (folder,) = project.root.glob(".tinyllm/*/*-train")
+    before = (folder / JOURNAL).read_bytes()
+    report.write_text("the same again")
+    with (
+        locked(folder) if sent == "being sent" else nullcontext(),
+        Journal(what, settings(), bookmark) as journal,
+    ):
+        record(journal, range(STEPS))
+        journal.file(report, report.name)
+        journal.tags({"again": "yes"})
+    assert (folder / JOURNAL).read_bytes() == before
+    assert sync(0) == 0
+    (run,) = project.runs().values()
+    assert run.info.end_time == events(next(project.root.glob(".tinyllm/sent/*")))[-1]["time"]
+    assert project.points(run) == ALL_POINTS
+
+
+@pytest.mark.parametrize("how", ["killed", "interrupted"])
+def test_what_was_not_recorded_when_it_ended_is_recorded_later(project: Project, how: str) -> None:
+    interrupted(project, range(STEPS))
+    if how == "killed":  # there is no end
+        file = project.journals[0] / JOURNAL
+        os.truncate(file, len(b"".join(file.read_bytes().splitlines(keepends=True)[:-1])))
+    (project.root / "a.txt").write_text("a report")
+    with Journal(header(name="one"), settings(), project.root / "bookmark") as journal:
+        journal.file(project.root / "a.txt", "a.txt")
+    assert sync(0) == 0
+    (run,) = project.runs().values()
+    assert run.info.status == "FINISHED"
+    assert project.points(run) == ALL_POINTS
+    assert list(project.root.glob(f"mlartifacts/{run.info.run_id}/artifacts/a.txt"))
 
 
 def test_a_line_cut_short_by_a_kill_is_written_again(project: Project) -> None:

@@ -68,7 +68,8 @@ class Journal:
 
     Args:
         bookmark: file that remembers the journal of a stage which can be interrupted. The journal
-            that it names is gone on with; what that holds already is not recorded again.
+            that it names is gone on with; what that holds already is not recorded again. Where it
+            says that the stage has finished, nothing is recorded: all of it was.
         live: whether MLflow gets it while it grows; if not, the next sync sends it.
     """
 
@@ -90,8 +91,11 @@ class Journal:
         self._live = live
         if settings.tracker == "none":
             return
+        name = None if bookmark is None else _name_in(bookmark)
+        if name is not None and _has_finished(name):
+            return
         try:
-            if bookmark is None or not self._reopen(bookmark):
+            if name is None or not self._reopen(name):
                 self._create({"id": identity, "experiment": settings.experiment, **asdict(header)})
             if bookmark is not None:
                 write_text(bookmark, self.folder.name)
@@ -110,14 +114,8 @@ class Journal:
         self._write("run", **header)
         hidden.rename(self.folder)
 
-    def _reopen(self, bookmark: Path) -> bool:
+    def _reopen(self, name: str) -> bool:
         """Go on with an interrupted stage's journal; False if it is there no more."""
-        try:
-            name = bookmark.read_text(encoding="ascii")
-        except (OSError, ValueError):  # none, or damaged
-            return False
-        if not re.fullmatch(r"[\w-]+", name):
-            return False
         folder = journals_folder() / name
         sent = sent_folder() / folder.name
         with locked(folder if folder.exists() else sent, REOPEN_PATIENCE) as mine:
@@ -230,6 +228,26 @@ def events(journal: Path, position: int) -> Iterator[tuple[dict[str, Any] | None
             except ValueError:  # half a line, where the disk was full or the power went
                 event = None
             yield event if isinstance(event, dict) and "kind" in event else None, position
+
+
+def _name_in(bookmark: Path) -> str | None:
+    """The journal that a bookmark names; None: there is none, or it is damaged."""
+    try:
+        name = bookmark.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    return name if re.fullmatch(r"[\w-]+", name) else None
+
+
+def _has_finished(name: str) -> bool:
+    """Whether a journal's last line says that its stage came to its end."""
+    for folder in (journals_folder(), sent_folder()):  # in this order: a sender may move it now
+        with suppress(OSError):
+            last = None
+            for event, _ in events(folder / name / JOURNAL, 0):
+                last = event
+            return last is not None and last.get("status") == "FINISHED"
+    return False
 
 
 def _keep(source: Path, target: Path) -> None:
