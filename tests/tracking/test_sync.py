@@ -203,6 +203,40 @@ def test_scores_with_other_settings_are_another_run(project: Project) -> None:
     assert runs["evaluate"].info.status == "FINISHED"
 
 
+def test_scores_with_other_settings_name_the_training_and_have_its_settings(
+    project: Project,
+) -> None:
+    journal_of(header(params={"seed": 7, "long": "x" * 9000}), model="abc")
+    evaluation("abc", stride="64")
+    assert sync(0) == 0
+    what = header("evaluate", params={"stride": 32}, model_sha256="abc", note="Test scores")
+    folder = journal_of(what, scores={"test/loss": 1.5})
+    shutil.copytree(folder, kept := project.root / "kept")
+    for _ in range(2):
+        assert sync(0) == 0
+        runs = project.runs()
+        training, scores = runs["train"], runs["evaluate"]
+        assert scores.data.params == training.data.params | {"stride": "32"}
+        assert scores.data.tags["tinyllm.trained_by"] == training.info.run_id
+        assert scores.data.tags["mlflow.note.content"] == (
+            "Test scores\n\nThe run that trained it: [train]"
+            f"(#/experiments/{training.info.experiment_id}/runs/{training.info.run_id})"
+        )
+        assert "tinyllm.trained_by" not in training.data.tags
+        shutil.rmtree(project.root / ".tinyllm" / "sent")
+        shutil.copytree(kept, folder)  # as if nobody knew how far it had been sent
+
+
+def test_scores_of_a_model_that_no_run_made_stand_alone(project: Project) -> None:
+    for stride in ("64", "32"):  # the first one has the same model, but did not make it
+        what = header("evaluate", name=stride, params={"stride": stride}, model_sha256="abc")
+        journal_of(what, scores={"test/loss": 1.5})
+        assert sync(0) == 0
+    for stride, run in project.runs().items():
+        assert run.data.params == {"stride": stride}
+        assert not {"tinyllm.trained_by", "mlflow.note.content"} & run.data.tags.keys()
+
+
 def test_an_evaluation_prefers_the_run_of_its_dvc_experiment(project: Project) -> None:
     for name in ("older", "mine", "newer"):
         journal_of(header(name=name, tags={"dvc.experiment": name}), model="abc")

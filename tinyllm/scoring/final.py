@@ -109,7 +109,10 @@ def write_report(
 
 
 def header(params: Params, test: TokenSplit, model_sha256: str) -> Header:
-    """What this evaluation is; name, tags and note count if the model's own run is not there."""
+    """What this evaluation is.
+
+    Name, tags and note count if the model's own run is not there or has scores of other settings.
+    """
     origin = provenance()
     return Header(
         stage="evaluate",

@@ -17,6 +17,9 @@ SENT = "sent.json"  # how far the journal has been sent, and to where
 METRICS = 1000  # in a call, MLflow's limit; its client splits what is more
 PARAM_LENGTH, TAG_LENGTH = 6000, 8000  # MLflow's limits, in characters
 JOURNAL_TAG, MODEL_TAG = "tinyllm.journal", "tinyllm.model_sha256"
+TRAINED_BY_TAG = "tinyllm.trained_by"  # in a run of scores alone: the id of the training's
+STAGE_TAG, NOTE_TAG = "mlflow.source.name", "mlflow.note.content"
+TRAINING = "stages.train"
 WEIGHTS = "model.safetensors"
 ACTIVE, DELETED, ALL = 1, 2, 3  # as in mlflow.entities.ViewType, which takes a second to import
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -105,11 +108,15 @@ class Sender:
             self.ended = bool(own)
         runs = own
         if not own and self.header["model_sha256"]:
-            made_it = self._search(experiment.experiment_id, MODEL_TAG, "model_sha256")
-            runs = sorted(filter(self._fits, made_it), key=self._is_of_another_experiment)
+            runs = list(filter(self._fits, self._of_the_model(experiment.experiment_id)))
         if runs:
             self._own, self.run_id = bool(own), runs[0].info.run_id
         return self.run_id
+
+    def _of_the_model(self, experiment: str) -> list[Any]:
+        """The runs with the model that this journal scores; those of its DVC experiment first."""
+        runs = self._search(experiment, MODEL_TAG, "model_sha256")
+        return sorted(runs, key=self._is_of_another_experiment)
 
     def _search(self, experiment: str, tag: str, key: str, view: int = ACTIVE) -> list[Any]:
         """The runs whose tag has the value that the header has under `key`, the latest first."""
@@ -137,7 +144,7 @@ class Sender:
     def _create(self) -> str:
         header = self.header
         tags = {
-            "mlflow.source.name": f"stages.{header['stage']}",
+            STAGE_TAG: f"stages.{header['stage']}",
             "mlflow.user": _user(),
             JOURNAL_TAG: header["id"],
             **header["tags"],
@@ -145,7 +152,7 @@ class Sender:
         if header["model_sha256"]:
             tags[MODEL_TAG] = header["model_sha256"]
         if header["note"]:
-            tags["mlflow.note.content"] = header["note"]
+            tags[NOTE_TAG] = header["note"]
         run = self.client.create_run(
             self._experiment(header["experiment"]),
             start_time=header["time"],
@@ -169,7 +176,10 @@ class Sender:
     def _send_run(self, run_id: str, event: dict[str, Any]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-        params = [Param(name, _fit(v, PARAM_LENGTH)) for name, v in event["params"].items()]
+        known = event["params"]
+        if self._own and event["model_sha256"]:
+            known = self._tie_to_training(run_id) | known
+        params = [Param(name, _fit(value, PARAM_LENGTH)) for name, value in known.items()]
         _unless_refused(self.client.log_batch, run_id, params=params)
         inputs = [
             DatasetInput(
@@ -186,6 +196,18 @@ class Sender:
         ]
         if inputs:
             _unless_refused(self.client.log_inputs, run_id, inputs)
+
+    def _tie_to_training(self, run_id: str) -> dict[str, str]:
+        """Name in a run of scores alone the run that made the model; return that one's settings."""
+        experiment = self.client.get_run(run_id).info.experiment_id
+        for run in self._of_the_model(experiment):
+            if run.data.tags.get(STAGE_TAG) == TRAINING:
+                link = f"[{run.info.run_name}](#/experiments/{experiment}/runs/{run.info.run_id})"
+                note = f"{self.header['note']}\n\nThe run that trained it: {link}".lstrip()
+                for name, value in ((TRAINED_BY_TAG, run.info.run_id), (NOTE_TAG, note)):
+                    _unless_refused(self.client.set_tag, run_id, name, _fit(value, TAG_LENGTH))
+                return run.data.params
+        return {}
 
     def _send_metrics(self, run_id: str, metrics: list[Any]) -> None:
         _unless_refused(self.client.log_batch, run_id, metrics=metrics)

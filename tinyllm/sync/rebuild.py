@@ -21,7 +21,7 @@ from tinyllm.model.export import WEIGHTS, load_model
 from tinyllm.model.runtime import Compute
 from tinyllm.scoring import final
 from tinyllm.sync.database import prepare
-from tinyllm.sync.mlflow_store import ALL, MODEL_TAG
+from tinyllm.sync.mlflow_store import ALL, MODEL_TAG, STAGE_TAG, TRAINING
 from tinyllm.sync.outbox import OTHER_SENDER, pending, sync
 from tinyllm.tokens.store import read_split
 from tinyllm.tracking.journal import Header, Journal
@@ -129,7 +129,7 @@ def find(experiment: str, model_sha256: str) -> Any:
     from mlflow.exceptions import MlflowException
 
     by_model = f"tags.`{MODEL_TAG}` = '{model_sha256}'"
-    by_stage = "tags.`mlflow.source.name` = 'stages.train'"
+    by_stage = f"tags.`{STAGE_TAG}` = '{TRAINING}'"
     try:
         prepare(os.environ["MLFLOW_TRACKING_URI"])
         client = MlflowClient()
