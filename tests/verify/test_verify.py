@@ -171,11 +171,47 @@ def test_a_file_that_is_missing_or_one_too_many(
     more, missing = verify(capsys)
     assert missing.startswith(f"{SHARD} is missing")
     assert more.startswith("data/tokens/more.npy is not what dvc.lock records")
+    assert "; `dvc checkout" in missing and "; delete it, then `dvc checkout" in more
     shutil.rmtree(SHARD.parent)
     (fault,) = verify(capsys)
-    assert fault.startswith("data/tokens is missing")
+    assert fault == "data/tokens is missing; `dvc checkout --force data/tokens`"
     follow(fault)
     assert verify(capsys) == []
+
+
+def test_what_is_missing_is_not_to_be_deleted(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert here.root == Path.cwd()
+    copy_of(SHARD).unlink()
+    (kept,) = verify(capsys)
+    assert kept.endswith(f"is missing (DVC's copy of {SHARD}); `dvc commit --force data/tokens`")
+    SHARD.unlink()
+    shutil.rmtree("reports/train")
+    faults = verify(capsys)
+    assert [fault.partition("; ")[2] for fault in faults] == [
+        "`dvc pull` brings it, or `dvc repro` makes it",
+        "`git checkout -- reports/train` brings it, or `dvc repro` makes it",
+        "`dvc pull` brings it, or `dvc repro` makes it",
+    ]
+    follow(faults[1])
+    follow(faults[0])
+    assert verify(capsys) == []
+
+
+def test_a_folder_that_was_recorded_without_a_file_is_made_again(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its seal knows of the file; DVC does not."""
+    before = here.outputs()
+    config = Path("models/tinyllm/generation_config.json")
+    config.unlink()
+    here.dvc("commit", "--force", "train")
+    (fault,) = verify(capsys)
+    assert fault.startswith(f"{config} is missing; delete models/tinyllm: ")
+    follow(fault)
+    assert verify(capsys) == []
+    assert here.outputs() == before
 
 
 def test_a_file_that_was_replaced_whole_breaks_the_seal(

@@ -75,13 +75,18 @@ class Output:
         entries = [{"md5": md5, "relpath": name} for name, md5 in sorted(found.items())]
         return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
-    def mend(self, copied: bool) -> str:
-        """How to bring a file back; DVC would leave one in place that it takes for unchanged."""
+    def mend(self, copied: bool, delete: str = "it") -> str:
+        """How to bring a file back; DVC leaves one in place that it takes for unchanged.
+
+        Args:
+            copied: whether DVC has a sound copy.
+            delete: what is in the way; nothing where the file is missing.
+        """
         if copied:
-            return f"delete it, then `dvc checkout --force {self.name}`"
-        if self.cached:
-            return f"delete it: {REMAKE}"
-        return f"delete it: `git checkout -- {self.name}` brings it, or `dvc repro` makes it"
+            first = f"delete {delete}, then " if delete else ""
+            return f"{first}`dvc checkout --force {self.name}`"
+        kept = f"`git checkout -- {self.name}` brings it, or `dvc repro` makes it"
+        return (f"delete {delete}: " if delete else "") + (REMAKE if self.cached else kept)
 
 
 def open_repo() -> "Repo":
@@ -160,12 +165,14 @@ class Cache:
 
     def check(self, out: Output, listed: dict[str, str], whole: bool) -> None:
         """Read the copy of an output whose files are listed; `whole`: they are themselves sound."""
-        mend = f", then `dvc commit --force {out.name}`" if whole else f": {REMAKE}"
+        then, mend = (", then", f"`dvc commit --force {out.name}`") if whole else (":", REMAKE)
         for name, digest in {"": out.digest, **listed}.items():
             if not self.is_sound(digest):
                 path, file = map(os.path.relpath, (self.path(digest), out.path / name))
-                what = "is not what its name says" if self.path(digest).exists() else "is missing"
-                line = f"{path} {what} (DVC's copy of {file}); delete it{mend}"
+                there = self.path(digest).exists()
+                what = "is not what its name says" if there else "is missing"
+                first = f"delete it{then} " if there else ""
+                line = f"{path} {what} (DVC's copy of {file}); {first}{mend}"
                 self.faults.setdefault(digest, line)
 
 
@@ -178,7 +185,7 @@ def check(out: Output, cache: Cache, bar: Any) -> Group:
     listed = found if whole else cache.listing(out)
     if not out.path.exists():
         copied = listed is not None and all(map(cache.is_sound, listed.values()))
-        group.faults = [f"{out.name} is missing; {out.mend(copied)}"]
+        group.faults = [f"{out.name} is missing; {out.mend(copied, delete='')}"]
     else:
         group.faults = _compare(out, found, listed or found, cache) or _compare_sealed(out, sums)
         if not (whole or group.faults):
@@ -195,7 +202,8 @@ def _compare(out: Output, found: dict[str, str], listed: dict[str, str], cache: 
         if found.get(name) != listed.get(name):
             what = "is not what dvc.lock records" if name in found else "is missing"
             copied = out.cached and (name not in listed or cache.is_sound(listed[name]))
-            faults.append(f"{os.path.relpath(out.path / name)} {what}; {out.mend(copied)}")
+            mend = out.mend(copied, delete="it" if name in found else "")
+            faults.append(f"{os.path.relpath(out.path / name)} {what}; {mend}")
     return faults
 
 
@@ -207,8 +215,13 @@ def _compare_sealed(out: Output, sums: dict[str, dict[str, str]]) -> list[str]:
         sealed = checksums(out.path)
     except ValueError as error:
         return [str(error)]
-    return [
-        f"{os.path.relpath(out.path / name)} is not what {CHECKSUMS} records; {out.mend(False)}"
-        for name in sorted({*sealed, *sums} - {CHECKSUMS})
-        if sums.get(name, {}).get("sha256") != sealed.get(name)
-    ]
+    faults = []
+    for name in sorted({*sealed, *sums} - {CHECKSUMS}):
+        if sums.get(name, {}).get("sha256") != sealed.get(name):
+            # DVC takes a folder for whole that was without a file when it was recorded.
+            delete, what = out.name, "is missing"
+            if name in sums:
+                delete, what = "it", f"is not what {CHECKSUMS} records"
+            mend = out.mend(copied=False, delete=delete)
+            faults.append(f"{os.path.relpath(out.path / name)} {what}; {mend}")
+    return faults
