@@ -1,9 +1,11 @@
 """`make verify` finds a flipped bit in anything that the pipeline made, and says how to mend it."""
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
+from contextlib import nullcontext
 from itertools import zip_longest
 from pathlib import Path
 
@@ -109,6 +111,83 @@ def test_a_bit_flipped_in_any_object_of_the_cache_is_found(
         )
         for file in objects[first::4]:
             rot(file)
+
+
+def test_a_bit_flipped_in_an_object_of_another_version_is_found(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, own = here.outputs(), set(files_in(CACHE))
+    params = Path("params.yaml").read_bytes()
+    other: dict[str, object] = {"evaluate.stride": 4, "runtime.tracker": "none"}
+    here.set(other)
+    assert here.repro() == ["evaluate"]
+    (losses,) = set(files_in(CACHE)) - own
+    whole = losses.read_bytes()
+    listing = keep(b"[]", ".dir")
+    Path("params.yaml").write_bytes(params)
+    here.run("git", "checkout", "--quiet", "--", "dvc.lock", "reports")
+    here.dvc("checkout", "--force")
+    assert here.outputs() == before
+    (losses.parent / f"{losses.name}.AbC-d.tmp").write_bytes(b"half")  # as DVC names it
+    assert verify(capsys) == []
+
+    rot(listing)
+    (fault,) = verify(capsys)
+    assert fault.startswith(f"{listing} is not what its name says (of another version")
+    listing.unlink()
+    rot(losses)
+    rot(mine := copy_of(SHARD))
+    faults = sorted(verify(capsys), key=lambda fault: "another version" in fault)
+    assert [fault.partition(" ")[0] for fault in faults] == [str(mine), str(losses)]
+    assert "`dvc commit --force data/tokens`" in faults[0]
+    follow(faults[0])
+    here.set(other)
+    follow(faults[1])
+    assert verify(capsys) == []
+    assert losses.read_bytes() == whole
+
+
+def keep(content: bytes, kind: str) -> Path:
+    """Make an object of the cache."""
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest() + kind
+    path = CACHE / digest[:2] / digest[2:]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(0o444)
+    return path
+
+
+def test_the_cache_is_read_where_none_of_its_objects_is_dvc_locks(
+    here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert here.root == Path.cwd()
+    shutil.rmtree(CACHE)
+    for folder in ("data", "models", ".tinyllm"):
+        shutil.rmtree(folder)
+    CACHE.mkdir()
+    rot(path := keep(b"of a time long ago", ""))
+    with pytest.raises(ValueError, match="1 fault"):
+        main()
+    (fault,) = [line for line in capsys.readouterr().out.splitlines() if str(CACHE) in line]
+    assert fault.startswith(f"{path} is not what its name says (of another version")
+
+
+class Bar:
+    """A progress bar that only counts."""
+
+    total = n = 0
+
+    def update(self, count: int) -> None:
+        self.n += count
+
+
+def test_the_bar_ends_where_it_said(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert here.root == Path.cwd()
+    keep(b"of another version", "")
+    bar = Bar()
+    monkeypatch.setattr("tinyllm.verify.__main__.tqdm", lambda **_: nullcontext(bar))
+    main()
+    assert bar.n == bar.total > 0
 
 
 def test_a_bit_flipped_in_a_checkpoint_is_found(

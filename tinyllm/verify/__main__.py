@@ -46,12 +46,13 @@ def main() -> None:
         tqdm(unit="B", unit_scale=True, disable=None, leave=False, delay=1) as bar,
     ):
         outputs = list(outputs_of(repo))
-        bar.total = sum((1 + out.cached) * out.size for out in outputs)
         cache = Cache(repo, bar)
+        bar.total = sum(out.size for out in outputs) + cache.size()
         cached = [out for out in outputs if out.cached]
         begun = any(out.path.exists() or cache.path(out.digest).exists() for out in cached)
         groups = [check(out, cache, bar) for out in outputs if begun or out.path.exists()]
-    if begun:
+        cache.check_others()
+    if begun or cache.group.files:
         cache.group.faults += cache.faults.values()
         groups.append(cache.group)
     groups += [check_training(folder) for folder in sorted(trainings_folder().glob("*"))]

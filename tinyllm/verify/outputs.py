@@ -7,7 +7,9 @@ on the disk changes neither), and an object of its cache for sound as long as it
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 CHUNK = 1 << 22  # bytes
+OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")  # the name of a file of the cache
 REMAKE = "`dvc pull` brings it, or `dvc repro` makes it"
 
 
@@ -116,9 +119,11 @@ def outputs_of(repo: "Repo", stages: tuple[str, ...] = ()) -> Iterator[Output]:
             yield Output(path, made.value, size, bool(out.use_cache), frozenset(ignored))
 
 
-def read(path: Path, group: Group, bar: Any) -> dict[str, str]:
-    """The "md5" and "sha256" of a file, in one reading."""
-    sums = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
+def read(
+    path: Path, group: Group, bar: Any, kinds: tuple[str, ...] = ("md5", "sha256")
+) -> dict[str, str]:
+    """Some kinds of hash of a file, in one reading."""
+    sums = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             for digest in sums.values():
@@ -143,6 +148,21 @@ class Cache:
         self.faults: dict[str, str] = {}
         self._sound: dict[str, bool] = {}
 
+    def objects(self) -> Iterator[tuple[str, Path]]:
+        """The digest and place of all that is there, whatever outputs it is of."""
+        for folder in Path(self.odb.path).glob("[0-9a-f]" * 2):
+            for path in folder.iterdir():
+                if OBJECT.fullmatch(path.name):  # else DVC is still writing it, or was killed
+                    yield folder.name + path.name, path
+
+    def size(self) -> int:
+        """Bytes of all that is there."""
+        sizes = 0
+        for _, path in self.objects():
+            with suppress(FileNotFoundError):  # `dvc gc` has removed it
+                sizes += path.stat().st_size
+        return sizes
+
     def path(self, digest: str) -> Path:
         return Path(self.odb.oid_to_path(digest))
 
@@ -150,7 +170,7 @@ class Cache:
         """Whether an object is there and is what its name says."""
         if digest not in self._sound:
             path = self.path(digest)
-            found = path.exists() and read(path, self.group, self.bar)["md5"]
+            found = path.exists() and read(path, self.group, self.bar, ("md5",))["md5"]
             self._sound[digest] = found == digest.removesuffix(".dir")
         return self._sound[digest]
 
@@ -173,6 +193,16 @@ class Cache:
                 what = "is not what its name says" if there else "is missing"
                 first = f"delete it{then} " if there else ""
                 line = f"{path} {what} (DVC's copy of {file}); {first}{mend}"
+                self.faults.setdefault(digest, line)
+
+    def check_others(self) -> None:
+        """Read the rest: the copies of other versions and experiments."""
+        for digest, path in self.objects():
+            if not self.is_sound(digest) and path.exists():
+                line = (
+                    f"{os.path.relpath(path)} is not what its name says (of another version or "
+                    f"experiment than dvc.lock's); delete it: in that one {REMAKE}"
+                )
                 self.faults.setdefault(digest, line)
 
 
