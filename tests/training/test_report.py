@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,3 +87,27 @@ def test_evaluations_are_plain_lines_where_there_is_no_terminal(
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("step  0/10  train 3.0000  val 5.6000") and first.endswith("best")
     assert "0.3333 bits/byte" in second and "accuracy 20.0%" in second and "tok/s" in second
+
+
+def test_an_evaluation_takes_nothing_from_the_speed_and_a_save_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("tinyllm.training.progress.time", SimpleNamespace(perf_counter=lambda: now))
+    with Progress(10, first_step=0, step_tokens=60) as progress:
+        now = 3
+        progress.evaluation(0, SCORES[0], best=True)
+        now = 5
+        assert progress.step(3.0, 0.01) == 60 / 2
+        now = 6
+        assert progress.step(3.0, 0.01) == 60
+        assert progress.mean_speed() == 2 * 60 / 3
+        now = 10
+        progress.evaluation(5, SCORES[5], best=False)
+        assert progress.mean_speed() == 2 * 60 / 3
+        now = 11
+        assert progress.step(3.0, 0.01) == 60
+        assert progress.mean_speed() == 3 * 60 / 4
+        now = 11 + 2 + 1  # saving, then a step
+        assert progress.step(3.0, 0.01) == 60 / 3
+        assert progress.mean_speed() == 4 * 60 / 7

@@ -38,7 +38,7 @@ class Progress:
         self._scores = ""
 
     def step(self, loss: float, rate: float) -> float:
-        """Count one step. Returns its tokens a second, evaluations and saves left out."""
+        """Count one step. Returns its tokens a second: a save before it counts, evaluations not."""
         now = time.perf_counter()
         speed = self.step_tokens / (now - self.previous)
         self.previous = now
@@ -69,7 +69,7 @@ class Progress:
         self.previous = now
 
     def mean_speed(self) -> float:
-        """Tokens a second over all steps so far, evaluations left out."""
+        """Tokens a second over all steps so far, saves included, evaluations left out."""
         return self.steps * self.step_tokens / max(1e-9, self.previous - self.started - self.paused)
 
     def __enter__(self) -> "Progress":
