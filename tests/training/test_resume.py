@@ -102,6 +102,20 @@ def test_asked_to_stop_it_saves_and_fails(
     assert final_state(project) == untouched
 
 
+@pytest.mark.parametrize(
+    ("environment", "again"),
+    [({}, "`dvc repro`"), ({"DVC_EXP_NAME": "wide-boar"}, "the same `dvc exp run`")],
+)
+def test_what_goes_on_from_there_is_told(
+    project: Path, environment: dict[str, str], again: str
+) -> None:
+    process = Stage(project, "train", *TRAIN, slow=0.05, environment=environment)
+    process.wait_for("step  0/")
+    process.send(signal.SIGINT)
+    assert process.wait() == 130
+    assert process.printed().rstrip().endswith(f"saved; {again} goes on from there")
+
+
 def test_a_second_signal_ends_it_at_once(project: Path, untouched: dict[str, bytes]) -> None:
     process = Stage(project, "train", *TRAIN, slow=2)
     process.wait_for("step  0/")

@@ -13,6 +13,7 @@ from tinyllm.tokens.store import TokenSplit
 
 PATCH = "changes.patch"
 PARAMS = "params.yaml"
+EXPERIMENT = "DVC_EXP_NAME"  # DVC sets this variable in the stages of an experiment
 # Written by the pipeline itself while it runs, so that changes in them say nothing about the code.
 _OUTPUTS = ("dvc.lock", "reports")
 
@@ -84,7 +85,7 @@ def provenance() -> Provenance:
         untracked=_names("ls-files", "--others", "--exclude-standard", "-z", "--", "*.py"),
         patch=_git("diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", *inputs, *code),
         settings=_changed_settings() if PARAMS in changed else {},
-        experiment=os.environ.get("DVC_EXP_NAME"),
+        experiment=os.environ.get(EXPERIMENT),
         base=os.environ.get("DVC_EXP_BASELINE_REV"),
     )
 

@@ -1,5 +1,6 @@
 """One training at a time in its folder, going on from its last checkpoint, saving as it goes."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from tinyllm.common.files import read_json
 from tinyllm.common.params import Params
 from tinyllm.model.runtime import Compute
 from tinyllm.tracking.places import lock, trainings_folder
+from tinyllm.tracking.provenance import EXPERIMENT
 from tinyllm.training.checkpoint import FINGERPRINT, LOCK, Checkpoints, Loaded
 from tinyllm.training.fingerprint import Fingerprint
 from tinyllm.training.interruption import REASONS, Interrupted, Interruption
@@ -45,9 +47,11 @@ class Resumable:
         told = self.ranks.gather(self.interruption.number, self._is_time(state.step))
         if number := max(int(number) for number, _ in told):
             self.checkpoints.save(state, wait=True)
+            # An experiment's settings are not those that `dvc repro` would find.
+            again = "the same `dvc exp run`" if EXPERIMENT in os.environ else "`dvc repro`"
             raise Interrupted(
                 f"stopped by {REASONS[signal.Signals(number)]} at step {state.step} of "
-                f"{self.max_steps}, saved; `dvc repro` goes on from there"
+                f"{self.max_steps}, saved; {again} goes on from there"
             )
         if told[0][1]:
             self._saved = time.monotonic()
