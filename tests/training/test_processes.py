@@ -4,6 +4,7 @@ import re
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.training.project import (
     resumed_at,
     run,
 )
+from tinyllm.common.processes import DVC_IS_GONE
 
 # What a training is to give whatever the number of processes; bf16 would round elsewhere.
 SAME = {"optimizer": "adamw", "dropout": "0.0", "precision": "fp32", "batch_size": "12",
@@ -187,6 +189,30 @@ def test_a_rank_that_dies_ends_all_with_its_name_and_a_rerun_resumes(launched: P
     assert re.search(r"stopped by .* at step \d+ of", training.printed())
     run_ranks(launched, 2)
     assert final_state(launched) == final_state(launched.with_name("untouched"))
+
+
+@pytest.mark.parametrize(
+    ("signals", "reason"),
+    [([], "the end of DVC"), ([signal.SIGTERM], "SIGTERM"), ([signal.SIGHUP], "SIGHUP")],
+)
+def test_the_end_of_dvc_is_no_second_signal(
+    launched: Path, signals: list[signal.Signals], reason: str
+) -> None:
+    """Where a whole group got one, it ended DVC at once, and training is in mid-step yet."""
+    change(launched, {"batch_size": "32768", "micro_batch_size": "64"})
+    training = launch_training(launched)
+    training.wait_for("step  0/")
+    ranks = [rank_of(training, 0), rank_of(training, 1)]
+    for number in signals:
+        training.send(number)
+        time.sleep(0.3)
+    training.send(DVC_IS_GONE)
+    assert training.wait() == -DVC_IS_GONE
+    psutil.wait_procs(ranks, timeout=30)
+    told = re.search(
+        rf"stopped by {reason} at step (\d+) of {MAX_STEPS}, saved", training.printed()
+    )
+    assert told and has_saved(launched, int(told[1])), training.printed()
 
 
 def rank_of(training: Stage, rank: int) -> psutil.Process:

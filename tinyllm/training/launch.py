@@ -18,7 +18,6 @@ from typing import Any
 
 from tinyllm.common.console import cause
 from tinyllm.common.params import Hardware
-from tinyllm.common.processes import DVC_IS_GONE
 from tinyllm.training.compiled import keep_kernels
 from tinyllm.training.ranks import ALONE, Ranks
 
@@ -71,7 +70,9 @@ def start(settings: Hardware, processes: int, module: str) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.disable(logging.CRITICAL)  # the launcher would tell all of this in its own way as well
-    signals = [signal.SIGINT, signal.SIGTERM, DVC_IS_GONE]
+    # Not DVC_IS_GONE, which ends this process, and the ranks see to themselves then: after another
+    # signal the launcher would pass on a second one, and that ends them in mid-step.
+    signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not nohup
         signals.append(signal.SIGHUP)
     with tempfile.TemporaryDirectory() as folder:
