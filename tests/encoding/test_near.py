@@ -1,8 +1,11 @@
 """Signatures estimate how much two texts share; what shares most is found."""
 
 import random
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pytest
 
 from tests.helpers import make_documents
 from tinyllm.encoding import near
@@ -66,3 +69,101 @@ def test_scripts_without_spaces_have_near_duplicates_too() -> None:
     other = "".join(chr(chance.randrange(0x4E00, 0x9FFF)) for _ in range(500))
     signatures = near.signatures([text.encode() for text in (one, other, two)])
     assert near.groups(signatures).tolist() == [0, 1, 0]
+
+
+# ----- signatures made for the purpose
+
+
+def unlike(count: int, seed: int = 1) -> near.Signatures:
+    """Signatures of documents that have nothing in common but band 0."""
+    found = np.random.default_rng(seed).integers(
+        0, 1 << 16, (count, near.BANDS * near.ROWS), dtype=np.uint16
+    )
+    found[:, : near.ROWS] = 7
+    return found
+
+
+def twin_of(signature: npt.NDArray[np.uint16], at: int = 0) -> npt.NDArray[np.uint16]:
+    """Of a near-duplicate, which has in common three quarters, but of the bands only band 0."""
+    twin = signature.reshape(near.BANDS, near.ROWS).copy()
+    twin[1:, at : at + 2] += 1
+    return twin.reshape(-1)
+
+
+def every_pair(found: near.Signatures) -> list[int]:
+    """What `groups` has to find, by comparing each document with each."""
+    group = list(range(len(found)))
+    bands = found.reshape(len(found), near.BANDS, near.ROWS)
+    for a in range(len(found)):
+        for b in range(a):
+            shared = (bands[a] == bands[b]).all(axis=1).any()
+            if shared and (found[a] == found[b]).mean() >= near.ALIKE:
+                old, new = max(group[a], group[b]), min(group[a], group[b])
+                group = [new if number == old else number for number in group]
+    return group
+
+
+@pytest.mark.parametrize(("equal", "groups"), [(78, [0, 1]), (79, [0, 0])])
+def test_documents_are_alike_from_seven_tenths_on(equal: int, groups: list[int]) -> None:
+    found = unlike(2)
+    found[1, :equal] = found[0, :equal]
+    assert (found[0] == found[1]).mean() == pytest.approx(equal / 112)
+    assert near.groups(found).tolist() == groups
+
+
+@pytest.mark.parametrize("between", [1, near.NEXT - 1, near.NEXT, 10 * near.NEXT])
+def test_what_stands_between_two_twins_does_not_hide_them(between: int) -> None:
+    one, other = unlike(2)
+    twin = twin_of(one)
+    assert near.groups(np.stack([one, twin])).tolist() == [0, 0]
+    found = np.stack([one, *[other] * between, twin])
+    assert near.groups(found).tolist() == [0, *[1] * between, 0]
+    # What stands between is like the first, but not like the last.
+    found[1:-1] = twin_of(one, at=6)
+    assert set(near.groups(found)) == {0}
+
+
+@pytest.mark.parametrize("count", [12, near.NEXT + 1, near.NEXT + 2, 90])
+def test_twins_are_found_as_by_comparing_each_with_each(count: int) -> None:
+    """Up to NEXT + 1 documents of a band, any; among more, as long as few are no twins."""
+    chance = np.random.default_rng(count)
+    for _ in range(5):
+        found = unlike(count)
+        families = np.minimum(chance.integers(0, 40, count), chance.integers(0, 40, count))
+        for number, family in enumerate(families):
+            differs = chance.random(found.shape[1]) < chance.choice([0.02, 0.18])
+            differs[: near.ROWS] = False
+            origin = unlike(1, seed=int(family))[0]
+            found[number, ~differs] = origin[~differs]
+        assert near.groups(found).tolist() == every_pair(found)
+
+
+def test_a_few_others_are_found_among_the_many_of_a_template() -> None:
+    """Boilerplate: nearly all of a band are one group, and twins of another stand far apart."""
+    found = unlike(3000)
+    found[:, 8:] = found[0, 8:]
+    first, second = 100, 2900
+    found[first] = unlike(1, seed=2)[0]
+    found[second] = twin_of(found[first])
+    groups = near.groups(found)
+    assert groups[[first, second]].tolist() == [first, first]
+    assert np.count_nonzero(groups) == 2
+
+
+def test_a_band_that_all_share_takes_no_comparison_of_each_with_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared, alike = 0, near._alike
+
+    def counted(found: near.Signatures, a: near.Numbers, b: near.Numbers) -> Any:
+        nonlocal compared
+        compared += len(a)
+        return alike(found, a, b)
+
+    monkeypatch.setattr(near, "_alike", counted)
+    count = 2000
+    assert near.groups(unlike(count)).tolist() == list(range(count))
+    assert compared < (near.NEXT + near.PIVOTS) * count
+    compared = 0
+    assert set(near.groups(np.zeros((count, 112), dtype=np.uint16))) == {0}
+    assert compared < count  # the other bands hold one group, and nothing to compare

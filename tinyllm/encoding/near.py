@@ -19,8 +19,12 @@ _SPACE, _WIDE = 0x20, 0xE0  # from this byte on begins a character of three or f
 _BASE = 0x9E3779B97F4A7C15  # odd, hence with an inverse modulo 2**64
 _BLOCK = 1 << 16  # bytes hashed at once, with arrays that the processor's cache holds
 _AT_ONCE = 1 << 16  # pairs compared at once
+NEXT = 32  # documents of the same band that each is compared with
+PIVOTS = 64  # documents that are compared with all of the same band, where more share it
 
 Hashes = npt.NDArray[np.uint64]
+Numbers = npt.NDArray[np.int64]  # of documents, or of places
+Groups = npt.NDArray[np.int64]  # a group is the lowest number of its documents
 Signatures = npt.NDArray[np.uint16]  # (N, BANDS * ROWS): of each number the upper half, which
 # is enough to tell two apart (b-bit minwise hashing, Li and König 2010)
 
@@ -101,20 +105,88 @@ def _shingles(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint32], npt.NDArr
     return (_mix(spans) >> np.uint64(32)).astype(np.uint32), firsts
 
 
-def groups(found: Signatures) -> npt.NDArray[np.int64]:
-    """For each document the first of those that it is a near-duplicate of, directly or not (N,)."""
+def groups(found: Signatures) -> Groups:
+    """For each document the first of those that it is a near-duplicate of, directly or not (N,).
+
+    Two documents that share a band and are alike are in one group, wherever they stand, if at most
+    NEXT + 1 documents share that band. Of more, as boilerplate makes them, each is compared with
+    the NEXT that follow it, then up to PIVOTS with all; two that are alike may stay apart only if
+    those were not enough. Memory is a few numbers a document, and time grows with N log N.
+    """
     group = np.arange(len(found))
-    candidates = [np.empty(0, dtype=np.int64)]
     for band in range(BANDS):
         rows = np.ascontiguousarray(found[:, band * ROWS : (band + 1) * ROWS])
         halves = rows.view(np.uint64)  # (N, 2)
         keys = _mix(halves[:, 0]) + halves[:, 1]
         order = np.argsort(keys, kind="stable")
-        same = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
-        candidates.append(order[same] * len(found) + order[same + 1])
-    a, b = np.divmod(np.unique(np.concatenate(candidates)), len(found))
-    alike = _alike(found, a, b)
-    a, b = a[alike], b[alike]
+        group = _join_following(found, group, order, keys[order])
+        group = _join_large(found, group, order, keys[order])
+    return group
+
+
+def _join_following(found: Signatures, group: Groups, order: Numbers, keys: Hashes) -> Groups:
+    """Join what is alike of the documents with the same key that are NEXT places apart at most.
+
+    Args:
+        order, keys: the documents (N,) sorted by their keys, and these.
+    """
+    places = np.arange(len(order))
+    for distance in range(1, NEXT + 1):
+        places = places[: np.searchsorted(places, len(order) - distance)]
+        places = places[keys[places] == keys[places + distance]]
+        if not len(places):
+            break
+        a, b = order[places], order[places + distance]
+        apart = group[a] != group[b]
+        a, b = a[apart], b[apart]
+        alike = _alike(found, a, b)
+        group = _join(group, group[a[alike]], group[b[alike]])
+    return group
+
+
+def _join_large(found: Signatures, group: Groups, order: Numbers, keys: Hashes) -> Groups:
+    """Join what else is alike where more documents have the same key than were all compared."""
+    firsts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    ends = np.append(firsts[1:], len(keys))
+    labels = group[order]
+    mixed = np.minimum.reduceat(labels, firsts) != np.maximum.reduceat(labels, firsts)
+    before, after = [group[:0]], [group[:0]]
+    for bucket in np.flatnonzero(mixed & (ends - firsts > NEXT + 1)).tolist():
+        some = slice(firsts[bucket], ends[bucket])
+        joined = _join_by_pivots(found, order[some], labels[some])
+        moved = joined != labels[some]
+        before.append(labels[some][moved])
+        after.append(joined[moved])
+    return _join(group, np.concatenate(before), np.concatenate(after))
+
+
+def _join_by_pivots(found: Signatures, members: Numbers, labels: Groups) -> Groups:
+    """Compare up to PIVOTS members with all of other groups, those of the smallest groups first.
+
+    Once all that were no pivots are of one group, any two of different groups were compared.
+
+    Args:
+        labels: the groups of the members (M,).
+
+    Returns:
+        their groups after it (M,).
+    """
+    labels = labels.copy()
+    rest = np.arange(len(members))
+    for _ in range(PIVOTS):
+        _, which, sizes = np.unique(labels[rest], return_inverse=True, return_counts=True)
+        if len(sizes) == 1:
+            break
+        smallest = np.argmin(sizes[which])
+        pivot, rest = rest[smallest], np.delete(rest, smallest)
+        others = np.flatnonzero(labels != labels[pivot])
+        alike = _alike(found, np.full(len(others), members[pivot]), members[others])
+        labels[np.isin(labels, labels[others[alike]])] = labels[pivot]
+    return labels
+
+
+def _join(group: Groups, a: Groups, b: Groups) -> Groups:
+    """The groups (N,) after those of each pair (P,) have become one."""
     while True:  # the lower number spreads over each pair, until all of a group have the lowest
         lower = np.minimum(group[a], group[b])
         new = group.copy()
@@ -126,9 +198,7 @@ def groups(found: Signatures) -> npt.NDArray[np.int64]:
         group = new
 
 
-def _alike(
-    found: Signatures, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
+def _alike(found: Signatures, a: Numbers, b: Numbers) -> npt.NDArray[np.bool_]:
     """Of which pairs (P,) of documents the estimated similarity is high (P,)."""
     alike = np.empty(len(a), dtype=bool)
     for first in range(0, len(a), _AT_ONCE):
