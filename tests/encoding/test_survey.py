@@ -1,6 +1,7 @@
 """The first reading of a corpus: twins, and which split each document belongs to."""
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -128,14 +129,15 @@ def test_near_twins_are_found_in_long_documents_that_come_in_pieces(tmp_path: Pa
 # ----- a single document
 
 
+def in_pieces_of(size: int, text: str) -> Corpus:
+    parts = [text[i : i + size] for i in range(0, len(text), size)]
+    return lambda: [Piece(part, i == len(parts) - 1) for i, part in enumerate(parts)]
+
+
 @pytest.mark.parametrize("size", [13, 997, 1 << 20])
 def test_a_single_document_is_cut_by_position(tmp_path: Path, size: int) -> None:
     text = "".join(f"line {i}\n" for i in range(1000))
-
-    def corpus() -> list[Piece]:
-        parts = [text[i : i + size] for i in range(0, len(text), size)]
-        return [Piece(part, i == len(parts) - 1) for i, part in enumerate(parts)]
-
+    corpus = in_pieces_of(size, text)
     found = look(corpus, tmp_path / "a")
     splits = found_in(corpus, found)
     assert [*splits.values()] == [TRAIN, VALIDATION, TEST]
@@ -150,6 +152,40 @@ def test_a_single_document_without_lines_is_cut_all_the_same(tmp_path: Path) -> 
     corpus = corpus_of(["".join(map(chr, range(1000, 2000)))])
     splits = found_in(corpus, look(corpus, tmp_path / "a"))
     assert [len(part) for part in splits] == [800, 100, 100]
+
+
+WORDS = "letter " * 1990 + "letter"
+
+
+@pytest.mark.parametrize("size", [13, 997, 1 << 20])
+@pytest.mark.parametrize(
+    ("lines", "shares", "ends"),
+    [
+        ([1.0], [0.8, 0.1, 0.1], "  \n"),  # one line
+        ([0.5, 0.35, 0.15], [0.85, 0.05, 0.1], "\n \n"),  # cut after the second, in the last
+        ([0.85, 0.149, 0.001], [0.85, 0.05, 0.1], "\n \n"),
+    ],
+)
+def test_a_line_that_would_leave_a_part_too_little_is_cut_after_a_word(
+    tmp_path: Path, size: int, lines: list[float], shares: list[float], ends: str
+) -> None:
+    cuts = [round(len(WORDS) * share / 7) * 7 for share in np.cumsum([0.0, *lines])]
+    text = "".join(f"{WORDS[a : b - 1]}\n" for a, b in pairwise(cuts))
+    corpus = in_pieces_of(size, text)
+    splits = found_in(corpus, look(corpus, tmp_path / "a"))
+    assert "".join(splits) == text
+    assert [*splits.values()] == [TRAIN, VALIDATION, TEST]
+    assert "".join(part[-1] for part in splits) == ends
+    assert [len(part) / len(text) for part in splits] == pytest.approx(shares, abs=0.002)
+
+
+@pytest.mark.parametrize("text", ["日本語" * 300 + "\n", "é" * 500 + " " + "ü" * 498 + "\n"])
+def test_a_word_as_long_as_the_text_is_cut_between_characters(tmp_path: Path, text: str) -> None:
+    corpus = corpus_of([text])
+    splits = found_in(corpus, look(corpus, tmp_path / "a"))
+    assert "".join(splits) == text
+    shares = [len(part) / len(text) for part in splits]
+    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.002)
 
 
 def test_one_document_many_times_is_a_single_one(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ What is kept of each document goes to files and is sorted part by part, so that 
 with the corpus.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:  # a worker process starts in two thirds of the time without p
 DROPPED = 255  # the code of a document that stood before; the others are indices into SPLITS
 CODES = "codes"
 HASH = np.dtype([("content", "<u8"), ("number", "<i8")])
+_SPACE = re.compile(r"\s")
 PARTS = 128  # files at most: macOS lets a process open 256
 
 
@@ -172,7 +175,7 @@ def _sizes(folder: Path, codes: npt.NDArray[np.uint8]) -> dict[str, int]:
 def _cut_by_position(
     corpus: Corpus, folder: Path, codes: npt.NDArray[np.uint8], settings: "Split"
 ) -> tuple[tuple[int, int], dict[str, int]]:
-    """Where the only document is cut into training, validation and test part: after line ends.
+    """Where the only document is cut into training, validation and test part.
 
     Returns:
         the characters at which the second and the third part begin; about the bytes of each.
@@ -181,22 +184,33 @@ def _cut_by_position(
     length = int(document["characters"])
     shares = 1 - settings.validation_fraction - settings.test_fraction, 1 - settings.test_fraction
     places = [round(length * share) for share in shares]
-    cuts = [_line_end(_kept(corpus(), codes), place) for place in places]
-    first, second = cuts[0], max(cuts)
+    limits = [(place + end) // 2 for place, end in pairwise([*places, length])]
+    first, second = (
+        _cut_from(_kept(corpus(), codes), place, limit)
+        for place, limit in zip(places, limits, strict=True)
+    )
     parts = zip(SPLITS, np.diff([0, first, second, length]).tolist(), strict=True)
     ratio = int(document["bytes"]) / max(length, 1)
     return (first, second), {name: round(part * ratio) for name, part in parts}
 
 
-def _line_end(pieces: Iterable[Piece], place: int) -> int:
-    """Where the line ends that is at `place`; if it has no end, the place itself."""
-    begin = 0
+def _cut_from(pieces: Iterable[Piece], place: int, limit: int) -> int:
+    """Where to cut at `place`, or up to `limit` characters: after the line; else after the word.
+
+    Where neither ends up to there, as in lines or words that would leave the next part less than
+    half of its share, the place itself.
+    """
+    begin, word_end = 0, None
     for text, _ in pieces:
-        end = begin + len(text)
-        if end > place and (found := text.find("\n", max(place - begin, 0))) >= 0:
-            return begin + found + 1
-        begin = end
-    return place
+        low, high = max(place - begin, 0), max(limit - begin, 0)
+        if (line_end := text.find("\n", low, high)) >= 0:
+            return begin + line_end + 1
+        if word_end is None and (space := _SPACE.search(text, low, high)):
+            word_end = begin + space.end()
+        begin += len(text)
+        if begin >= limit:
+            break
+    return place if word_end is None else word_end
 
 
 # ----- reading again
