@@ -3,6 +3,7 @@
 import random
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from tinyllm.documents.pieces import Piece
 from tinyllm.encoding import sketches
 from tinyllm.encoding import survey as surveys
 from tinyllm.encoding.pieces import Corpus
-from tinyllm.encoding.survey import DROPPED, NearDuplicates, Survey, labelled, survey
+from tinyllm.encoding.sketches import SIGNATURES, SKETCHES
+from tinyllm.encoding.survey import CODES, DROPPED, NearDuplicates, Survey, labelled, survey
 from tinyllm.encoding.workers import Workers
 from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION, split_of
 
@@ -124,6 +126,33 @@ def test_near_twins_are_found_in_long_documents_that_come_in_pieces(tmp_path: Pa
     found = [look(whole, tmp_path / "a"), look(in_pieces, tmp_path / "b")]
     assert [survey.near and survey.near.groups for survey in found] == [1, 1]
     assert np.array_equal(found[0].codes, found[1].codes)
+
+
+# ----- a full disk
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("name", [SKETCHES, SIGNATURES, CODES, "hashes-0"])
+def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        survey(corpus_of(make_documents(10, seed=1)), SPLIT, tmp_path, Workers(0))
+
+
+def test_nothing_is_mapped_to_be_written_before_it_has_its_place_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page for which the disk has none left kills the process that writes to it."""
+    placed, memmap = {}, np.memmap
+
+    def mapped(path: Path, **options: Any) -> Any:
+        found = path.stat()
+        placed[path.name] = found.st_blocks * 512 >= found.st_size > 0
+        return memmap(path, **options)
+
+    monkeypatch.setattr(np, "memmap", mapped)
+    look(corpus_of(make_documents(5000, seed=1)), tmp_path / "a")
+    assert placed == {CODES: True, SIGNATURES: True}
 
 
 # ----- a single document

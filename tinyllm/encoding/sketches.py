@@ -117,10 +117,10 @@ def write_sketches(corpus: Corpus, limit: int, folder: Path, workers: Workers) -
         names = (folder / SKETCHES, folder / SIGNATURES)
         sketches, signatures = (stack.enter_context(name.open("wb")) for name in names)
         for _, (some, signed) in workers.map(_sketch, _batches(corpus(), limit)):
-            some.tofile(sketches)
+            sketches.write(some.data)  # tofile would not say why it can't
             size += int(some["bytes"].sum())
             if signed is not None and size <= limit:
-                signed.tofile(signatures)
+                signatures.write(signed.data)
     return size
 
 

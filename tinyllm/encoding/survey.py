@@ -86,9 +86,11 @@ def survey(corpus: Corpus, settings: "Split", folder: Path, workers: Workers) ->
     count = count_sketches(folder)
     if not count:
         raise ValueError("the corpus is empty: there is no document in it")
-    codes = np.memmap(folder / CODES, dtype=np.uint8, mode="w+", shape=(count,))
-    for first, sketches in read(folder):
-        codes[first : first + len(sketches)] = split_codes(sketches["folded"], settings)
+    # Written, not mapped from the first: a full disk kills who writes to a map of a sparse file.
+    with (folder / CODES).open("wb") as file:
+        for _, sketches in read(folder):
+            file.write(split_codes(sketches["folded"], settings).data)
+    codes = np.memmap(folder / CODES, dtype=np.uint8, mode="r+")
     duplicates = _drop_duplicates(folder, codes)
     kept = count - duplicates
     found = cuts = None
@@ -136,7 +138,7 @@ def _drop_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> int:
             rows["content"], rows["number"] = sketches["content"][order], first + order
             ends = np.searchsorted(parts[order], np.arange(count), side="right")
             for file, some in zip(files, np.split(rows, ends[:-1]), strict=True):
-                some.tofile(file)
+                file.write(some.data)
         for file in files:
             file.seek(0)
             rows = np.fromfile(file, dtype=HASH)
