@@ -56,6 +56,15 @@ def test_line_ends_and_byte_order_marks_of_every_platform(documents: Bring, text
     assert documents(path=str(texts / "a.txt"), separator="\n\n") == ["one\ntwo", "three\nfour\n"]
 
 
+@pytest.mark.parametrize("separator", ["\r\n--\r\n", "\r--\r", "\n--\n"])
+@pytest.mark.parametrize("line_end", ["\r\n", "\r", "\n"])
+def test_a_separator_has_the_line_ends_of_any_platform(
+    documents: Bring, texts: Path, line_end: str, separator: str
+) -> None:
+    (texts / "a.txt").write_bytes("one\n--\ntwo\n".replace("\n", line_end).encode())
+    assert documents(path=str(texts), separator=separator) == ["one", "two\n"]
+
+
 def test_text_that_is_not_utf8_is_named_with_its_place(bring_it: BringIt, texts: Path) -> None:
     (texts / "deep").mkdir()
     (texts / "good.txt").write_text("good")

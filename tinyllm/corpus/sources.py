@@ -19,6 +19,7 @@ from tinyllm.documents.streams import (
     bounded,
     is_hidden,
     is_zip,
+    line_feeds,
     member_names,
     unpacked_name,
 )
@@ -67,11 +68,12 @@ def bring(
 
 
 def _layout(settings: Download) -> Layout:
+    separator = settings.separator
     return Layout(
         format=settings.format,
         files=settings.files,
         field=settings.field,
-        separator=settings.separator,
+        separator=None if separator is None else line_feeds(separator),
         document_start=settings.document_start,
         errors=settings.errors,
     )

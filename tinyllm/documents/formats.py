@@ -17,6 +17,7 @@ from tinyllm.documents.streams import (
     Spend,
     chunks,
     decoded,
+    line_feeds,
     spend_freely,
     streams,
     unpacked_name,
@@ -101,9 +102,7 @@ def _documents(text: Iterator[str], layout: Layout) -> Iterator[Part]:
 
 def _ended(records: Iterable[str]) -> Iterator[Part]:
     for text in records:
-        if "\r" in text:
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
-        yield text, True
+        yield line_feeds(text), True
 
 
 # ----- JSON Lines

@@ -145,6 +145,11 @@ def chunks(stream: IO[bytes], name: str, spend: Spend = spend_freely) -> Iterato
         yield chunk
 
 
+def line_feeds(text: str) -> str:
+    """A text with the line ends of every platform made `\\n`, as `decoded` makes them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 def decoded(data: Iterable[bytes], name: str, errors: Errors) -> Iterator[str]:
     """Bytes as text: UTF-8, line ends become `\\n`, a byte-order mark at the beginning goes.
 
