@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,22 @@ def test_text_that_is_not_utf8_is_named_with_its_place(bring_it: BringIt, texts:
     (texts / "deep" / "latin.txt").write_bytes("naïve".encode("latin-1"))
     with pytest.raises(ValueError, match=r"latin\.txt is not UTF-8: byte 0xef at offset 2"):
         bring_it(path=str(texts))
+
+
+@pytest.mark.parametrize("name", [b"deep/caf\xe9.txt", b"caf\xe9/deep.txt", b"caf\xe9.zip"])
+def test_a_name_that_is_not_utf8_is_told_before_any_work(
+    bring_it: BringIt, raw: Path, texts: Path, name: bytes
+) -> None:
+    (texts / "a.txt").write_text("a text")
+    path = texts / os.fsdecode(name)
+    path.parent.mkdir(exist_ok=True)
+    try:
+        path.write_bytes(zipped({"a.txt": b"a"}) if path.suffix == ".zip" else b"a")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(ValueError, match=r"caf\\xe9.*: this file's name is not UTF-8; rename it$"):
+        bring_it(path=str(texts))
+    assert list(raw.rglob("*")) == [raw / "files"]
 
 
 def test_every_character_comes_through(documents: Bring, texts: Path) -> None:

@@ -137,7 +137,10 @@ def _from_path(settings: Download, layout: Layout, files: Path) -> Brought:
         raise ValueError(f"{key}: there is no such file or folder{hint}")
     if settings.sha256 is not None and not source.is_file():
         raise ValueError("download.sha256: can be given for one file only, not for a folder")
-    brought = [(name, _copy(path, files / name)) for name, path in _files_of(source, layout)]
+    found = list(_files_of(source, layout))
+    for name, _ in found:
+        _check_name(name)
+    brought = [(name, _copy(path, files / name)) for name, path in found]
     if not brought:
         wanted = f"file {layout.files!r}" if layout.files else f"{' or '.join(SUFFIXES)} file"
         raise ValueError(
@@ -149,6 +152,19 @@ def _from_path(settings: Download, layout: Layout, files: Path) -> Brought:
             "as download.sha256 says"
         )
     return brought
+
+
+def _check_name(name: str) -> None:
+    """See that a file's name is text.
+
+    Raises:
+        ValueError: it is bytes that are no UTF-8, which no manifest can tell.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode("utf-8", errors="backslashreplace")
+        raise ValueError(f"{shown}: this file's name is not UTF-8; rename it") from None
 
 
 def _files_of(source: Path, layout: Layout) -> Iterator[tuple[str, Path]]:
