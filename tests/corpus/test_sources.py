@@ -42,6 +42,27 @@ def test_a_folder_gives_its_texts_in_order_of_name(documents: Bring, texts: Path
     ]  # fmt: skip
 
 
+def test_a_link_to_a_folder_is_not_read_and_that_is_told(
+    documents: Bring, texts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/b.txt").write_text("behind a link")
+    (texts / "deep").mkdir()
+    (texts / "a.txt").write_text("a text")
+    (texts / "linked.txt").symlink_to(tmp_path / "elsewhere/b.txt")
+    assert documents(path=str(texts)) == ["a text", "behind a link"]
+    assert capfd.readouterr().err == ""
+    for link in (".hidden", "deep/link", "link"):
+        (texts / link).symlink_to(tmp_path / "elsewhere")
+    assert documents(path=str(texts)) == ["a text", "behind a link"]
+    assert capfd.readouterr().err == (
+        f"download: links to folders in {texts} are not read: deep/link, link; to read one, name "
+        "its folder as download.path, or copy it\n"
+    )
+    assert documents(path=str(texts / "link")) == ["behind a link"]
+    assert capfd.readouterr().err == ""
+
+
 def test_a_separator_cuts_each_file_and_empty_documents_fall_out(
     documents: Bring, texts: Path
 ) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -173,6 +174,7 @@ def _files_of(source: Path, layout: Layout) -> Iterator[tuple[str, Path]]:
         yield source.name, source
         return
     found = {path.relative_to(source).as_posix(): path for path in source.rglob("*")}
+    _tell_of_links(source, found, layout)
     for name in sorted(found):
         if found[name].is_file() and (
             any(_wanted(f"{name}/{member}", layout) for member in member_names(found[name], name))
@@ -180,6 +182,22 @@ def _files_of(source: Path, layout: Layout) -> Iterator[tuple[str, Path]]:
             else _wanted(name, layout)
         ):
             yield name, found[name]
+
+
+def _tell_of_links(source: Path, found: dict[str, Path], layout: Layout) -> None:
+    """Say which links to folders are not followed; nor would DVC see what changes behind them."""
+    links = [
+        name
+        for name, path in sorted(found.items())
+        if path.is_symlink() and path.is_dir() and (layout.files or not is_hidden(name))
+    ]
+    if links:
+        shown = ", ".join(links[:5]) + (", ..." if len(links) > 5 else "")
+        print(
+            f"download: links to folders in {source} are not read: {shown}; to read one, name its "
+            "folder as download.path, or copy it",
+            file=sys.stderr,
+        )
 
 
 def _wanted(name: str, layout: Layout) -> bool:
