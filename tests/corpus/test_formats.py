@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,9 @@ def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
     return buffer.getvalue()
 
 
-def as_parquet(texts: list[Any], name: str = "text") -> bytes:
+def as_parquet(texts: list[Any], names: Sequence[str] = ("id", "text")) -> bytes:
     buffer = io.BytesIO()
-    table = pa.table([pa.array(range(len(texts))), pa.array(texts)], names=["id", name])
+    table = pa.table([pa.array(range(len(texts))), pa.array(texts)], names=names)
     parquet.write_table(table, buffer, row_group_size=2, compression="zstd")
     return buffer.getvalue()
 
@@ -126,6 +126,12 @@ def test_columns_of_every_kind_of_text(documents: Bring, texts: Path) -> None:
     assert documents(path=str(texts)) == TEXTS + TEXTS
 
 
+def test_other_columns_may_have_one_name(documents: Bring, texts: Path) -> None:
+    table = pa.table([["id"], ["another"], ["a text"]], names=["id", "id", "text"])
+    parquet.write_table(table, texts / "a.parquet")
+    assert documents(path=str(texts)) == ["a text"]
+
+
 def test_bytes_become_text_wherever_a_chunk_ends() -> None:
     chance = random.Random(1)
     for _ in range(200):
@@ -167,8 +173,17 @@ def test_bytes_become_text_wherever_a_chunk_ends() -> None:
         ("a.jsonl", b'{"text": "\\ud800"}', r"a\.jsonl, line 1: has half of a surrogate pair"),
         ("a.jsonl", b"[" * 100_000, r"a\.jsonl, line 1: is not JSON"),
         ("a.jsonl", b"9" * 5000, r"a\.jsonl, line 1: is not JSON"),
-        ("a.parquet", as_parquet(["a"], "body"), r"a\.parquet: has no column 'text', but 'id', "),
+        (
+            "a.parquet",
+            as_parquet(["a"], ["id", "body"]),
+            r"a\.parquet: has no column 'text', but 'id', ",
+        ),
         ("a.parquet", as_parquet([1, 2]), r"a\.parquet: its column 'text' holds int64, not text"),
+        (
+            "a.parquet",
+            as_parquet(["a"], names=["text", "text"]),
+            r"a\.parquet: has 2 columns 'text'",
+        ),
         ("a.parquet", as_parquet(["a", "b", None]), r"a\.parquet, row 3: its 'text' is null"),
         ("a.parquet", b"PAR1 no", r"a\.parquet is not Parquet, or damaged: "),
         ("a.parquet", b"", r"a\.parquet is not Parquet, or damaged: "),

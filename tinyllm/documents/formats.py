@@ -220,6 +220,8 @@ def _check_column(schema: Any, field: str, name: str) -> None:
         raise ValueError(
             f"{name}: has no column {field!r}, but {there}; download.field says which to read"
         )
+    if (count := schema.names.count(field)) > 1:
+        raise ValueError(f"{name}: has {count} columns {field!r}; rename all but the one to read")
     kind = schema.field(field).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
