@@ -117,17 +117,17 @@ def _newest(
 
 def _check_hardware(loaded: Loaded, compute: Compute, params: Params) -> None:
     """Say where the hardware differs from the checkpoint's; refuse unless params.yaml allows it."""
-    now = asdict(compute)
+    now, exact = asdict(compute), params.hardware.resume == "exact"
     changes = dict.fromkeys(
         f"{name} was {then}, is {now.get(name)}"
-        for before in loaded.computes
+        for before in (loaded.computes if exact else loaded.computes[-1:])
         for name, then in before.items()
         if now.get(name) != then
     )
     if not changes:
         return
     difference = f"the checkpoint {loaded.path} was made on other hardware: {'; '.join(changes)}"
-    if params.hardware.resume == "exact":
+    if exact:
         raise ValueError(
             f"{difference}. Going on would give other bits than an uninterrupted run. Set "
             "hardware.resume to any to go on all the same, or delete the folder to train anew"
