@@ -83,6 +83,28 @@ def test_packed_files_may_be_joined(documents: Bring, texts: Path, packing: str)
     assert documents(path=str(texts)) == ["one,two"]
 
 
+def test_zero_bytes_may_stand_between_streams_of_xz(documents: Bring, texts: Path) -> None:
+    one = "".join(map(chr, range(0x1000, 0x2000))) * 200  # more than is unpacked at once
+    parts = [lzma.compress(one.encode()), bytes(8), lzma.compress(b","), bytes(CHUNK), b""]
+    (texts / "a.txt.xz").write_bytes(b"".join([*parts, lzma.compress(b"two"), bytes(4)]))
+    assert documents(path=str(texts)) == [f"{one},two"]
+
+
+@pytest.mark.parametrize("packing", [".gz", ".xz", ".zst"])
+@pytest.mark.parametrize("format", PLAIN)
+@pytest.mark.parametrize("folder", ["", "z.zip/"])
+def test_damage_is_told_alike_in_every_packing(
+    bring_it: BringIt, texts: Path, packing: str, format: str, folder: str
+) -> None:
+    name = f"a{SUFFIX[format]}{packing}"
+    whole = PACK[packing](PLAIN[format])
+    for data in (b"", whole[:-4], whole + b"what follows"):
+        path, content = (texts / "z.zip", zipped({name: data})) if folder else (texts / name, data)
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"^{folder}{name} is damaged or cut short: ."):
+            bring_it(path=str(texts))
+
+
 def test_a_zip_archive_counts_as_a_folder(documents: Bring, texts: Path) -> None:
     members = {
         "b.txt": b"b", "deep/a.jsonl.gz": gzip.compress(as_jsonl(["a"])), "z.parquet":
@@ -293,13 +315,16 @@ print(count, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 10
 """
 
 
-@pytest.mark.parametrize("separator", ["", "<|endoftext|>"])
-def test_memory_does_not_grow_with_a_file(tmp_path: Path, separator: str) -> None:
-    with gzip.open(tmp_path / "a.txt.gz", "wb", compresslevel=1) as file:
+@pytest.mark.parametrize(
+    ("packing", "separator"), [(".gz", ""), (".gz", "<|endoftext|>"), (".xz", "")]
+)
+def test_memory_does_not_grow_with_a_file(tmp_path: Path, packing: str, separator: str) -> None:
+    path = tmp_path / f"a.txt{packing}"
+    with gzip.open(path, "wb", 1) if packing == ".gz" else lzma.open(path, "wb", preset=0) as file:
         for _ in range(96):
             file.write(b"a line of the text\n" * (1 << 20 >> 4))
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(tmp_path / "a.txt.gz"), separator],
+        [sys.executable, "-c", MEASURE, str(path), separator],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     count, megabytes = map(int, done.stdout.split())

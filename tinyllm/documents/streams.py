@@ -95,21 +95,56 @@ def streams(
             with _damage_named(f"{name}/{member}"):
                 inner = archive.open(member)
             with inner:
-                yield f"{name}/{member}", _unpacked(inner, member)
+                yield f"{name}/{member}", _unpacked(inner, f"{name}/{member}")
 
 
 def _unpacked(file: IO[bytes], name: str) -> IO[bytes]:
     stream: Any = file
     suffix = Path(name).suffix.lower()
+    with _damage_named(name):
+        if suffix in PACKED and not stream.peek(1):  # no stream at all is for some an empty one
+            raise EOFError("it is empty")
     if suffix == ".gz":
         stream = gzip.GzipFile(fileobj=file)
     elif suffix == ".xz":
-        stream = lzma.LZMAFile(file)  # noqa: SIM115 (what is beneath is closed)
+        stream = _Xz(file)
     elif suffix == ".zst":
         import pyarrow
 
         stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(file, "r"), "zstd")
     return stream
+
+
+class _Xz:
+    """A file of .xz streams, one after the other, with zero bytes between them and at the end.
+
+    lzma.LZMAFile takes whatever follows the first stream for its end, if it is no other stream.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._decompressor = lzma.LZMADecompressor()
+
+    def read(self, size: int) -> bytes:
+        """Some bytes, at most `size`; none at the end.
+
+        Raises:
+            EOFError, lzma.LZMAError: it is damaged.
+        """
+        unpacked = b""
+        while not unpacked:
+            packed = b""
+            if self._decompressor.eof:
+                packed = self._decompressor.unused_data.lstrip(b"\0")
+                while not packed:
+                    if not (more := self._file.read(CHUNK)):
+                        return b""
+                    packed = more.lstrip(b"\0")
+                self._decompressor = lzma.LZMADecompressor()
+            elif self._decompressor.needs_input and not (packed := self._file.read(CHUNK)):
+                raise EOFError("it ends within a stream")
+            unpacked = self._decompressor.decompress(packed, size)
+        return unpacked
 
 
 @contextmanager
