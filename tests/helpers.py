@@ -11,12 +11,14 @@ import torch
 
 from tinyllm.common.params import Split, Train, load_params
 from tinyllm.documents.pieces import Piece
+from tinyllm.documents.raw import read_pieces
 from tinyllm.encoding.encode import encode_corpus
 from tinyllm.encoding.pieces import Corpus
 from tinyllm.encoding.survey import Survey, survey
 from tinyllm.encoding.workers import Workers
 from tinyllm.model.evaluation import Scores, Windows, make_windows
 from tinyllm.model.transformer import ModelConfig, TinyLLM
+from tinyllm.tokens.split import SPLITS, ContentHash, split_codes
 from tinyllm.tokens.store import Tokens, TokenTotals
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.state import TrainState
@@ -64,6 +66,29 @@ def encode(
         found = survey(corpus, split, root / "notes", pool)
         totals = encode_corpus(corpus, found, root / "tokenizer", root / "tokens", pool)
     return found, totals
+
+
+def read_documents(folder: Path) -> list[str]:
+    """The text of each document of a raw folder, in order, empty ones left out."""
+    documents = [""]
+    for piece in read_pieces(folder):
+        documents[-1] += piece.text
+        if piece.last:
+            documents.append("")
+    return documents[:-1]
+
+
+def content_hash(text: str) -> int:
+    """64-bit hash of a text's normalised content."""
+    content = ContentHash()
+    content.update(text)
+    return content.value
+
+
+def split_of(text: str, settings: Split) -> str:
+    """The split of one document among many, none of which is much like it."""
+    hashes = np.array([content_hash(text)], dtype=np.uint64)
+    return SPLITS[split_codes(hashes, settings)[0]]
 
 
 AWKWARD = [

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.corpus.site import Site, running
-from tests.helpers import ROOT
+from tests.helpers import ROOT, read_documents
 from tinyllm.common.params import Download, load_params
 from tinyllm.corpus.fetch import Patience
 from tinyllm.corpus.sources import bring
-from tinyllm.documents.raw import Manifest, read_documents, read_manifest
+from tinyllm.documents.raw import Manifest, read_manifest
 
 # Fails fast, but waits long enough for a busy machine.
 PATIENCE = Patience(stall=0.4, retries=3, backoff=0.01, longest=2.0)
@@ -73,7 +73,7 @@ def documents(raw: Path, bring_it: Callable[..., Manifest]) -> Bring:
 
     def documents(**changes: Any) -> list[str]:
         manifest = bring_it(**changes)
-        found = list(read_documents(raw))
+        found = read_documents(raw)
         assert manifest == read_manifest(raw)
         assert manifest.documents == len(found)
         assert manifest.documents == sum(file.documents for file in manifest.files)

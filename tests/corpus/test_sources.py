@@ -13,10 +13,10 @@ import pytest
 from tests.corpus.conftest import Bring, sha256
 from tests.corpus.site import Site
 from tests.corpus.test_formats import zipped
-from tests.helpers import ROOT, flip_bit
+from tests.helpers import ROOT, flip_bit, read_documents
 from tinyllm.common.params import load_params
 from tinyllm.corpus.catalogue import CATALOGUE, Address, check_source
-from tinyllm.documents.raw import Manifest, read_documents, read_manifest
+from tinyllm.documents.raw import Manifest, read_manifest
 
 BringIt = Callable[..., Manifest]
 
@@ -145,10 +145,10 @@ def test_a_bit_flipped_in_the_raw_folder_is_found(
     bring_it(path=str(texts))
     flip_bit(raw / "files/a.txt", 3)
     with pytest.raises(ValueError, match=r"a\.txt is damaged"):
-        list(read_documents(raw))
+        read_documents(raw)
     (raw / "files/a.txt").unlink()
     with pytest.raises(ValueError, match=r"a\.txt is missing"):
-        list(read_documents(raw))
+        read_documents(raw)
 
 
 # ----- docstrings
@@ -315,10 +315,10 @@ def test_a_scheme_that_nobody_knows(bring_it: BringIt) -> None:
 
 def test_a_manifest_that_is_missing_or_damaged(bring_it: BringIt, raw: Path, texts: Path) -> None:
     with pytest.raises(ValueError, match=r"manifest\.json is missing"):
-        list(read_documents(raw))
+        read_documents(raw)
     (texts / "a.txt").write_text("text")
     assert isinstance(bring_it(path=str(texts)), Manifest)
     data = (raw / "manifest.json").read_bytes()
     (raw / "manifest.json").write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"manifest\.json is damaged"):
-        list(read_documents(raw))
+        read_documents(raw)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers import SPLIT, corpus_of, make_documents
+from tests.helpers import SPLIT, corpus_of, make_documents, split_of
 from tinyllm.common.params import Split
 from tinyllm.documents.pieces import Piece
 from tinyllm.encoding import sketches
@@ -17,7 +17,7 @@ from tinyllm.encoding.pieces import Corpus
 from tinyllm.encoding.sketches import SIGNATURES, SKETCHES
 from tinyllm.encoding.survey import CODES, DROPPED, NearDuplicates, Survey, labelled, survey
 from tinyllm.encoding.workers import Workers
-from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION, split_of
+from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION
 
 APART = SPLIT.model_copy(update={"near_duplicates": 0})
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from tests.helpers import SPLIT, make_documents, random_text
+from tests.helpers import SPLIT, content_hash, make_documents, random_text, split_of
 from tinyllm.common.params import Split
-from tinyllm.tokens.split import SPLITS, TEST, VALIDATION, ContentHash, content_hash, fold, split_of
+from tinyllm.tokens.split import SPLITS, TEST, VALIDATION, ContentHash, fold
 
 TEXT = "The 3 Quick Foxes of 2024\njump over 17 lazy dogs.\n"
 

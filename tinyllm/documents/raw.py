@@ -86,17 +86,3 @@ def read_pieces(folder: Path) -> Iterator[Piece]:
     for file in manifest.files:
         path = checked(folder, f"{FILES}/{file.name}", sums)
         yield from file_pieces(path, file.name, file.members, manifest.layout)
-
-
-def read_documents(folder: Path) -> Iterator[str]:
-    """Yield the text of each document of a raw folder, in order, empty ones left out.
-
-    Raises:
-        ValueError: a file is missing or damaged.
-    """
-    held: list[str] = []
-    for piece in read_pieces(folder):
-        held.append(piece.text)
-        if piece.last:
-            yield held[0] if len(held) == 1 else "".join(held)
-            held = []

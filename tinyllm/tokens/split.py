@@ -69,22 +69,9 @@ class ContentHash:
         return int.from_bytes(self._digest.digest(), "big")
 
 
-def content_hash(text: str) -> int:
-    """64-bit hash of a text's normalised content."""
-    content = ContentHash()
-    content.update(text)
-    return content.value
-
-
 def split_codes(hashes: npt.NDArray[np.uint64], settings: "Split") -> npt.NDArray[np.uint8]:
     """The splits, as indices into SPLITS, of documents of these content hashes (N,)."""
     positions = hashes / 2.0**64
     edges = [settings.test_fraction, settings.test_fraction + settings.validation_fraction]
     codes = np.array([SPLITS.index(split) for split in (TEST, VALIDATION, TRAIN)], dtype=np.uint8)
     return codes[np.searchsorted(edges, positions, side="right")]
-
-
-def split_of(text: str, settings: "Split") -> str:
-    """The split of one document among many, none of which is much like it."""
-    hashes = np.array([content_hash(text)], dtype=np.uint64)
-    return SPLITS[split_codes(hashes, settings)[0]]
