@@ -8,7 +8,7 @@ need a checkout of https://github.com/karpathy/nanoGPT; nothing of it is copied 
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import shakespeare, tracking_overhead
@@ -79,6 +79,12 @@ def flops_a_token(shape: Shape) -> float:
     return 6 * (shape.n_layer * 12 * C**2 + V * C) + 12 * shape.n_layer * C * shape.context_length
 
 
+def one_token(texts: int) -> list[object]:
+    """Arguments of the forward products of a token of each text, often enough to be timed."""
+    shape = replace(SMALL, context_length=1, batch_size=texts)
+    return [*shape.arguments(), "--work", "score", "--steps", 500]
+
+
 def rows() -> list[Row]:
     """All comparisons."""
     small = SMALL.arguments()
@@ -112,6 +118,10 @@ def rows() -> list[Row]:
         Row("10", "writing one text", "≥ 6", (*ours, *write, 1), (*nanogpt, *write, 1)),
         Row("10b", "writing 32 at once, the peer one", "≥ 60", (*ours, *write, 32),
             (*nanogpt, *write, 1)),
+        Row("10p", "the products of one token alone, in fp32", "-",
+            ("product", *one_token(1), *fp32), (*nanogpt, *write, 1)),
+        Row("10q", "of a token of each of 32 texts, the peer one", "-",
+            ("product", *one_token(32), *fp32), (*nanogpt, *write, 1)),
         Row("11", "two processes of one thread each, width 384", "≥ 0.9",
             (*ours_wide, "--processes", 2, "--threads", 1), (*ours_wide, "--threads", 2)),
         Row("11b", "the same at width 128", "≥ 0.9",
