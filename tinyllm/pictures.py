@@ -48,6 +48,7 @@ def loss_curve(
         _mark_best(axes, best)
         _set_limits(axes, trend, [row["val_loss"] for row in evaluations])
         axes.set(xlabel="step", ylabel="loss (nats per token)")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(loc="upper right")
         if best["val_loss"] > 0:
             ratio = best["val_bits_per_byte"] / best["val_loss"]  # the same at every step

@@ -27,6 +27,7 @@ from tests.training.project import (
     run,
 )
 from tinyllm.common.processes import DVC_IS_GONE
+from tinyllm.training.interruption import ECHO
 
 # What a training is to give whatever the number of processes; bf16 would round elsewhere.
 SAME = {"optimizer": "adamw", "dropout": "0.0", "precision": "fp32", "batch_size": "12",
@@ -213,6 +214,29 @@ def test_the_end_of_dvc_is_no_second_signal(
         rf"stopped by {reason} at step (\d+) of {MAX_STEPS}, saved", training.printed()
     )
     assert told and has_saved(launched, int(told[1])), training.printed()
+
+
+def test_a_signal_to_all_processes_of_a_machine_is_one(launched: Path) -> None:
+    """A rank gets it twice: as one of them, and from the launcher."""
+    change(launched, {"batch_size": "32768", "micro_batch_size": "64"})
+    training = launch_training(launched)
+    training.wait_for("step  0/")
+    ranks = [rank_of(training, 0), rank_of(training, 1)]
+    for rank in ranks:
+        rank.send_signal(signal.SIGTERM)
+    training.send(signal.SIGTERM)
+    assert training.wait() == 130
+    told = re.search(rf"stopped by SIGTERM at step (\d+) of {MAX_STEPS}, saved", training.printed())
+    assert told and has_saved(launched, int(told[1])), training.printed()
+
+    training = launch_training(launched)
+    training.wait_for("resuming at step")
+    first = rank_of(training, 0)
+    training.send(signal.SIGTERM)
+    time.sleep(ECHO + 0.2)
+    first.send_signal(signal.SIGTERM)  # not heard as another before it
+    assert first.wait(timeout=5) is None or not first.is_running()
+    training.wait()
 
 
 def rank_of(training: Stage, rank: int) -> psutil.Process:

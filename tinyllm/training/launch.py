@@ -127,7 +127,7 @@ def tell(rank: int, status: int, message: str) -> None:
         sys.exit(INTERRUPTED)  # the first rank has told why
     if status < 0:
         name = signal.Signals(-status).name
-        message = f"was killed by {name}; `dvc repro` goes on from the last checkpoint"
+        message = f"was killed by {name}; started again, it goes on from the last checkpoint"
         raise ChildProcessError(f"rank {rank} {message}")
     *trace, last = message.splitlines()
     if "Traceback" in message:
