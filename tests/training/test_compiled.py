@@ -42,15 +42,16 @@ def test_a_compiled_training_is_interrupted_and_ends_in_the_same_bytes(
     process = Stage(other, "train", *TRAIN, slow=0.02, environment=place)
     process.wait_until(lambda: any(step >= INTERVAL for step in checkpoint_steps(other)))
     process.kill()
-    rest = Stage(other, "train", *TRAIN, environment=place)
-    assert rest.wait() == 0 and resumed_at(rest.printed()) >= INTERVAL
-    assert final_state(other) == final_state(project)
-    assert sum(1 for _ in kernels.rglob("*.so")) == found  # nothing was compiled again
-
     change(other, {"compile": "false"})
     stopped = Stage(other, "train", *TRAIN)
     assert stopped.wait() == 1
     assert "compiled was True, is False" in stopped.printed()
+
+    change(other, {"compile": "true"})
+    rest = Stage(other, "train", *TRAIN, environment=place)
+    assert rest.wait() == 0 and resumed_at(rest.printed()) >= INTERVAL
+    assert final_state(other) == final_state(project)
+    assert sum(1 for _ in kernels.rglob("*.so")) == found  # nothing was compiled again
 
 
 def forget_place() -> None:
