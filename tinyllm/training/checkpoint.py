@@ -183,8 +183,10 @@ def folder_of(root: Path, fingerprint: Fingerprint, compute: Compute) -> Path:
 def _waits(folder: Path, compute: Compute) -> bool:
     """Whether a training has steps to go, or ended on this hardware wherever it began."""
     paths = sorted(folder.glob("step-*"))
+    if not paths:
+        return False
     try:
-        facts: Any = read_json(paths[-1] / FACTS) if paths else {"finished": True, "computes": [{}]}
+        facts: Any = read_json(paths[-1] / FACTS)
         return not facts["finished"] or facts["computes"][-1] == asdict(compute)
     except (OSError, ValueError, LookupError, TypeError):
         return True  # damaged, which is told when it is read

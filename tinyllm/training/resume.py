@@ -85,11 +85,9 @@ def resumable(
         )
         if facts is not None:
             state.restore(tensors, facts, ranks)
-        saved = state.finished
         try:
             yield Resumable(checkpoints, interruption, params, ranks)
-            if not saved:
-                checkpoints.save(state, wait=True)
+            checkpoints.save(state, wait=True)
         finally:
             checkpoints.wait()
 
