@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from tinyllm.common.params import load_params
 from tinyllm.model import runtime
 from tinyllm.model.transformer import ModelConfig, TinyLLM
+from tinyllm.settings.load import load_params
 from tinyllm.training.checkpoint import Checkpoints
 from tinyllm.training.fingerprint import Fingerprint
 from tinyllm.training.optimizer import make_optimizer

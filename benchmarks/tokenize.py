@@ -26,7 +26,7 @@ import yaml
 
 from benchmarks import corpus
 from benchmarks.pairs import alternate
-from tinyllm.common import strict_yaml
+from tinyllm.settings import strict_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from tinyllm.common.params import Runtime
 from tinyllm.model.evaluation import Scores
+from tinyllm.settings.runtime import Runtime
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.progress import Progress

@@ -13,10 +13,11 @@ def main() -> None:
     args = parser.parse_args()
 
     from tinyllm.common.files import STATE_FOLDER, project_root, publish_folder
-    from tinyllm.common.params import load_params
+    from tinyllm.common.units import megabytes
     from tinyllm.corpus.catalogue import check_source
     from tinyllm.corpus.fetch import Patience
     from tinyllm.corpus.sources import bring
+    from tinyllm.settings.load import load_params
 
     params = load_params(args.params, check_source)
     downloads = project_root() / STATE_FOLDER / "downloads"  # outlives what DVC deletes
@@ -27,7 +28,7 @@ def main() -> None:
         manifest = bring(params.download, folder, downloads, patience)
     print(
         f"download: {manifest.source}: {manifest.documents:,} documents, "
-        f"{console.megabytes(manifest.bytes)}, licence: {manifest.licence or 'not stated'}"
+        f"{megabytes(manifest.bytes)}, licence: {manifest.licence or 'not stated'}"
     )
     if empty := [file.name for file in manifest.files if file.documents == 0]:
         print(f"download: {len(empty)} of {len(manifest.files)} files hold no text: {empty[0]} ...")

@@ -17,10 +17,10 @@ def main() -> None:
     args = parser.parse_args()
 
     from tinyllm.common.files import sha256_of
-    from tinyllm.common.params import load_params
     from tinyllm.model import runtime
     from tinyllm.model.export import WEIGHTS, load_model
     from tinyllm.scoring import final
+    from tinyllm.settings.load import load_params
     from tinyllm.tokens.store import read_split
     from tinyllm.tracking.journal import Journal
 

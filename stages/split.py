@@ -18,6 +18,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from tinyllm.common.files import publish_folder, write_json
+    from tinyllm.common.units import megabytes
     from tinyllm.tokens.split import SPLITS
     from tinyllm.tokens.store import write_splits
 
@@ -29,7 +30,7 @@ def main() -> None:
     for split, held in summaries.items():
         print(
             f"split: {split:<10} {held.documents:>9,} documents {held.tokens:>13,} tokens "
-            f"{console.megabytes(held.bytes):>10} {held.bytes / total:6.1%}"
+            f"{megabytes(held.bytes):>10} {held.bytes / total:6.1%}"
         )
 
 

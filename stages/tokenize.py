@@ -17,13 +17,13 @@ def main() -> None:
     args = parser.parse_args()
 
     from tinyllm.common.files import publish_folder, scratch_folder
-    from tinyllm.common.params import load_params
     from tinyllm.documents.raw import read_manifest, read_pieces
     from tinyllm.encoding import report
     from tinyllm.encoding.encode import encode_corpus, make_tokenizer
     from tinyllm.encoding.pieces import shown
     from tinyllm.encoding.survey import survey
     from tinyllm.encoding.workers import Workers
+    from tinyllm.settings.load import load_params
 
     params = load_params(args.params)
     size = read_manifest(args.raw).bytes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tinyllm.common import console
 
 if TYPE_CHECKING:
-    from tinyllm.common.params import Params
+    from tinyllm.settings.load import Params
     from tinyllm.training.ranks import Ranks
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--reports", type=Path, required=True, help="folder of reports to write")
     args = parser.parse_args()
 
-    from tinyllm.common.params import load_params
+    from tinyllm.settings.load import load_params
     from tinyllm.training import launch
 
     params = load_params(args.params)
@@ -31,10 +31,10 @@ def main() -> None:
 
 def train_model(args: argparse.Namespace, params: "Params", ranks: "Ranks") -> None:
     """What each process of a training does; only the first one writes."""
-    from tinyllm.common.params import load_params
     from tinyllm.model import runtime
     from tinyllm.model.export import save_model
     from tinyllm.model.transformer import TinyLLM
+    from tinyllm.settings.load import load_params
     from tinyllm.training import fingerprint, report
     from tinyllm.training.compiled import compile_training
     from tinyllm.training.data import load_data

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from tinyllm.common.params import Split, Train, load_params
 from tinyllm.documents.pieces import Piece
 from tinyllm.documents.raw import read_pieces
 from tinyllm.encoding.encode import encode_corpus
@@ -18,6 +17,9 @@ from tinyllm.encoding.survey import Survey, survey
 from tinyllm.encoding.workers import Workers
 from tinyllm.model.evaluation import Scores, Windows, make_windows
 from tinyllm.model.transformer import ModelConfig, TinyLLM
+from tinyllm.settings.load import load_params
+from tinyllm.settings.split import Split
+from tinyllm.settings.train import Train
 from tinyllm.tokens.split import SPLITS, ContentHash, split_codes
 from tinyllm.tokens.store import Tokens, TokenTotals
 from tinyllm.tokens.tokenizer import Tokenizer

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tinyllm.common import strict_yaml
 from tinyllm.common.files import sha256_of
+from tinyllm.settings import strict_yaml
 
 SOURCE = Path(__file__).resolve().parents[1]
 STAGES = ["download", "tokenize", "split", "train", "evaluate"]

@@ -21,7 +21,7 @@ from tests.helpers import flip_bit
 from tests.pipeline import STAGES, Project
 from tinyllm.common import console
 from tinyllm.common.files import CHECKSUMS, files_in, seal
-from tinyllm.common.params import load_params
+from tinyllm.settings.load import load_params
 from tinyllm.sync.outbox import sync
 from tinyllm.sync.rebuild import rebuild
 from tinyllm.tracking.journal import Header, Journal

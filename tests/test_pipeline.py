@@ -1,5 +1,6 @@
 """The pipeline as its users run it: `dvc repro`, in a clone of what the developer has."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import yaml
 
 from tests.pipeline import STAGES, Project, stages_run, words
 from tinyllm.common.files import read_json, sha256_of
+from tinyllm.common.source_files import NO_RESULT
 
 
 def test_a_clone_gives_a_model_its_scores_and_an_mlflow_run(ran: Project) -> None:
@@ -67,6 +69,35 @@ def test_how_it_runs_and_is_shown_reruns_nothing(copy: Project) -> None:
         }
     )
     assert copy.repro() == []
+
+
+# What else the modules of NO_RESULT may do, with no effect on any output.
+OTHER_WAYS = {
+    "tinyllm/common/console.py": "cause = str\n",
+    "tinyllm/settings/cross_checks.py": "CROSS_CHECKS.clear()\n",
+    "tinyllm/settings/load.py": "WORDS.clear()\n",
+    "tinyllm/settings/runtime.py": "Runtime.__doc__ = 'another'\n",
+    "tinyllm/settings/strict_yaml.py": "",
+    "tinyllm/tracking/journal.py": "Journal.metrics = lambda *a: None\n",
+    "tinyllm/training/progress.py": "Progress.evaluation = lambda *a: print('evaluated')\n",
+    "tinyllm/training/resources.py": "Resources.read = lambda self: {'system/odd': 1.0}\n",
+    "tinyllm/training/watch.py": "Silence.step = Watch.step = lambda *a: None\n",
+}
+
+
+def test_what_is_only_shown_reruns_nothing_and_changes_no_output(copy: Project) -> None:
+    for module in NO_RESULT:
+        prefix = module.replace(".", "/")
+        assert any(name.startswith(prefix) for name in OTHER_WAYS), module
+    before = copy.outputs()
+    for name, code in OTHER_WAYS.items():
+        copy.append(name, f"\n# another way\n{code}")
+    assert copy.repro() == []
+    shutil.rmtree(copy.root / ".tinyllm", ignore_errors=True)  # no finished training is taken
+    printed = copy.dvc("repro", "--force").stdout
+    assert stages_run(printed) == STAGES
+    assert "evaluated" in printed
+    assert copy.outputs() == before
 
 
 def test_two_clones_give_the_same_bytes(ran: Project, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tinyllm.common.params import Params, load_params
+from tinyllm.common.source_files import NO_RESULT, files_of
+from tinyllm.settings.load import Params, load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
@@ -73,12 +74,24 @@ def imports(path: Path) -> set[Path]:
     return {found for name in imported_names(path) for found in with_packages(name)} - {path}
 
 
-def closure(path: Path) -> set[Path]:
-    """A file, and the project files that it imports, directly or not."""
+def decides_nothing(path: Path) -> bool:
+    """Whether a file is one that law 3 exempts: no result depends on it."""
+    module = module_of(path)
+    return any(module == name or module.startswith(f"{name}.") for name in NO_RESULT)
+
+
+def closure(path: Path, follow_all: bool = False) -> set[Path]:
+    """A file, and the project files that it imports, directly or not.
+
+    Args:
+        follow_all: also those that decide no result.
+    """
     found, waiting = set[Path](), set(with_packages(module_of(path)))
     while waiting:
         found |= waiting
         waiting = {new for path in waiting for new in imports(path)} - found
+        if not follow_all:
+            waiting = {path for path in waiting if not decides_nothing(path)}
     return found
 
 
@@ -146,6 +159,16 @@ def test_code_dependencies_are_exactly_the_imports(stage: str) -> None:
     )
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_fingerprint_is_of_the_same_code(stage: str) -> None:
+    assert set(files_of(f"stages.{stage}")) == closure(script(stage))
+
+
+def test_what_decides_no_result_exists_and_has_its_reason() -> None:
+    for module, reason in NO_RESULT.items():
+        assert file_of(module) in SOURCES and reason
+
+
 def test_every_stage_is_in_the_pipeline() -> None:
     scripts = {path.stem for path in SOURCES if path.parts[0] == "stages"} - {"__init__"}
     assert set(STAGES) == scripts
@@ -168,7 +191,8 @@ def test_no_import_hides_from_the_graph() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_stage_imports_another(stage: str) -> None:
-    others = {path for path in closure(script(stage)) if path.parts[0] == "stages"}
+    everything = closure(script(stage), follow_all=True)
+    others = {path for path in everything if path.parts[0] == "stages"}
     assert others == {Path("stages/__init__.py"), script(stage)}
 
 

@@ -14,9 +14,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from tinyllm.common import strict_yaml
 from tinyllm.common.console import run
 from tinyllm.common.files import project_root
+from tinyllm.settings import strict_yaml
 
 
 def main() -> None:

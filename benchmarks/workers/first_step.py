@@ -16,7 +16,7 @@ import yaml
 from benchmarks.pairs import serve
 from benchmarks.tokenize import ROOT, STAGES
 from benchmarks.workers.shapes import parser
-from tinyllm.common import strict_yaml
+from tinyllm.settings import strict_yaml
 
 TRAIN = [
     "--params", "params.yaml", "--tokenizer", "tokenizer", "--train", "train",

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks.workers.tinyllm import SETTINGS, Silent
-from tinyllm.common.params import load_params
+from tinyllm.settings.load import load_params
 
 # What differs from params.yaml. "fast" is over soon; "long" is for as long as its peer takes.
 RECIPES: dict[str, dict[str, object]] = {

@@ -15,12 +15,12 @@ import torch
 
 from benchmarks.pairs import Rounds, serve
 from benchmarks.workers.shapes import Shape, parser
-from tinyllm.common.params import Params, load_params
 from tinyllm.model import runtime
 from tinyllm.model.evaluation import Scores, make_windows, predict
 from tinyllm.model.inference import Inference
 from tinyllm.model.transformer import ModelConfig, TinyLLM
 from tinyllm.scoring.generation import Sampling, write
+from tinyllm.settings.load import Params, load_params
 from tinyllm.training.compiled import compile_training
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.optimizer import make_optimizer

@@ -44,7 +44,7 @@ def main() -> None:
 
 def encode(documents: list[str], encoding: str, checked: bool = False) -> None:
     """All that the stage does but reading and reporting: documents to shards on disk."""
-    from tinyllm.common.params import Split  # here, as in the stage: its processes do without
+    from tinyllm.settings.split import Split  # here, as in the stage: its processes do without
 
     settings = Split(validation_fraction=0.1, test_fraction=0.1, near_duplicates=0)
     tokenizer = Tokenizer.named(encoding)

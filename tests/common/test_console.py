@@ -40,10 +40,3 @@ def test_a_bug_keeps_its_trace() -> None:
 
     with pytest.raises(AssertionError):
         console.run(bug)
-
-
-@pytest.mark.parametrize(
-    ("size", "shown"), [(0, "0.0 kB"), (99_900, "99.9 kB"), (3_100_000, "3.10 MB")]
-)
-def test_sizes(size: int, shown: str) -> None:
-    assert console.megabytes(size) == shown

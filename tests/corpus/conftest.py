@@ -10,10 +10,11 @@ import pytest
 
 from tests.corpus.site import Site, running
 from tests.helpers import ROOT, read_documents
-from tinyllm.common.params import Download, load_params
 from tinyllm.corpus.fetch import Patience
 from tinyllm.corpus.sources import bring
 from tinyllm.documents.raw import Manifest, read_manifest
+from tinyllm.settings.download import Download
+from tinyllm.settings.load import load_params
 
 # Fails fast, but waits long enough for a busy machine.
 PATIENCE = Patience(stall=0.4, retries=3, backoff=0.01, longest=2.0)

@@ -14,9 +14,9 @@ from tests.corpus.conftest import Bring, sha256
 from tests.corpus.site import Site
 from tests.corpus.test_formats import zipped
 from tests.helpers import ROOT, flip_bit, read_documents
-from tinyllm.common.params import load_params
 from tinyllm.corpus.catalogue import CATALOGUE, Address, check_source
 from tinyllm.documents.raw import Manifest, read_manifest
+from tinyllm.settings.load import load_params
 
 BringIt = Callable[..., Manifest]
 

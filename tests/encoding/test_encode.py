@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from tests.helpers import SPLIT, corpus_of, encode, make_documents, split_of
-from tinyllm.common.params import Tokenize
 from tinyllm.documents.pieces import Piece
 from tinyllm.encoding.encode import make_tokenizer
 from tinyllm.encoding.pieces import Corpus
 from tinyllm.encoding.survey import survey
 from tinyllm.encoding.workers import Workers
+from tinyllm.settings.tokenize import Tokenize
 from tinyllm.tokens import store
 from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION
 from tinyllm.tokens.store import TokenSplit, read_split, write_splits

@@ -7,8 +7,8 @@ import numpy as np
 
 from tests.helpers import SPLIT, corpus_of, encode, make_documents
 from tinyllm.common.files import read_json
-from tinyllm.common.params import Tokenize
 from tinyllm.encoding import report
+from tinyllm.settings.tokenize import Tokenize
 from tinyllm.tokens.split import SPLITS
 from tinyllm.tokens.tokenizer import Tokenizer
 

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from tests.helpers import ROOT
-from tinyllm.common import strict_yaml
-from tinyllm.common.params import load_params
 from tinyllm.corpus.sources import bring
+from tinyllm.settings import strict_yaml
+from tinyllm.settings.load import load_params
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "while", "dog", "ran", "over", "old", "hills")
 

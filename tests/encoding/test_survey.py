@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.helpers import SPLIT, corpus_of, make_documents, split_of
-from tinyllm.common.params import Split
 from tinyllm.documents.pieces import Piece
 from tinyllm.encoding import sketches
 from tinyllm.encoding import survey as surveys
@@ -17,6 +16,7 @@ from tinyllm.encoding.pieces import Corpus
 from tinyllm.encoding.sketches import SIGNATURES, SKETCHES
 from tinyllm.encoding.survey import CODES, DROPPED, NearDuplicates, Survey, labelled, survey
 from tinyllm.encoding.workers import Workers
+from tinyllm.settings.split import Split
 from tinyllm.tokens.split import SPLITS, TEST, TRAIN, VALIDATION
 
 APART = SPLIT.model_copy(update={"near_duplicates": 0})

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from tests.helpers import ROOT
-from tinyllm.common.params import Hardware, load_params
 from tinyllm.common.processes import available_cores
 from tinyllm.model.runtime import choose, derive_seed, generator
+from tinyllm.settings.hardware import Hardware
+from tinyllm.settings.load import load_params
 from tinyllm.training.ranks import ALONE
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from tests.helpers import ROOT, make_documents, random_model, tiny_config
-from tinyllm.common.params import Evaluate, load_params
 from tinyllm.model.evaluation import Scores
 from tinyllm.model.transformer import TinyLLM
 from tinyllm.scoring import final
 from tinyllm.scoring.baselines import zlib_bits_per_byte
+from tinyllm.settings.evaluate import Evaluate
+from tinyllm.settings.load import load_params
 from tinyllm.tokens.store import SplitSummary, TokenSplit
 from tinyllm.tokens.tokenizer import Tokenizer
 

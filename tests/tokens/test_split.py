@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from tests.helpers import SPLIT, content_hash, make_documents, random_text, split_of
-from tinyllm.common.params import Split
+from tinyllm.settings.split import Split
 from tinyllm.tokens.split import SPLITS, TEST, VALIDATION, ContentHash, fold
 
 TEXT = "The 3 Quick Foxes of 2024\njump over 17 lazy dogs.\n"

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyllm.common.params import Runtime, load_params
+from tinyllm.settings.load import load_params
+from tinyllm.settings.runtime import Runtime
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.places import JOURNAL
 

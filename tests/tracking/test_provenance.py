@@ -9,7 +9,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 
 from tests.tracking.helpers import PYTHON, Project
-from tinyllm.common import strict_yaml
+from tinyllm.settings import strict_yaml
 from tinyllm.tracking.provenance import Provenance, flatten, hydra, provenance
 
 PIPELINE = """

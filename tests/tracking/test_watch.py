@@ -7,10 +7,10 @@ from numpy.lib.format import open_memmap
 
 from tests.helpers import ROOT, random_model, windows_of
 from tests.tracking.helpers import Project, events
-from tinyllm.common.params import Params, load_params
 from tinyllm.model import runtime
 from tinyllm.model.evaluation import Scores
 from tinyllm.model.export import WEIGHTS, save_model
+from tinyllm.settings.load import Params, load_params
 from tinyllm.sync.outbox import sync
 from tinyllm.tokens.store import SplitSummary, TokenSplit
 from tinyllm.tokens.tokenizer import Tokenizer

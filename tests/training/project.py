@@ -51,7 +51,7 @@ _forks.set_forkserver_preload(
         "torch._inductor.config", "torch.distributed.launcher.api", "matplotlib.pyplot", "pandas",
         "tests.training.project", "tinyllm.training.rendezvous", "tinyllm.training.shards",
         "torch._dynamo.config",
-        "tinyllm.common.params", "tinyllm.corpus.sources", "tinyllm.encoding.encode",
+        "tinyllm.settings.load", "tinyllm.corpus.sources", "tinyllm.encoding.encode",
         "tinyllm.encoding.report",
         "tinyllm.pictures", "tinyllm.tokens.split", "tinyllm.training.data",
         "tinyllm.training.optimizer", "tinyllm.training.report", "tinyllm.training.resume",

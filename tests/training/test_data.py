@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.helpers import ROOT, corpus_of, encode, flip_bit, make_documents, train_settings
-from tinyllm.common.params import Params, load_params
 from tinyllm.model.kernels import IGNORE
+from tinyllm.settings.load import Params, load_params
 from tinyllm.tokens.split import SPLITS
 from tinyllm.tokens.store import write_splits
 from tinyllm.tokens.tokenizer import Tokenizer

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from tests.helpers import ROOT, flip_bit
-from tinyllm.common.params import Params, Runtime, Train, load_params
+from tinyllm.common import source_files
 from tinyllm.model.runtime import Compute
-from tinyllm.training import code, fingerprint
+from tinyllm.settings.load import Params, load_params
+from tinyllm.settings.runtime import Runtime
+from tinyllm.settings.train import Train
+from tinyllm.training import fingerprint
 from tinyllm.training.checkpoint import Loaded
 from tinyllm.training.resume import _check_hardware
 
@@ -110,11 +113,11 @@ def test_any_other_byte_of_its_inputs_is_another_training(inputs: list[Path]) ->
 def test_another_line_of_any_code_that_it_runs_is_another_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for package in code.PACKAGES:
+    for package in source_files.PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package)
-    monkeypatch.setattr(code, "ROOT", tmp_path)
+    monkeypatch.setattr(source_files, "ROOT", tmp_path)
     before = fingerprint.take(PARAMS, STAGE, [])
-    files = code.files_of(STAGE)
+    files = source_files.files_of(STAGE)
     assert Path("tinyllm/model/transformer.py") in files and Path("stages/train.py") in files
     for file in files:
         whole = (tmp_path / file).read_bytes()

@@ -18,11 +18,11 @@ from tests.helpers import (
     train_settings,
     windows_of,
 )
-from tinyllm.common.params import Train
 from tinyllm.model.evaluation import score
 from tinyllm.model.kernels import IGNORE
 from tinyllm.model.runtime import generator
 from tinyllm.model.transformer import TinyLLM
+from tinyllm.settings.train import Train
 from tinyllm.tokens.store import Tokens
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.optimizer import make_optimizer

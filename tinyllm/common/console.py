@@ -52,8 +52,3 @@ def lack(error: Exception) -> str | None:
             "runtime.num_workers: 0 does without"
         )
     return None
-
-
-def megabytes(size: int) -> str:
-    """A size in bytes, for people."""
-    return f"{size / 1e6:.2f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

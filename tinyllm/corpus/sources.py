@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tinyllm.common.params import Download
 from tinyllm.corpus.catalogue import CATALOGUE, OWN, PACKAGES, Address, check_source
 from tinyllm.corpus.docstrings import docstrings, licence
 from tinyllm.corpus.fetch import Patience, fetch, file_name
@@ -24,6 +23,7 @@ from tinyllm.documents.streams import (
     member_names,
     unpacked_name,
 )
+from tinyllm.settings.download import Download
 
 # A corpus' files as name within the raw folder's `files/` and SHA-256, in reading order.
 Brought = list[tuple[str, str]]

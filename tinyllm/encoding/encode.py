@@ -18,7 +18,7 @@ from tinyllm.tokens.store import DOCUMENT, Tokens, TokenTotals, TokenWriter
 from tinyllm.tokens.tokenizer import LEARNABLE, Tokenizer
 
 if TYPE_CHECKING:  # a worker process starts in two thirds of the time without pydantic
-    from tinyllm.common.params import Tokenize
+    from tinyllm.settings.tokenize import Tokenize
 
 
 def make_tokenizer(corpus: Corpus, found: Survey, settings: "Tokenize") -> Tokenizer:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tinyllm.common.console import megabytes
 from tinyllm.common.files import publish_folder, write_json, write_text
-from tinyllm.common.params import Tokenize
+from tinyllm.common.units import megabytes
 from tinyllm.encoding.survey import Survey
 from tinyllm.pictures import lengths
+from tinyllm.settings.tokenize import Tokenize
 from tinyllm.tokens.store import TokenTotals
 from tinyllm.tokens.tokenizer import Tokenizer
 

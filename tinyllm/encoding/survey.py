@@ -30,7 +30,7 @@ from tinyllm.encoding.workers import Workers
 from tinyllm.tokens.split import SPLITS, TRAIN, split_codes
 
 if TYPE_CHECKING:  # a worker process starts in two thirds of the time without pydantic
-    from tinyllm.common.params import Split
+    from tinyllm.settings.split import Split
 
 DROPPED = 255  # the code of a document that stood before; the others are indices into SPLITS
 CODES = "codes"

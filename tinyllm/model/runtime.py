@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from tinyllm.common.params import Hardware
 from tinyllm.common.processes import available_cores
+from tinyllm.settings.hardware import Hardware
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 

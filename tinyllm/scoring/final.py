@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from tinyllm.common.files import publish_file, publish_folder, write_json, write_text
-from tinyllm.common.params import Evaluate, Params
 from tinyllm.model.evaluation import Predictions, Scores, make_windows, predict
 from tinyllm.model.inference import Inference
 from tinyllm.model.runtime import generator
@@ -14,6 +13,8 @@ from tinyllm.model.transformer import TinyLLM
 from tinyllm.pictures import comparison
 from tinyllm.scoring import baselines
 from tinyllm.scoring.generation import Sampling, write
+from tinyllm.settings.evaluate import Evaluate
+from tinyllm.settings.load import Params
 from tinyllm.tokens.store import TokenSplit
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking.journal import Header

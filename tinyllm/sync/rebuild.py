@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from tinyllm.common.files import read_json, sha256_of
-from tinyllm.common.params import Params, load_params
 from tinyllm.model.evaluation import MEASURES
 from tinyllm.model.export import WEIGHTS, load_model
 from tinyllm.model.runtime import Compute
 from tinyllm.scoring import final
+from tinyllm.settings.load import Params, load_params
 from tinyllm.sync.database import prepare
 from tinyllm.sync.mlflow_store import ALL, MODEL_TAG, STAGE_TAG, TRAINING
 from tinyllm.sync.outbox import OTHER_SENDER, pending, sync

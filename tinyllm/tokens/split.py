@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:  # a worker process starts in two thirds of the time without pydantic
-    from tinyllm.common.params import Split
+    from tinyllm.settings.split import Split
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)

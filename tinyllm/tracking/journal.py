@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Any
 
 from tinyllm.common.files import write_text
-from tinyllm.common.params import Runtime
+from tinyllm.settings.runtime import Runtime
 from tinyllm.tracking.follower import LOG, follow, wait_for
 from tinyllm.tracking.places import JOURNAL, journals_folder, lock, locked, sent_folder
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyllm.common import strict_yaml
+from tinyllm.settings import strict_yaml
 from tinyllm.tokens.store import TokenSplit
 
 PATCH = "changes.patch"

@@ -7,9 +7,9 @@ from pathlib import Path
 from torch import Tensor
 
 from tinyllm.common.files import read_json
-from tinyllm.common.params import Params
 from tinyllm.model.evaluation import Windows, make_windows
 from tinyllm.model.transformer import ModelConfig
+from tinyllm.settings.load import Params
 from tinyllm.tokens.store import SplitSummary, TokenSplit, read_split
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.dataset import Batches, loader

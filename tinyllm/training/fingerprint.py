@@ -9,10 +9,10 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tinyllm.common import source_files
 from tinyllm.common.files import CHECKSUMS, sha256_of
-from tinyllm.common.params import Params
 from tinyllm.model.runtime import Compute
-from tinyllm.training import code
+from tinyllm.settings.load import Params
 from tinyllm.training.ranks import Ranks
 
 
@@ -54,8 +54,8 @@ def take(params: Params, module: str, inputs: list[Path]) -> Fingerprint:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():
                 parts[file.as_posix()] = sha256_of(file)
-    for file in code.files_of(module):
-        parts[file.as_posix()] = sha256_of(code.ROOT / file)
+    for file in source_files.files_of(module):
+        parts[file.as_posix()] = sha256_of(source_files.ROOT / file)
     return Fingerprint(parts)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllm.common.console import cause
-from tinyllm.common.params import Hardware
+from tinyllm.settings.hardware import Hardware
 from tinyllm.training.compiled import keep_kernels
 from tinyllm.training.ranks import ALONE, Ranks
 

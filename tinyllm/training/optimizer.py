@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tinyllm.common.params import Train
 from tinyllm.model.transformer import Block, TinyLLM
+from tinyllm.settings.train import Train
 from tinyllm.training.muon import Muon
 from tinyllm.training.uncompiled import SGD, Adam, AdamW
 

@@ -9,8 +9,8 @@ import psutil
 import torch
 import torch.distributed as dist
 
-from tinyllm.common.params import Hardware
 from tinyllm.model.runtime import find_device
+from tinyllm.settings.hardware import Hardware
 from tinyllm.training.group import Group, Replicas
 
 

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tinyllm.common.files import read_json
-from tinyllm.common.params import Params
 from tinyllm.model.runtime import Compute
+from tinyllm.settings.load import Params
 from tinyllm.tracking.places import lock, trainings_folder
 from tinyllm.tracking.provenance import EXPERIMENT
 from tinyllm.training.checkpoint import FINGERPRINT, LOCK, Checkpoints, Loaded

@@ -2,7 +2,7 @@
 
 import math
 
-from tinyllm.common.params import Train
+from tinyllm.settings.train import Train
 
 
 def learning_rate(step: int, settings: Train) -> float:

@@ -7,11 +7,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tinyllm.common.params import Train
 from tinyllm.model.evaluation import Scores, Windows
 from tinyllm.model.kernels import IGNORE
 from tinyllm.model.runtime import derive_seed
 from tinyllm.model.transformer import TinyLLM
+from tinyllm.settings.train import Train
 from tinyllm.training.history import VALIDATION
 from tinyllm.training.ranks import ALONE, Ranks, score
 from tinyllm.training.schedule import learning_rate

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tinyllm.common.files import sha256_of
-from tinyllm.common.params import Params
 from tinyllm.model.evaluation import Scores
 from tinyllm.model.export import WEIGHTS
 from tinyllm.model.runtime import Compute
 from tinyllm.model.transformer import TinyLLM
+from tinyllm.settings.load import Params
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.provenance import PATCH, Provenance, dataset, flatten, provenance
 from tinyllm.training.data import TrainingData

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinyllm.common import console
 from tinyllm.common.files import CHECKSUMS, checksums, files_in, project_root
+from tinyllm.common.units import megabytes
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -36,7 +36,7 @@ class Group:
 
     def __str__(self) -> str:
         count = f"{self.files:,} file{'' if self.files == 1 else 's'}"
-        return f"{self.name:<34} {count:>14} {console.megabytes(self.bytes):>12}  sound"
+        return f"{self.name:<34} {count:>14} {megabytes(self.bytes):>12}  sound"
 
 
 @dataclass(frozen=True)

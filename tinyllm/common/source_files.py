@@ -1,4 +1,4 @@
-"""Which of this project's files a module runs: its own and all it imports, directly or not."""
+"""Which of this project's files decide what a module computes: its own and all that it imports."""
 
 import ast
 from collections.abc import Iterator
@@ -6,12 +6,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("tinyllm", "stages")
+# Modules and packages that decide no result, and why. No stage depends on them, so that a changed
+# progress bar trains nothing again. A test changes what they do and compares the outputs.
+NO_RESULT = {
+    "tinyllm.common.console": "prints, and chooses the exit status",
+    "tinyllm.settings.cross_checks": "refuses settings; DVC compares their values by itself",
+    "tinyllm.settings.load": "as above, and it would tie each stage to the settings of all",
+    "tinyllm.settings.runtime": "settings that change no result",
+    "tinyllm.settings.strict_yaml": "refuses what YAML readers understand differently",
+    "tinyllm.tracking": "records a run and sends it to MLflow",
+    "tinyllm.training.progress": "shows a training in the terminal",
+    "tinyllm.training.resources": "reads the machine's load for the record",
+    "tinyllm.training.watch": "passes a training's numbers to the terminal and the record",
+}
 
 
 def files_of(module: str) -> list[Path]:
-    """Source files that a module of this project consists of, relative to the project's root.
+    """Source files that decide what a module computes, relative to the project's root.
 
-    Imports within functions count too, and so do the packages that a module lies in.
+    Imports within functions count too, and so do the packages that a module lies in. NO_RESULT is
+    left out, with what only it imports.
 
     Args:
         module: dotted name, like "stages.train".
@@ -23,6 +37,8 @@ def files_of(module: str) -> list[Path]:
 
 def _collect(name: str, found: set[Path]) -> None:
     parts = name.split(".")
+    if any(".".join(parts[:length]) in NO_RESULT for length in range(1, len(parts) + 1)):
+        return
     for length in range(1, len(parts) + 1):
         path = _source(parts[:length])
         if path is not None and path not in found:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from tinyllm.settings.section import listed
+
 # The key to blame, the rule, what it may be.
 CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
@@ -111,11 +113,6 @@ def conflicts(raw: dict[str, Any], wrong: set[str]) -> Iterator[tuple[str, str]]
         section, name = key.split(".")
         value = getattr(getattr(p, section), name)
         yield key, f" = {show(value)}: {message.format(p=p)}"
-
-
-def listed(value: Any) -> Any:
-    """A setting of one or several; one alone need not be a list."""
-    return [value] if isinstance(value, str) else value
 
 
 def show(value: object) -> str:

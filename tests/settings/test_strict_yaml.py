@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tinyllm.common import strict_yaml
+from tinyllm.settings import strict_yaml
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The settings of params.yaml, a module a section; `load` reads and checks them all."""

@@ -1,0 +1,66 @@
+"""The settings of `download`."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from tinyllm.settings.section import Count, Section, Text, listed
+
+
+def _pinned(package: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!-]+", package):
+        raise ValueError("must be a package and its version, like pandas==3.1.1")
+    return package
+
+
+def _address(url: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", url):
+        raise ValueError("must be an address, like https://..., s3://..., gs://... or hf://...")
+    return url
+
+
+def _sha256(digest: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError("must be 64 digits of lower-case hex")
+    return digest
+
+
+def _pattern(expression: str) -> str:
+    try:
+        re.compile(expression)
+    except re.error as error:
+        raise ValueError(f"must be a regular expression: {error}") from None
+    return expression
+
+
+def _known(source: str, info: ValidationInfo) -> str:
+    """The names that there are come from whoever brings the corpus (`load_params`)."""
+    if info.context is not None:
+        info.context(source)
+    return source
+
+
+# One or several; one alone need not be a list.
+Addresses = Annotated[
+    list[Annotated[str, AfterValidator(_address)]], BeforeValidator(listed), Field(min_length=1)
+]
+Digests = Annotated[
+    list[Annotated[str, AfterValidator(_sha256)]], BeforeValidator(listed), Field(min_length=1)
+]
+
+
+class Download(Section):
+    source: Annotated[Text, AfterValidator(_known)]
+    packages: Annotated[list[Annotated[str, AfterValidator(_pinned)]], Field(min_length=1)]
+    url: Addresses | None
+    path: Text
+    files: Text | None
+    format: Literal["auto", "text", "jsonl", "parquet"]
+    field: Text
+    separator: Text | None
+    document_start: Annotated[Text, AfterValidator(_pattern)] | None
+    errors: Literal["strict", "replace"]
+    sha256: Digests | None
+    licence: Text | None
+    max_bytes: Count

@@ -1,0 +1,16 @@
+"""The settings of what `train` and `evaluate` compute on."""
+
+from typing import Literal
+
+from tinyllm.settings.section import Count, Section
+
+
+class Hardware(Section):
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16"]
+    compile: Literal["auto", True, False]
+    threads: Count | None
+    processes: Count | None
+    nodes: Count
+    sharding: Literal["none", "full"]
+    resume: Literal["exact", "any"]

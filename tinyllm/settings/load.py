@@ -1,0 +1,95 @@
+"""`params.yaml`, read into frozen typed models, with every error found at once.
+
+Each stage has all sections checked, so that a wrong setting of the last is found before the first
+does any work. A stage depends on the sections that it reads alone.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from tinyllm.settings import strict_yaml
+from tinyllm.settings.cross_checks import conflicts, show
+from tinyllm.settings.download import Download
+from tinyllm.settings.evaluate import Evaluate
+from tinyllm.settings.hardware import Hardware
+from tinyllm.settings.runtime import Runtime
+from tinyllm.settings.section import Section
+from tinyllm.settings.split import Split
+from tinyllm.settings.tokenize import Tokenize
+from tinyllm.settings.train import Train
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)]
+    download: Download
+    tokenize: Tokenize
+    split: Split
+    train: Train
+    evaluate: Evaluate
+    hardware: Hardware
+    runtime: Runtime
+
+
+def load_params(path: Path, check_source: Callable[[str], None] | None = None) -> Params:
+    """Read and check params.yaml.
+
+    Args:
+        check_source: raises ValueError for a `download.source` that there is none of. Only the
+            stage that runs first knows the catalogue; the others do not depend on it.
+
+    Raises:
+        ValueError: what is wrong, one line each: key, value, what it may be.
+    """
+    try:
+        raw = strict_yaml.load(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path.name}: {error}") from None
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path.name}: must hold one section a stage, but holds {show(raw)}")
+    try:
+        params, errors = Params.model_validate(raw, context=check_source), {}
+    except ValidationError as failure:
+        params, errors = None, dict(map(_explain, failure.errors()))
+    errors |= dict(conflicts(raw, set(errors)))
+    if errors:
+        lines = [f"{key}{message}" for key, message in errors.items()]
+        raise ValueError("\n".join([f"{path.name} has {len(lines)} wrong setting(s):", *lines]))
+    assert params is not None
+    return params
+
+
+# As pydantic says it, and as params.yaml has it.
+WORDS = {
+    "a valid boolean": "true or false",
+    "True or False": "true or false",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a valid list": "a list",
+    "String should have at least 1 character": "must not be empty",
+}
+
+
+def _explain(error: Any) -> tuple[str, str]:
+    """One of pydantic's errors as (key, what is wrong with it)."""
+    parts = (str(part) for part in error["loc"])
+    key = ".".join(part if part.isprintable() else repr(part) for part in parts)
+    if error["type"] == "missing":
+        return key, ": is missing"
+    if error["type"] == "extra_forbidden":
+        return key, ": is not a setting"
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if error["type"] == "model_type":
+        message = "must be a section with its settings below it"
+    for theirs, ours in WORDS.items():
+        message = message.replace(theirs, ours)
+    quoted = isinstance(error["input"], str) and re.fullmatch(r"-?[\d.]+", error["input"])
+    if quoted and message.endswith("number"):
+        message += ", without quotes"
+    return key, f" = {show(error['input'])}: {message}"

@@ -1,0 +1,13 @@
+"""The settings of the splits, which `tokenize` sorts the documents into."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tinyllm.settings.section import Fraction, Section
+
+
+class Split(Section):
+    validation_fraction: Fraction
+    test_fraction: Fraction
+    near_duplicates: Annotated[int, Field(ge=0)]

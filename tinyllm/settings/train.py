@@ -1,0 +1,41 @@
+"""The settings of `train`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tinyllm.settings.section import Count, NonNegative, Positive, Section, Share
+
+
+class Train(Section):
+    n_layer: Count
+    n_head: Count
+    d_model: Count
+    context_length: Annotated[int, Field(ge=2)]
+    dropout: Share
+    batch_size: Count
+    micro_batch_size: Count | None
+    optimizer: Literal["adamw", "adam", "sgd", "muon"]
+    betas: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    momentum: Share
+    weight_decay: NonNegative
+    grad_clip: Positive | None
+    max_steps: Count
+    learning_rate: Positive
+    min_learning_rate: NonNegative
+    embedding_rate_multiplier: Positive
+    warmup_steps: Annotated[int, Field(ge=0)]
+    decay_steps: Count | None
+    eval_interval: Count
+    eval_tokens: Count | None
+    patience: Count | None
+    save: Literal["best", "last"]
+
+    def resolve(self) -> "Train":
+        """The same settings with each null that means "derive it" filled in."""
+        return self.model_copy(
+            update={
+                "micro_batch_size": self.micro_batch_size or self.batch_size,
+                "decay_steps": self.decay_steps or self.max_steps,
+            }
+        )
