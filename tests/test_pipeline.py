@@ -1,5 +1,6 @@
 """The pipeline as its users run it: `dvc repro`, in a clone of what the developer has."""
 
+import re
 import shutil
 import time
 from pathlib import Path
@@ -157,3 +158,17 @@ def test_a_queued_experiment_lands_in_the_same_mlflow_store(copy: Project) -> No
     assert "test/bits_per_byte" in run.data.metrics  # `evaluate` has found the run of `train`
     assert copy.outputs() == before
     assert copy.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_the_score_stands_first_in_the_table_of_experiments(copy: Project) -> None:
+    copy.set({"runtime.tracker": "none"})
+    copy.commit()
+    copy.dvc("exp", "run", "-S", "train.learning_rate=0.02")
+    table = copy.dvc("exp", "show", "--only-changed", "--csv").stdout
+    columns = table.splitlines()[0].split(",")
+    shown = [name for name in columns if re.match(r"(test|val|baseline|parameters|steps)", name)]
+    assert shown == ["test.bits_per_byte", "test.loss", "test.accuracy", "val.bits_per_byte"]
+    before_the_score = [name for name in columns[: columns.index(shown[0])] if name != "rev"]
+    assert set(before_the_score) <= {
+        "Experiment", "typ", "Created", "parent", "State", "Executor",
+    }  # fmt: skip

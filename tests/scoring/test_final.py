@@ -100,11 +100,13 @@ def test_the_report_has_the_same_bytes_every_time(
     for name in ("one", "two"):
         final.write_report(tmp_path / name, scores, baselines, samples)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["comparison.png", "metrics.json", "samples.md"]
+    assert names == ["comparison.png", "metrics.json", "samples.md", "scores.json"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    report = json.loads((tmp_path / "one" / "scores.json").read_text())
+    assert report["test"] == {**scores.as_dict(), "tokens": 1000}
+    assert report["baseline_bits_per_byte"] == baselines
     metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
-    assert metrics["test"] == {**scores.as_dict(), "tokens": 1000}
-    assert metrics["baseline_bits_per_byte"] == baselines
+    assert metrics == {"test": {"bits_per_byte": 1.25, "loss": 2.5, "accuracy": 0.5}}
     text = (tmp_path / "one" / "samples.md").read_text()
     assert all(f"{sample.prompt}▶{sample.text}" in text for sample in samples)

@@ -59,17 +59,19 @@ def test_the_metrics_are_those_of_the_weights_that_are_saved(
     if save == "last":
         state.best.weights = {}
     report.write(tmp_path / "reports", state)
+    summary = json.loads((tmp_path / "reports" / "summary.json").read_text())
+    assert summary["val"] == SCORES[step]["val"].as_dict()
+    assert (summary["saved_step"], summary["steps"]) == (step, 10)
+    assert summary["parameters"] == state.model.n_parameters
     metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
-    assert metrics["val"] == SCORES[step]["val"].as_dict()
-    assert (metrics["saved_step"], metrics["steps"]) == (step, 10)
-    assert metrics["parameters"] == state.model.n_parameters
+    assert metrics == {"val": {"bits_per_byte": SCORES[step]["val"].bits_per_byte}}
 
 
 def test_the_reports_have_the_same_bytes_every_time(tmp_path: Path, state: TrainState) -> None:
     for name in ("one", "two"):
         report.write(tmp_path / name, state)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert files == ["evaluations.csv", "loss.png", "metrics.json", "steps.csv"]
+    assert files == ["evaluations.csv", "loss.png", "metrics.json", "steps.csv", "summary.json"]
     for name in files:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert (tmp_path / "one" / "loss.png").read_bytes().startswith(b"\x89PNG")

@@ -20,6 +20,10 @@ from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking.journal import Header
 from tinyllm.tracking.provenance import dataset, flatten, provenance
 
+METRICS = "metrics.json"  # what `dvc exp show` has a column for: few, so that they fit a terminal
+SCORES = "scores.json"
+HEADLINE = ("bits_per_byte", "loss", "accuracy")
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -98,12 +102,11 @@ def write_report(
 ) -> None:
     """Publish the numbers, the samples and a picture that sets the model beside the baselines."""
     with publish_folder(folder) as new:
+        test = scores.as_dict()
+        write_json(new / METRICS, {"test": {name: test[name] for name in HEADLINE}})
         write_json(
-            new / "metrics.json",
-            {
-                "test": {**scores.as_dict(), "tokens": scores.tokens},
-                "baseline_bits_per_byte": baselines,
-            },
+            new / SCORES,
+            {"test": {**test, "tokens": scores.tokens}, "baseline_bits_per_byte": baselines},
         )
         write_text(new / "samples.md", samples_markdown(samples))
         comparison(new / "comparison.png", {**baselines, "tinyllm": scores.bits_per_byte})

@@ -194,7 +194,7 @@ def rows(path: Path) -> list[dict[str, float]]:
 def record_scores(journal: Journal, evaluate: Places) -> None:
     """All that the stage recorded."""
     reports = evaluate["reports"]
-    numbers = read_json(reports / "metrics.json")
+    numbers = read_json(reports / final.SCORES)
     test, baselines = numbers["test"], numbers["baseline_bits_per_byte"]
     journal.metrics(0, {f"test/{name}": test[name] for name in MEASURES})
     journal.metrics(0, {f"baseline/{name}_bits_per_byte": v for name, v in baselines.items()})

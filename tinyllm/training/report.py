@@ -7,7 +7,9 @@ from tinyllm.pictures import loss_curve
 from tinyllm.training.history import VALIDATION
 from tinyllm.training.state import TrainState
 
-STEPS, EVALUATIONS, METRICS, PICTURE = "steps.csv", "evaluations.csv", "metrics.json", "loss.png"
+STEPS, EVALUATIONS, PICTURE = "steps.csv", "evaluations.csv", "loss.png"
+METRICS = "metrics.json"  # what `dvc exp show` has a column for: few, so that they fit a terminal
+SUMMARY = "summary.json"
 
 
 def write(folder: Path, state: TrainState) -> None:
@@ -23,8 +25,9 @@ def write(folder: Path, state: TrainState) -> None:
             for name, value in row.items()
             if name.startswith(VALIDATION)
         }
+        write_json(new / METRICS, {"val": {"bits_per_byte": scores["bits_per_byte"]}})
         write_json(
-            new / METRICS,
+            new / SUMMARY,
             {
                 "parameters": state.model.n_parameters,
                 "steps": state.step,
