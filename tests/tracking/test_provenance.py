@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,94 @@ def test_outside_a_repository(project: Project) -> None:
 def test_settings_that_were_not_there_before(repository: Path) -> None:
     (repository / "params.yaml").write_text(SETTINGS + "more:\n  x: 1\n")
     assert provenance().settings == {"more.x": 1}
+
+
+def another_user(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Git's own tests set, so that it takes the repository for somebody else's."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+
+
+def no_commit(_: Path, __: pytest.MonkeyPatch) -> None:
+    git("checkout", "--quiet", "--orphan", "empty")
+
+
+def no_git(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(repository))
+
+
+def no_answer(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that hangs, as far as Git's caller can see."""
+    (repository / "bin").mkdir()
+    (repository / "bin" / "git").write_text("#!/bin/sh\nexec sleep 60\n")
+    (repository / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{repository / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("tinyllm.tracking.repository.TIMEOUT", 0.3)
+
+
+def a_lost_object(repository: Path, _: pytest.MonkeyPatch) -> None:
+    lost = git("rev-parse", "HEAD:code.py")
+    (repository / ".git" / "objects" / lost[:2] / lost[2:]).unlink()
+
+
+UNKNOWN: dict[Callable[[Path, pytest.MonkeyPatch], None], str] = {
+    another_user: "fatal: detected dubious ownership in repository",
+    no_commit: "fatal: Needed a single revision",
+    no_git: "git can't be run: No such file or directory",
+    no_answer: "git rev-parse took more than",
+    a_lost_object: "fatal: unable to read ",
+}
+
+
+@pytest.mark.parametrize("make", UNKNOWN, ids=lambda make: make.__name__)
+def test_what_git_can_not_tell_is_unknown(
+    repository: Path,
+    make: Callable[[Path, pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (repository / "code.py").write_text("x = 2\n")
+    head = git("rev-parse", "HEAD")
+    make(repository, monkeypatch)
+    origin = provenance()
+    assert origin.tags()["git.dirty"] == "unknown"
+    assert origin.dirty is None
+    assert origin.commit == (head if make is a_lost_object else None)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("The run's record says git.dirty: unknown. Git: " + UNKNOWN[make])
+    assert UNKNOWN[make] in origin.note("A title")
+    assert "changes.patch" not in origin.command()
+
+
+def test_params_yaml_that_no_setting_can_make_again_is_in_the_patch(repository: Path) -> None:
+    (repository / "params.yaml").write_text(SETTINGS.replace("  optimizer: adamw\n", ""))
+    origin = provenance()
+    assert origin.settings == {}
+    assert b"-  optimizer: adamw" in origin.patch
+    assert origin.command().endswith("\ndvc repro")
+
+
+def test_a_setting_of_another_type_is_another(repository: Path) -> None:
+    (repository / "params.yaml").write_text(SETTINGS.replace("null", "1"))
+    git("commit", "--quiet", "--all", "-m", "whole")
+    (repository / "params.yaml").write_text(SETTINGS.replace("null", "1.0"))
+    assert provenance().settings == {"train.decay_steps": 1.0}
+
+
+def test_a_document_that_is_not_in_git_is_named(repository: Path) -> None:
+    """Data may be large: it is in no patch, but the record does not hide it."""
+    (repository / "corpus").mkdir()
+    (repository / "corpus" / "mine.txt").write_text("text")
+    (repository / "notes.txt").write_text("nothing reads it")
+    assert not provenance().dirty
+    lock = "schema: '2.0'\nstages:\n  download:\n    cmd: x\n    deps:\n    - path: corpus\n"
+    (repository / "dvc.lock").write_text(lock)
+    origin = provenance()
+    assert origin.dirty and origin.inputs == ["corpus/mine.txt"] and origin.patch == b""
+    assert "`corpus/mine.txt`: neither in Git nor in changes.patch" in origin.note("A title")
+
+
+def test_a_virtual_environment_in_the_project_is_no_part_of_it(repository: Path) -> None:
+    package = repository / "env" / "lib" / "site-packages" / "numpy"
+    package.mkdir(parents=True)
+    (package / "core.py").write_text("x = 1\n")
+    assert not provenance().dirty

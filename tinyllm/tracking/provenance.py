@@ -3,19 +3,24 @@
 import os
 import re
 import shlex
-import subprocess
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tinyllm.common import source_files
 from tinyllm.settings import strict_yaml
 from tinyllm.tokens.store import TokenSplit
+from tinyllm.tracking.repository import Git, GitError, has_repository, read_changes
 
 PATCH = "changes.patch"
 PARAMS = "params.yaml"
 EXPERIMENT = "DVC_EXP_NAME"  # DVC sets this variable in the stages of an experiment
+LOCK = "dvc.lock"
 # Written by the pipeline itself while it runs, so that changes in them say nothing about the code.
-_OUTPUTS = ("dvc.lock", "reports")
+_OUTPUTS = (LOCK, "reports")
+_PIPELINE = (PARAMS, "dvc.yaml")
 
 
 @dataclass(frozen=True)
@@ -23,34 +28,42 @@ class Provenance:
     """State of the repository and of DVC when a run began.
 
     Attributes:
-        commit: Git's HEAD; None outside a repository.
-        changed: tracked files that differ from it, the pipeline's own outputs left out.
-        untracked: modules that Git does not know.
-        patch: the difference in `changed`, for `git apply`, without params.yaml.
-        settings: params.yaml's settings that differ from it.
+        commit: Git's HEAD; None outside a repository, or if Git can't tell.
+        changed: tracked files that differ from it, the pipeline's own outputs excluded.
+        untracked: modules that are not in Git.
+        patch: the difference in `changed` and `untracked`, for `git apply`; without params.yaml
+            where `settings` say all of it.
+        settings: params.yaml's settings that differ from the commit's.
         experiment: DVC experiment name, if there is one.
         base: revision that the experiment starts from.
+        inputs: other files that are not in Git and that a stage may have read.
+        submodules: whether there are submodules that are checked out.
+        unknown: why Git can't tell what differs, in its words; None: it can.
     """
 
-    commit: str | None
-    changed: list[str]
-    untracked: list[str]
-    patch: bytes
-    settings: dict[str, Any]
-    experiment: str | None
-    base: str | None
+    commit: str | None = None
+    changed: list[str] = field(default_factory=list)
+    untracked: list[str] = field(default_factory=list)
+    patch: bytes = b""
+    settings: dict[str, Any] = field(default_factory=dict)
+    experiment: str | None = None
+    base: str | None = None
+    inputs: list[str] = field(default_factory=list)
+    submodules: bool = False
+    unknown: str | None = None
 
     @property
-    def dirty(self) -> bool:
-        """Whether the commit alone does not make the run."""
-        return bool(self.changed or self.untracked)
+    def dirty(self) -> bool | None:
+        """Whether the commit alone does not make the run; None: unknown."""
+        return None if self.unknown else bool(self.changed or self.untracked or self.inputs)
 
     def tags(self) -> dict[str, str]:
         """As MLflow tags."""
+        dirty = "unknown" if self.unknown else str(self.dirty).lower()
         tags = {
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": self.commit,
-            "git.dirty": str(self.dirty).lower() if self.commit else None,
+            "git.dirty": dirty if self.commit or self.unknown else None,
             "dvc.experiment": self.experiment,
             "dvc.base_revision": self.base,
         }
@@ -59,8 +72,10 @@ class Provenance:
     def command(self) -> str:
         """Shell commands that make the run again."""
         lines = [f"git checkout {self.commit}"] if self.commit else []
-        if self.patch:
-            lines.append(f"git apply {PATCH}  # from the run's artifacts")
+        if self.submodules:
+            lines.append("git submodule update --init --recursive")
+        if self.patch:  # as it is, also where Git is configured to fix white space
+            lines.append(f"git apply --whitespace=nowarn {PATCH}  # from the run's artifacts")
         changes = [f"-S {shlex.quote(f'{k}={hydra(v)}')}" for k, v in self.settings.items()]
         lines.append(" \\\n  ".join(["dvc exp run", *changes]) if changes else "dvc repro")
         return "\n".join(lines)
@@ -68,26 +83,98 @@ class Provenance:
     def note(self, description: str) -> str:
         """A description in Markdown; the command first, for a page that shows its beginning."""
         lines = ["```sh", self.command(), "```", "", description]
+        if self.unknown:
+            lines += ["", f"What differed from the commit is unknown. Git: {self.unknown}"]
         if self.untracked:
-            names = ", ".join(f"`{name}`" for name in self.untracked)
-            lines += ["", f"{names}: not in Git, but may have taken part."]
+            lines += ["", f"{_listed(self.untracked)}: not in Git; {PATCH} has them."]
+        if self.inputs:
+            lines += ["", f"{_listed(self.inputs)}: neither in Git nor in {PATCH}."]
         return "\n".join(lines)
 
 
 def provenance() -> Provenance:
-    """Read the state of the repository that the current folder belongs to."""
-    inputs = ["--", ".", *(f":(exclude){name}" for name in _OUTPUTS)]
-    changed = _names("diff", "--name-only", "--relative", "-z", "HEAD", *inputs)
-    code = [f":(exclude){PARAMS}"]
-    return Provenance(
-        commit=_git("rev-parse", "HEAD").decode().strip() or None,
-        changed=changed,
-        untracked=_names("ls-files", "--others", "--exclude-standard", "-z", "--", "*.py"),
-        patch=_git("diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", *inputs, *code),
-        settings=_changed_settings() if PARAMS in changed else {},
-        experiment=os.environ.get(EXPERIMENT),
-        base=os.environ.get("DVC_EXP_BASELINE_REV"),
+    """Read the state of the repository that the current folder belongs to.
+
+    Where Git can't tell, its words are printed, and the record says unknown.
+    """
+    here = Path.cwd()
+    origin = Provenance(
+        experiment=os.environ.get(EXPERIMENT), base=os.environ.get("DVC_EXP_BASELINE_REV")
     )
+    if not has_repository(here):
+        return origin
+    try:
+        commit = Git(here)("rev-parse", "--verify", "HEAD").decode().strip()
+        origin = replace(origin, commit=commit)
+        settings = _changed_settings(here)
+        found = read_changes(
+            here,
+            revision=commit,
+            exclude=_OUTPUTS,
+            unpatched=[] if settings is None else [PARAMS],
+            also=_modules(),
+            into_patch=_is_code,
+        )
+    except GitError as error:
+        print(f"The run's record says git.dirty: unknown. Git: {error}", file=sys.stderr)
+        return replace(origin, unknown=str(error))
+    read = _read_by_stages()
+    return replace(
+        origin,
+        changed=_printable(found.changed),
+        untracked=_printable(name for name in found.untracked if _is_code(name)),
+        inputs=_printable(
+            name for name in found.untracked if not _is_code(name) and _is_in(name, read)
+        ),
+        patch=found.patch,
+        settings=settings or {},
+        submodules=found.submodules,
+    )
+
+
+def _modules() -> list[str]:
+    """The project's modules, also those that Git is configured to ignore."""
+    return [
+        path.as_posix() for package in source_files.PACKAGES for path in Path(package).rglob("*.py")
+    ]
+
+
+def _is_code(name: str) -> bool:
+    """Whether an untracked file may decide what a stage does."""
+    path = PurePosixPath(name)
+    if "site-packages" in path.parts:  # of a virtual environment within the project
+        return False
+    return path.suffix == ".py" or path.parts[0] in source_files.PACKAGES or name in _PIPELINE
+
+
+def _read_by_stages() -> list[PurePosixPath]:
+    """The files and folders that stages have read, by dvc.lock."""
+    try:
+        stages = strict_yaml.load(Path(LOCK).read_text(encoding="utf-8"))["stages"].values()
+        return [PurePosixPath(dep["path"]) for stage in stages for dep in stage.get("deps", [])]
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ):  # none yet, or in conflict
+        return []
+
+
+def _is_in(name: str, folders: list[PurePosixPath]) -> bool:
+    path = PurePosixPath(name)
+    return any(folder in (path, *path.parents) for folder in folders)
+
+
+def _printable(names: Iterable[str]) -> list[str]:
+    """File names as text, also those that are not UTF-8."""
+    return [os.fsencode(name).decode(errors="replace") for name in names]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(f"`{name}`" for name in names[:20]) + more
 
 
 def dataset(name: str, split: TokenSplit, role: str) -> dict[str, Any]:
@@ -131,30 +218,15 @@ def hydra(value: Any) -> str:
     return f"'{value}'"
 
 
-def _changed_settings() -> dict[str, Any]:
+def _changed_settings(here: Path) -> dict[str, Any] | None:
+    """The settings that differ from the commit's; None: they don't say all that differs."""
     try:
-        before = flatten(strict_yaml.load(_git("show", f"HEAD:./{PARAMS}").decode()))
-        now = flatten(strict_yaml.load(Path(PARAMS).read_text(encoding="utf-8")))
-    except (ValueError, AttributeError):  # the committed file was no params.yaml yet
-        return {}
-    return {key: value for key, value in now.items() if before.get(key, ...) != value}
-
-
-def _names(*arguments: str) -> list[str]:
-    """The file names that a git command prints with -z."""
-    return [name.decode(errors="replace") for name in _git(*arguments).split(b"\0") if name]
-
-
-def _git(*arguments: str) -> bytes:
-    """What a git command prints; nothing where there is no repository or no git."""
-    try:
-        done = subprocess.run(
-            # Without the lock: a command of the user's own at the same time would find it taken.
-            ["git", "--no-optional-locks", *arguments],
-            capture_output=True,
-            check=False,
-            timeout=30,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return b""
-    return done.stdout if done.returncode == 0 else b""
+        committed = Git(here)("cat-file", "blob", f"HEAD:./{PARAMS}").decode()
+        before = flatten(strict_yaml.load(committed))
+        now = flatten(strict_yaml.load((here / PARAMS).read_text(encoding="utf-8")))
+    except (GitError, OSError, ValueError, AttributeError):  # one of the two is no params.yaml
+        return None
+    if before.keys() - now.keys():
+        return None
+    # By their text: 1 and 1.0 are equal in Python.
+    return {k: v for k, v in now.items() if k not in before or repr(before[k]) != repr(v)}

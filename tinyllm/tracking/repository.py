@@ -1,0 +1,188 @@
+"""Read by content how a project's files differ from its commit, whatever Git is configured to do.
+
+Git's index remembers the size and time of every file, and Git skips a file in which both are the
+same. `dvc exp run --temp` checks files out and changes them within one second, so that a change of
+the same length is skipped too. Here the index is a new one, which remembers nothing.
+
+The commands are plumbing, which ignores what is configured for `git diff` (prefixes, context,
+order, renames). The options below replace the rest of what may be set.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TIMEOUT = 60.0  # seconds a command may take: a large repository on a slow disk
+
+_CONFIGURATION = {
+    "core.attributesFile": os.devnull,
+    "core.autocrlf": "false",
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "core.ignoreStat": "false",
+    "core.quotePath": "true",
+    "core.safecrlf": "false",
+    "core.splitIndex": "false",
+    "core.untrackedCache": "false",
+}
+# These move the repository, its index or its objects (a hook sets some), or change what a command
+# prints. Without them Git finds the repository that the folder is in, which is also DVC's.
+_FOREIGN = {
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_NAMESPACE"),
+    *("GIT_INDEX_FILE", "GIT_INDEX_VERSION", "GIT_PREFIX", "GIT_GRAFT_FILE", "GIT_SHALLOW_FILE"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_REPLACE_REF_BASE"),
+    *("GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS", "GIT_ATTR_SOURCE", "GIT_CONFIG"),
+    *("GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS"),
+    "GIT_ICASE_PATHSPECS",
+}
+_AS_PATCH = (
+    *("--patch", "--binary", "--full-index", "--unified=3", "--inter-hunk-context=0"),
+    *("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames"),
+)
+
+
+class GitError(Exception):
+    """A command of Git failed; holds what Git said, in one line."""
+
+
+@dataclass
+class Changes:
+    """How the files of a folder differ from those of a commit.
+
+    Attributes:
+        changed: files of the commit that differ or are missing, relative to the folder.
+        untracked: files that the commit does not have and Git does not ignore, and those asked for.
+        patch: the difference, for `git apply`.
+        submodules: whether there are submodules that are checked out.
+    """
+
+    changed: list[str] = field(default_factory=list)
+    untracked: list[str] = field(default_factory=list)
+    patch: bytes = b""
+    submodules: bool = False
+
+
+def has_repository(folder: Path) -> bool:
+    """Whether a folder is in a repository, also in one that Git refuses to read."""
+    return any((parent / ".git").exists() for parent in (folder, *folder.parents))
+
+
+def read_changes(
+    folder: Path, *, revision: str = "HEAD", exclude: Iterable[str] = (),
+    unpatched: Iterable[str] = (), also: Iterable[str] = (),
+    into_patch: Callable[[str], bool], prefix: bytes = b"",
+) -> Changes:  # fmt: skip
+    """Compare the files of a folder with those of a commit, submodules included.
+
+    Args:
+        exclude: files and folders that are not compared.
+        unpatched: files that are compared, but are not in the patch.
+        also: files that count as untracked, also if Git ignores them, unless the commit has them.
+        into_patch: whether an untracked file becomes part of the patch.
+        prefix: of every path in the patch: where this repository is within another one.
+
+    Raises:
+        GitError: Git can't tell.
+    """
+    with tempfile.TemporaryDirectory(prefix="tinyllm-git-") as scratch:
+        git = Git(folder, Path(scratch, "index"))
+        here = git("rev-parse", "--show-prefix").removesuffix(b"\n")
+        entries = git("ls-tree", "-r", "-z", "--full-name", revision)
+        git("update-index", "-z", "--index-info", stdin=entries)
+        # Compares every file; a status of 1 says that some differ.
+        git("update-index", "-q", "--really-refresh", statuses=(0, 1))
+        compared = (".", *(f":(exclude){name}" for name in exclude))
+        difference = ("--ignore-submodules=all", revision, "--", *compared)
+        submodules = _submodules(folder, entries, here)
+
+        known = set(_names(git("ls-files", "-z")))
+        others = set(_names(git("ls-files", "--others", "--exclude-standard", "-z", *compared)))
+        others |= {name for name in also if name not in known and not _is_in(name, submodules)}
+        found = Changes(
+            changed=_names(git("diff-index", "--name-only", "--relative", "-z", *difference)),
+            untracked=sorted(others),
+            submodules=bool(submodules),
+        )
+        new = [here + os.fsencode(name) for name in found.untracked if into_patch(name)]
+        if new:  # their names, with an empty object: the patch takes the content from the file
+            empty = git("hash-object", "--stdin").strip()
+            listed = b"".join(b"100644 %s\t%s\0" % (empty, name) for name in new)
+            git("update-index", "-z", "--index-info", stdin=listed)
+        sides = (f"--src-prefix=a/{os.fsdecode(prefix)}", f"--dst-prefix=b/{os.fsdecode(prefix)}")
+        patched = (*difference, *(f":(exclude){name}" for name in unpatched))
+        found.patch = git("diff-index", *_AS_PATCH, *sides, *patched)
+    for name, commit in submodules.items():
+        within = prefix + here + os.fsencode(name) + b"/"
+        inner = read_changes(folder / name, revision=commit, into_patch=into_patch, prefix=within)
+        found.changed += [f"{name}/{path}" for path in inner.changed]
+        found.untracked += [f"{name}/{path}" for path in inner.untracked]
+        found.patch += inner.patch
+    return found
+
+
+def _submodules(folder: Path, entries: bytes, here: bytes) -> dict[str, str]:
+    """Submodules that are checked out: path relative to the folder, and the commit's commit."""
+    found = {}
+    for entry in entries.split(b"\0"):
+        about, _, path = entry.partition(b"\t")
+        name = os.fsdecode(path.removeprefix(here))
+        if about.startswith(b"160000 ") and (folder / name / ".git").exists():
+            found[name] = about.split()[2].decode()
+    return found
+
+
+def _is_in(name: str, folders: Iterable[str]) -> bool:
+    return any(name.startswith(f"{folder}/") for folder in folders)
+
+
+def _names(listed: bytes) -> list[str]:
+    """File names that a command prints with -z."""
+    return [os.fsdecode(name) for name in listed.split(b"\0") if name]
+
+
+@dataclass(frozen=True)
+class Git:
+    """Runs commands in a folder's repository.
+
+    Attributes:
+        index: file of an index to use instead of the repository's own.
+    """
+
+    folder: Path
+    index: Path | None = None
+
+    def __call__(
+        self, *arguments: str, stdin: bytes = b"", statuses: tuple[int, ...] = (0,)
+    ) -> bytes:
+        """What a command prints.
+
+        Raises:
+            GitError: its exit status is none of `statuses`, it takes too long, or there is no Git.
+        """
+        settings = [part for pair in _CONFIGURATION.items() for part in ("-c", "=".join(pair))]
+        world = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+        world |= {"GIT_ATTR_NOSYSTEM": "1", "GIT_NO_REPLACE_OBJECTS": "1"}
+        if self.index is not None:
+            world["GIT_INDEX_FILE"] = str(self.index)
+        try:
+            done = subprocess.run(
+                # Without the lock: a command of the user's at the same time would find it taken.
+                ["git", "--no-optional-locks", *settings, *arguments],
+                cwd=self.folder,
+                env=world,
+                input=stdin,
+                capture_output=True,
+                check=False,
+                timeout=TIMEOUT,
+            )
+        except OSError as error:
+            raise GitError(f"git can't be run: {error.strerror}") from None
+        except subprocess.TimeoutExpired:
+            raise GitError(f"git {arguments[0]} took more than {TIMEOUT:.0f} s") from None
+        if done.returncode not in statuses:
+            said = " ".join(done.stderr.decode(errors="replace").split())
+            raise GitError(said or f"git {arguments[0]} ended with status {done.returncode}")
+        return done.stdout
