@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers import ROOT, make_documents
+from tests import helpers
+from tests.helpers import ARITHMETICS, ROOT, Arithmetic, make_documents
 from tests.pipeline import copy, here, quiet, ran  # noqa: F401 (fixtures that several share)
+from tinyllm.model import kernels
 from tinyllm.sync.database import prepare
 from tinyllm.tokens.tokenizer import Tokenizer
 
@@ -34,6 +36,16 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = tmp_path_factory.mktemp("template") / "mlflow.db"
     prepare(f"sqlite:///{database}")
     return database
+
+
+@pytest.fixture(params=ARITHMETICS, ids=str)
+def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Arithmetic:
+    """Each precision, with the kernels written for a CPU and with the formulas that a GPU runs."""
+    chosen: Arithmetic = request.param
+    monkeypatch.setattr(helpers, "DTYPE", chosen.dtype)
+    if chosen.plain:
+        monkeypatch.setattr(kernels, "_written_out", lambda _: False)
+    return chosen
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,36 @@ from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.state import TrainState
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How the network is computed.
+
+    Attributes:
+        precision: as in `hardware.precision`.
+        plain: by the plain formulas, as on a GPU, instead of the kernels written for a CPU.
+    """
+
+    precision: str
+    plain: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of activations."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    @property
+    def rounding(self) -> float:
+        """The relative error of logits and gradients: bf16 has 8 bits, in a few dozen operations."""
+        return 0.03 if self.precision == "bf16" else 1e-5
+
+    def __str__(self) -> str:
+        return f"{self.precision}, {'plain formulas' if self.plain else 'CPU kernels'}"
+
+
+ARITHMETICS = [Arithmetic(p, plain) for p in ("fp32", "bf16") for plain in (False, True)]
+DTYPE = torch.float32  # of the models that tests make; the fixture `arithmetic` sets it
 SPLIT = Split(validation_fraction=0.1, test_fraction=0.1, near_duplicates=1_000_000)
 
 _SYLLABLES = re.findall("..", "bacedifoguhajekilomunaperisotuvawexiyozu")
@@ -157,6 +188,7 @@ def random_model(config: ModelConfig | None = None, seed: int = 1) -> TinyLLM:
     Fresh weights would not do: some begin at zero, so that whole layers change nothing.
     """
     model = TinyLLM(config or tiny_config(), generator(seed))
+    model.compute_dtype = DTYPE
     chance = generator(seed + 1000)
     for parameter in model.parameters():
         parameter.normal_(std=parameter.size(-1) ** -0.5, generator=chance)

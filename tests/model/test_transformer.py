@@ -7,6 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from tests.helpers import (
+    ARITHMETICS,
+    Arithmetic,
     assert_same_weights,
     generator,
     random_ids,
@@ -16,7 +18,8 @@ from tests.helpers import (
 from tinyllm.model.kernels import IGNORE
 from tinyllm.model.transformer import TinyLLM
 
-PRECISIONS = [torch.float32, torch.bfloat16]
+pytestmark = pytest.mark.usefixtures("arithmetic")
+EXACT = [arithmetic for arithmetic in ARITHMETICS if arithmetic.precision == "fp32"]
 
 
 def gradient(model: TinyLLM) -> torch.Tensor:
@@ -24,12 +27,10 @@ def gradient(model: TinyLLM) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("length", [12, 600])  # attention is computed in two ways
 @torch.no_grad()
-def test_a_future_token_never_changes_an_earlier_logit(dtype: torch.dtype, length: int) -> None:
+def test_a_future_token_never_changes_an_earlier_logit(length: int) -> None:
     model = random_model(tiny_config(context_length=length))
-    model.compute_dtype = dtype
     ids = random_ids(2, length)
     before = model(ids)
     for place in (1, length // 2, length - 1):
@@ -67,11 +68,9 @@ def test_the_rows_of_a_batch_do_not_mix() -> None:
     assert torch.equal(model(changed)[0], model(ids)[0])
 
 
-@pytest.mark.parametrize("dtype", PRECISIONS)
 @torch.no_grad()
-def test_logits_are_fp32_for_each_token_of_the_vocabulary(dtype: torch.dtype) -> None:
+def test_logits_are_fp32_for_each_token_of_the_vocabulary() -> None:
     model = random_model()
-    model.compute_dtype = dtype
     logits = model(random_ids(3, 7))
     assert logits.shape == (3, 7, 61) and logits.dtype == torch.float32
 
@@ -79,6 +78,7 @@ def test_logits_are_fp32_for_each_token_of_the_vocabulary(dtype: torch.dtype) ->
 @torch.no_grad()
 def test_half_precision_computes_about_the_same() -> None:
     model = random_model()
+    model.compute_dtype = torch.float32
     ids = random_ids(4, 16)
     full = model(ids)
     model.compute_dtype = torch.bfloat16
@@ -116,7 +116,7 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(vocab_size: int, grad: bool
 
 
 @pytest.mark.parametrize("vocab_size", [61, 20_000])
-def test_so_is_its_gradient(vocab_size: int) -> None:
+def test_so_is_its_gradient(vocab_size: int, arithmetic: Arithmetic) -> None:
     model = random_model(tiny_config(vocab_size=vocab_size))
     ids = random_ids(4, 17, vocab_size=vocab_size)
     inputs, targets = ids[:, :-1], ids[:, 1:].clone()
@@ -126,10 +126,10 @@ def test_so_is_its_gradient(vocab_size: int) -> None:
     expected = gradient(model)
     model.zero_grad()
     model.loss(inputs, targets).backward()
-    assert (gradient(model) - expected).norm() < 1e-5 * expected.norm()
+    assert (gradient(model) - expected).norm() < arithmetic.rounding * expected.norm()
 
 
-def test_ignored_targets_count_nothing() -> None:
+def test_ignored_targets_count_nothing(arithmetic: Arithmetic) -> None:
     model = random_model()
     ids = random_ids(4, 17)
     inputs, targets = ids[:, :-1], ids[:, 1:].clone()
@@ -140,8 +140,8 @@ def test_ignored_targets_count_nothing() -> None:
     model.zero_grad()
     shorter = model.loss(inputs[:, :8], targets[:, :8])  # the tokens themselves left out
     shorter.backward()
-    assert loss.item() == pytest.approx(shorter.item(), rel=1e-5)
-    torch.testing.assert_close(ignored, gradient(model), rtol=1e-4, atol=1e-4)
+    assert loss.item() == pytest.approx(shorter.item(), rel=arithmetic.rounding)
+    assert (ignored - gradient(model)).norm() < arithmetic.rounding * ignored.norm()
 
 
 def test_a_batch_of_ignored_targets_has_no_gradient() -> None:
@@ -152,6 +152,8 @@ def test_a_batch_of_ignored_targets_has_no_gradient() -> None:
     assert not gradient(model).any()
 
 
+# In bf16 a step this small is lost in rounding; tests/model/test_kernels.py compares with fp32.
+@pytest.mark.parametrize("arithmetic", EXACT, ids=str, indirect=True)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("length", [16, 600])
 def test_the_gradient_is_the_slope_of_the_loss(dropout: float, length: int) -> None:
@@ -185,7 +187,7 @@ def test_the_gradient_in_half_precision_points_the_same_way() -> None:
     model = random_model()
     ids = random_ids(8, 17)
     gradients = {}
-    for dtype in PRECISIONS:
+    for dtype in (torch.float32, torch.bfloat16):
         model.compute_dtype = dtype
         model.zero_grad()
         model.loss(ids[:, :-1], ids[:, 1:]).backward()
@@ -243,8 +245,7 @@ def test_the_generator_is_all_that_first_weights_draw_from() -> None:
 
 
 def test_weights_are_taken_from_one_model_to_another() -> None:
-    one = random_model()
-    two = TinyLLM(tiny_config()).eval()
+    one, two = random_model(), random_model(seed=2)
     two.load_state_dict(one.state_dict())
     ids = random_ids(2, 16)
     assert torch.equal(two(ids), one(ids))

@@ -145,7 +145,9 @@ def split_heads(qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, 
     if _written_out(qkv):
         return _SplitHeads.apply(qkv, cos, sin)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
-    return norm(rotate(q, cos, sin)), norm(rotate(k, cos, sin)), v
+    # In fp32, rounded once: the cosines are fp32, and attention takes one type for all three.
+    q, k = (norm(rotate(x.float(), cos, sin)).to(v.dtype) for x in (q, k))
+    return q, k, v
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
