@@ -18,6 +18,15 @@ from tinyllm.sync.database import prepare
 from tinyllm.tokens.tokenizer import Tokenizer
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--arithmetic",
+        choices=[str(each) for each in ARITHMETICS],
+        default=str(ARITHMETICS[0]),
+        help="how the network is computed in tests of whole trainings that do not try every way",
+    )
+
+
 @pytest.fixture(scope="session")
 def documents() -> list[str]:
     """A few hundred short documents, the same every time."""

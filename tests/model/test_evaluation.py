@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.helpers import markov_tokens, random_model, tiny_config, windows_of
+from tests.helpers import Arithmetic, markov_tokens, random_model, tiny_config, windows_of
 from tinyllm.model.evaluation import Scores, Windows, make_windows, score
 from tinyllm.model.kernels import IGNORE
 from tinyllm.model.transformer import TinyLLM
@@ -79,6 +79,12 @@ def test_a_limit_chooses_windows_spread_over_all(limit: int, stride: int | None)
 # ----- scores
 
 
+@pytest.fixture
+def near(arithmetic: Arithmetic) -> float:
+    """What a loss may differ by, relatively, where only rounding differs: it is a mean of many."""
+    return 2e-6 if arithmetic.precision == "fp32" else 5e-3
+
+
 def reference(model: TinyLLM, tokens: np.ndarray, stride: int) -> tuple[float, int]:
     """Nats of all tokens and how many were guessed, one token at a time."""
     context_length = model.config.context_length
@@ -95,22 +101,22 @@ def reference(model: TinyLLM, tokens: np.ndarray, stride: int) -> tuple[float, i
 
 
 @pytest.mark.parametrize("stride", [16, 7, 1])
-def test_the_scores_are_those_of_each_token_by_itself(stride: int) -> None:
+def test_the_scores_are_those_of_each_token_by_itself(stride: int, near: float) -> None:
     model = random_model()
     tokens = markov_tokens(75)
     sizes = np.arange(61) % 7 + 1
     scores = score(model, make_windows(tokens, sizes, 60, 16, stride=stride), batch_size=4)
     nats, right = reference(model, tokens, stride)
     assert scores.tokens == 75
-    assert scores.loss == pytest.approx(nats / 75, rel=1e-5)
+    assert scores.loss == pytest.approx(nats / 75, rel=near)
     # Total bits over total bytes, not a mean of ratios.
     total = sum(int(sizes[token]) for token in tokens)
-    assert scores.bits_per_byte == pytest.approx(nats / math.log(2) / total, rel=1e-5)
-    assert scores.accuracy == right / 75
+    assert scores.bits_per_byte == pytest.approx(nats / math.log(2) / total, rel=near)
+    assert scores.accuracy == pytest.approx(right / 75, abs=near)
 
 
 @pytest.mark.parametrize("stride", [None, 5])
-def test_the_batch_size_does_not_change_the_scores(stride: int | None) -> None:
+def test_the_batch_size_does_not_change_the_scores(stride: int | None, near: float) -> None:
     model = random_model()
     windows = make_windows(markov_tokens(500), np.ones(61, dtype=np.int64), 60, 16, stride=stride)
     one = score(model, windows, batch_size=1)
@@ -119,11 +125,13 @@ def test_the_batch_size_does_not_change_the_scores(stride: int | None) -> None:
         # Matrix products of another height are summed in another order, in fp32: each token's loss
         # moves by some 1e-6 of itself, and their mean by less. A mean of the batches' means, which
         # this guards against, is off by 1e-3.
-        assert other.loss == pytest.approx(one.loss, rel=2e-6)
-        assert other.bits_per_byte == pytest.approx(one.bits_per_byte, rel=2e-6)
-        assert (other.accuracy, other.tokens) == (one.accuracy, one.tokens)
+        assert other.loss == pytest.approx(one.loss, rel=near)
+        assert other.bits_per_byte == pytest.approx(one.bits_per_byte, rel=near)
+        assert other.accuracy == pytest.approx(one.accuracy, abs=near)
+        assert other.tokens == one.tokens
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_scoring_twice_gives_the_same_bits() -> None:
     model, windows = random_model(), windows_of(markov_tokens(300))
     assert score(model, windows, 8) == score(model, windows, 8)
@@ -139,6 +147,7 @@ def test_a_uniform_guess_scores_the_logarithm_of_the_vocabulary(vocab_size: int)
     assert scores.bits_per_byte == pytest.approx(math.log2(vocab_size), rel=1e-6)
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("training", [True, False])
 def test_scoring_changes_nothing_and_draws_nothing(training: bool) -> None:
     model = random_model(tiny_config(dropout=0.5)).train(training)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.helpers import random_ids, random_model, tiny_config
+from tests.helpers import Arithmetic, random_ids, random_model, tiny_config
 from tinyllm.model.inference import Inference
 from tinyllm.model.transformer import TinyLLM
 
@@ -12,6 +12,8 @@ CONFIGS = [
     {"n_head": 1, "d_model": 8, "n_layer": 1},
     {"n_head": 4, "d_model": 40, "n_layer": 3, "dropout": 0.5},
 ]
+
+pytestmark = pytest.mark.usefixtures("arithmetic")
 
 
 def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -33,34 +35,37 @@ def logits_by(network: Inference, ids: torch.Tensor, first: int) -> torch.Tensor
 @pytest.mark.parametrize("first", [1, 5, 16])
 @torch.no_grad()
 def test_the_logits_are_those_of_the_model(
-    changes: dict[str, int], batch_size: int, first: int
+    changes: dict[str, int], batch_size: int, first: int, arithmetic: Arithmetic
 ) -> None:
     model, ids = random_model(tiny_config(**changes)), random_ids(batch_size, 16)
     network, expected = Inference(model), model(ids)
-    assert distance(logits_by(network, ids, first), expected) < 3e-6
-    assert distance(network.head(network.hidden(ids)), expected) < 3e-6
+    assert distance(logits_by(network, ids, first), expected) < arithmetic.rounding
+    assert distance(network.head(network.hidden(ids)), expected) < arithmetic.rounding
 
 
 @pytest.mark.parametrize("size", [1e-2, 1e-4])
 @torch.no_grad()
-def test_the_norms_epsilon_counts_where_activations_are_small(size: float) -> None:
+def test_the_norms_epsilon_counts_where_activations_are_small(
+    size: float, arithmetic: Arithmetic
+) -> None:
     model, ids = random_model(), random_ids(2, 16)
     for name, weight in model.named_parameters():
         if name.startswith(("embedding", "blocks")):
             weight.mul_(size)
-    assert distance(logits_by(Inference(model), ids, 4), model(ids)) < 1e-5
+    assert distance(logits_by(Inference(model), ids, 4), model(ids)) < arithmetic.rounding
 
 
 @torch.no_grad()
-def test_the_logits_are_those_of_the_model_in_long_contexts() -> None:
+def test_the_logits_are_those_of_the_model_in_long_contexts(arithmetic: Arithmetic) -> None:
     model = random_model(tiny_config(context_length=600, n_layer=1))
     ids = random_ids(1, 600)
-    assert distance(logits_by(Inference(model), ids, 580), model(ids)) < 3e-6
+    assert distance(logits_by(Inference(model), ids, 580), model(ids)) < arithmetic.rounding
 
 
 @torch.no_grad()
 def test_half_precision_is_as_near_to_the_exact_logits_as_the_models() -> None:
     model, ids = random_model(), random_ids(4, 16)
+    model.compute_dtype = torch.float32
     exact = model(ids)
     model.compute_dtype = torch.bfloat16
     network = Inference(model)
@@ -69,7 +74,7 @@ def test_half_precision_is_as_near_to_the_exact_logits_as_the_models() -> None:
 
 
 @torch.no_grad()
-def test_sequences_that_are_kept_go_on_alone() -> None:
+def test_sequences_that_are_kept_go_on_alone(arithmetic: Arithmetic) -> None:
     model, ids = random_model(), random_ids(5, 16)
     network = Inference(model)
     cache = network.new_cache(5)
@@ -77,7 +82,10 @@ def test_sequences_that_are_kept_go_on_alone() -> None:
     rows = torch.tensor([3, 1])
     cache.keep(rows)
     hidden = [network.hidden(token, cache) for token in ids[rows, 9:].split(1, dim=1)]
-    assert distance(network.head(torch.cat(hidden, dim=1)), model(ids[rows])[:, 9:]) < 3e-6
+    assert (
+        distance(network.head(torch.cat(hidden, dim=1)), model(ids[rows])[:, 9:])
+        < arithmetic.rounding
+    )
 
 
 def test_nothing_of_the_model_is_changed_and_passes_do_not_mix() -> None:

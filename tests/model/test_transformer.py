@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.helpers import (
-    ARITHMETICS,
+    EXACT,
     Arithmetic,
     assert_same_weights,
     generator,
@@ -19,7 +19,6 @@ from tinyllm.model.kernels import IGNORE
 from tinyllm.model.transformer import TinyLLM
 
 pytestmark = pytest.mark.usefixtures("arithmetic")
-EXACT = [arithmetic for arithmetic in ARITHMETICS if arithmetic.precision == "fp32"]
 
 
 def gradient(model: TinyLLM) -> torch.Tensor:

@@ -39,6 +39,7 @@ def model(tokenizer: Tokenizer) -> TinyLLM:
     return random_model(tiny_config(vocab_size=tokenizer.vocab_size))
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("stride", [None, 8, 1])
 def test_every_test_token_is_scored_once(
     model: TinyLLM, tokenizer: Tokenizer, stride: int | None
@@ -61,6 +62,7 @@ def test_the_baselines_are_those_of_the_test_text(tokenizer: Tokenizer) -> None:
     assert all(1 < value < 8 for value in found.values())
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_a_sample_for_each_prompt_the_same_every_time(model: TinyLLM, tokenizer: Tokenizer) -> None:
     samples = final.write_samples(model, tokenizer, settings(), seed=1)
     assert [sample.prompt for sample in samples] == settings().prompts

@@ -1,11 +1,17 @@
-"""What the tests of whole trainings share."""
+"""What the tests of whole trainings share.
 
+They compute as the option --arithmetic says, but for those that take the fixture `arithmetic`.
+"""
+
+import functools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.training.project import TRAIN, final_state, prepare, run
+from tests.helpers import ARITHMETICS, Arithmetic
+from tests.training.project import TRAIN, compute_by, final_state, prepare, run
 
 
 @pytest.fixture(scope="session")
@@ -17,14 +23,42 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(prepared: Path, tmp_path: Path) -> Path:
+def chosen(request: pytest.FixtureRequest) -> Arithmetic:
+    """How this test's trainings compute."""
+    if "arithmetic" in request.fixturenames:
+        arithmetic: Arithmetic = request.getfixturevalue("arithmetic")
+        return arithmetic
+    name = request.config.getoption("--arithmetic")
+    return next(each for each in ARITHMETICS if str(each) == name)
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path, chosen: Arithmetic) -> Path:
     """A copy of the prepared project."""
-    return Path(shutil.copytree(prepared, tmp_path / "project"))
+    project = Path(shutil.copytree(prepared, tmp_path / "project"))
+    compute_by(project, chosen)
+    return project
 
 
 @pytest.fixture(scope="session")
-def untouched(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def trained(
+    prepared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Arithmetic], dict[str, bytes]]:
+    """What a training ends in that nothing has interrupted, by how it computes."""
+
+    @functools.cache
+    def train(arithmetic: Arithmetic) -> dict[str, bytes]:
+        project = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("untouched") / "project"))
+        compute_by(project, arithmetic)
+        run(project, "train", *TRAIN)
+        return final_state(project)
+
+    return train
+
+
+@pytest.fixture
+def untouched(
+    trained: Callable[[Arithmetic], dict[str, bytes]], chosen: Arithmetic
+) -> dict[str, bytes]:
     """What a training ends in that nothing has interrupted."""
-    project = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("untouched") / "project"))
-    run(project, "train", *TRAIN)
-    return final_state(project)
+    return trained(chosen)

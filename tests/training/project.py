@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.helpers import ROOT, make_documents
+from tests.helpers import ROOT, Arithmetic, make_documents
 from tinyllm.common.files import STATE_FOLDER
 
 MAX_STEPS, INTERVAL = 60, 7
 SETTINGS = {
-    "threads": "1", "n_layer": "1", "n_head": "2", "d_model": "32", "context_length": "32",
+    "device": "cpu", "precision": "fp32", "threads": "1",
+    "n_layer": "1", "n_head": "2", "d_model": "32", "context_length": "32",
     "dropout": "0.1", "batch_size": "4", "max_steps": str(MAX_STEPS), "warmup_steps": "5",
     "eval_interval": "20", "eval_tokens": "512", "vocab_size": "300",
     "checkpoint_steps": str(INTERVAL), "checkpoint_minutes": "null", "tracker": "none",
@@ -42,6 +43,7 @@ TRAIN = (
     "--validation", "data/splits/validation", "--splits", "reports/splits.json",
     "--model", "models/tinyllm", "--reports", "reports/train",
 )  # fmt: skip
+PLAIN = "plain-formulas"  # a file in a project whose stages compute as on a GPU
 PATIENCE = 120.0  # seconds until a test gives a process up
 
 _forks = multiprocessing.get_context("forkserver")
@@ -129,12 +131,28 @@ def _run(
     os.dup2(log, 2)
     assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(line_buffering=True)
+    if Path(PLAIN).exists():
+        use_plain_formulas()
     if slow:
         slow_down(slow)
     if before is not None:
         before()
     sys.argv = [name, *arguments]
     runpy.run_module(f"stages.{name}", run_name="__main__", alter_sys=True)
+
+
+def use_plain_formulas() -> None:
+    """Have this process compute by the formulas that a GPU runs."""
+    from tinyllm.model import kernels
+
+    kernels._written_out = lambda _: False
+
+
+def compute_by(project: Path, arithmetic: Arithmetic) -> None:
+    """Set how a project's trainings compute."""
+    change(project, {"precision": arithmetic.precision})
+    if arithmetic.plain:
+        (project / PLAIN).touch()
 
 
 def slow_down(seconds: float) -> None:

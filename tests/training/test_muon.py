@@ -10,6 +10,8 @@ from tinyllm.model.transformer import TinyLLM
 from tinyllm.training.muon import orthogonal
 from tinyllm.training.optimizer import make_optimizer
 
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
 
 def learn(model: TinyLLM, *optimizers: torch.optim.Optimizer, steps: int = 3) -> None:
     for step in range(steps):

@@ -21,6 +21,7 @@ from tinyllm.training.optimizer import make_optimizer
 TORCHS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("name", TORCHS)
 def test_each_name_computes_what_torchs_own_does(name: str) -> None:
     """Over some steps, with its state put elsewhere in between: the same bits."""

@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import ARITHMETICS, ROOT
 from tests.training.project import (
     INTERVAL,
     MAX_STEPS,
@@ -94,6 +94,8 @@ def test_the_number_of_processes_does_not_change_what_is_computed(
     pd.testing.assert_frame_equal(measured(project), alone, rtol=NEAR, atol=0)
 
 
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize("arithmetic", [ARITHMETICS[0], ARITHMETICS[-1]], ids=str, indirect=True)
 def test_several_processes_end_in_the_same_bytes_though_killed(project: Path) -> None:
     """Three: the sum of two numbers is the same in any order. And with dropout."""
     change(project, {"batch_size": "6", "processes": "3"})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import ARITHMETICS, ROOT, Arithmetic
 from tests.training.project import (
     INTERVAL,
     MAX_STEPS,
@@ -43,6 +43,7 @@ def kill_after_a_checkpoint(project: Path) -> None:
     process.kill()
 
 
+@pytest.mark.usefixtures("arithmetic")
 def test_killed_ten_times_it_ends_in_the_same_bytes_and_loses_little(
     project: Path, untouched: dict[str, bytes]
 ) -> None:
@@ -86,7 +87,14 @@ def remember_steps() -> None:
     Watch.step = remembered  # type: ignore[method-assign]  # nothing else counts repeats
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+# Each with another arithmetic, since a whole training is dear.
+@pytest.mark.parametrize(
+    ("number", "arithmetic"),
+    list(zip([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ARITHMETICS[1:], strict=True)),
+    ids=str,
+    indirect=["arithmetic"],
+)
+@pytest.mark.usefixtures("arithmetic")
 def test_asked_to_stop_it_saves_and_fails(
     project: Path, untouched: dict[str, bytes], number: signal.Signals
 ) -> None:
@@ -161,16 +169,19 @@ def test_other_hardware_is_refused_unless_it_is_allowed(project: Path) -> None:
 
 
 @pytest.mark.parametrize("resume", ["exact", "any"])
-def test_what_other_hardware_has_finished_is_trained_again(project: Path, resume: str) -> None:
+def test_what_other_hardware_has_finished_is_trained_again(
+    project: Path, resume: str, chosen: Arithmetic
+) -> None:
+    other = "fp32" if chosen.precision == "bf16" else "bf16"
     change(project, {"resume": resume})
     run(project, "train", *TRAIN)
     before = outputs(project)
-    change(project, {"precision": "bf16"})
+    change(project, {"precision": other})
     printed = run(project, "train", *TRAIN)
     assert "starting anew" in printed and "hardware changed" in printed
-    assert "step 60/60" in printed and "bf16" in printed
+    assert "step 60/60" in printed and f", {other}, " in printed
     assert outputs(project) != before
-    change(project, {"precision": "fp32"})
+    change(project, {"precision": chosen.precision})
     shutil.rmtree(project / "models")
     assert "already trained" in run(project, "train", *TRAIN)
     assert outputs(project) == before
