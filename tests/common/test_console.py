@@ -1,9 +1,14 @@
 """How a stage ends: what its exit status says, and what a person reads."""
 
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.helpers import ROOT
 from tinyllm.common import console
 
 
@@ -40,3 +45,83 @@ def test_a_bug_keeps_its_trace() -> None:
 
     with pytest.raises(AssertionError):
         console.run(bug)
+
+
+# Runs a main function as the stages do, with text that few encodings have, a warning and a bar.
+PROGRAM = """
+import sys, warnings
+from tqdm import tqdm
+from tinyllm.common import console
+
+def main():
+    print("你好 \\ud800 🏃 ü")
+    sys.stdout.flush()
+    print("plain", file=sys.stderr, flush=True)
+    warnings.warn("é€")
+    for _ in tqdm(range(3), disable=False):
+        print("x" * 100_000)
+    open(sys.argv[1], "w").write("done")
+    sys.argv[2:] and sys.exit("error: 你好")
+
+console.run(main)
+"""
+
+
+def shell(command: str, done: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a shell command in which `$RUN` is that program."""
+    program = " ".join(shlex.quote(part) for part in (sys.executable, "-c", PROGRAM, str(done)))
+    return subprocess.run(
+        ["bash", "-c", command.replace("$RUN", program)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("latin-1", b"\\u4f60\\u597d \\ud800 \\U0001f3c3 \xfc"),
+        ("ascii:strict", b"\\u4f60\\u597d \\ud800 \\U0001f3c3 \\xfc"),
+        ("gbk:strict", b"\xc4\xe3\xba\xc3 \\ud800 \\U0001f3c3 \xa8\xb9"),
+        ("utf-8", "你好 \\ud800 🏃 ü".encode()),
+        ("utf-16", "你好 \\ud800 🏃 ü".encode("utf-16-le")),
+    ],
+)
+def test_any_encoding_can_be_printed_to(tmp_path: Path, encoding: str, shown: bytes) -> None:
+    printed = shell("$RUN", tmp_path / "done", PYTHONIOENCODING=encoding)
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout.startswith(shown)
+    assert (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "$RUN | true",
+        "$RUN 2>&1 | head -c 1",
+        "$RUN > /dev/full 2> /dev/full",
+        "$RUN >&- 2>&-",
+        "$RUN < /dev/null >&- | true",
+    ],
+)
+def test_what_can_not_be_printed_is_dropped(tmp_path: Path, command: str) -> None:
+    done = shell(f"set -o pipefail; {command}", tmp_path / "done", LC_ALL="C")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("command", ["$RUN fail 2>&1 | true", "$RUN fail >&- 2>&-"])
+def test_a_failure_that_can_not_be_printed_is_one(tmp_path: Path, command: str) -> None:
+    done = shell(f"set -o pipefail; {command}", tmp_path / "done", PYTHONIOENCODING="ascii:strict")
+    assert done.returncode == 1
+
+
+def test_all_is_printed_to_a_pipe_that_does_not_wait(tmp_path: Path) -> None:
+    """Some terminals and job runners hand over descriptors that refuse what they can't take yet."""
+    slow = "import os, sys, time; os.set_blocking(1, False); os.execv(sys.argv[1], sys.argv[1:])"
+    starter = " ".join(shlex.quote(part) for part in (sys.executable, "-c", slow))
+    done = shell(f"{starter} $RUN | (sleep 1; wc -c)", tmp_path / "done", PYTHONIOENCODING="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == len("你好 \\ud800 🏃 ü\n".encode()) + 3 * 100_001

@@ -1,8 +1,14 @@
 """What a program shows in the terminal, and how it fails."""
 
+import io
+import os
 import re
+import select
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
 
 from tinyllm.common.processes import end_with_starter
 
@@ -19,6 +25,7 @@ def run(main: Callable[[], None]) -> None:
     Exits with status 1 on such an error and 130 on an interruption, which DVC must not take for a
     success.
     """
+    never_fail_to_print()
     try:
         main()
     except Exception as error:  # what is told of it decides
@@ -28,6 +35,59 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as interruption:
         print(str(interruption) or "interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def never_fail_to_print() -> None:
+    """Have standard output and error take any text, and drop what can't be printed.
+
+    A finished stage must not fail because a pipe is closed (`dvc repro | head`), the terminal has
+    gone, or its encoding has no such letter.
+    """
+    sys.stdout, sys.stderr = _lossy(sys.stdout), _lossy(sys.stderr)
+
+
+class _Lossy(io.RawIOBase):
+    """A file to print to, by its descriptor; what it does not take is dropped."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        while True:
+            try:
+                return os.write(self._descriptor, data)
+            except BlockingIOError:  # as slow as its reader, like any other
+                select.select([], [self._descriptor], [])
+            except OSError:
+                return len(memoryview(data))
+
+
+def _lossy(stream: Any) -> TextIO:
+    """The same stream, except that printing to it never fails."""
+    if stream is None:  # its descriptor was closed when Python started
+        return Path(os.devnull).open("w", encoding="utf-8", errors="backslashreplace")
+    with suppress(OSError):
+        stream.flush()
+    try:
+        raw = _Lossy(stream.fileno())
+    except OSError:  # no file: a test's or a notebook's own object
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering or stream.write_through,
+    )
 
 
 def cause(error: Exception) -> str | None:

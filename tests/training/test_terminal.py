@@ -1,0 +1,59 @@
+"""Whatever becomes of the terminal that a training prints to, it trains on and is saved."""
+
+import os
+import pty
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.training.project import TRAIN, Stage, final_state
+
+
+def print_to(descriptor: int) -> None:
+    """Have this process print there, in letters that no test needs but every user has."""
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout = open(1, "w", encoding="latin-1", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="latin-1", buffering=1, closefd=False)  # noqa: SIM115
+
+
+def a_pipe_that_is_closed() -> None:
+    """`dvc repro | head`"""
+    reader, writer = os.pipe()
+    print_to(writer)
+    _read_a_little(reader)
+
+
+def a_terminal_that_goes_away() -> None:
+    """A connection lost under `nohup`, or a window closed that started it in the background."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    terminal, writer = pty.openpty()
+    print_to(writer)
+    assert sys.stderr.isatty()  # so that a bar is drawn
+    _read_a_little(terminal)
+
+
+def a_full_disk() -> None:
+    """`dvc repro > log`"""
+    print_to(os.open("/dev/full", os.O_WRONLY))
+
+
+def _read_a_little(reader: int) -> None:
+    def read() -> None:
+        os.read(reader, 1)
+        os.close(reader)
+
+    threading.Thread(target=read).start()
+
+
+@pytest.mark.parametrize("lost", [a_pipe_that_is_closed, a_terminal_that_goes_away, a_full_disk])
+def test_a_training_that_can_not_print_ends_as_any_other(
+    project: Path, untouched: dict[str, bytes], lost: Callable[[], None]
+) -> None:
+    training = Stage(project, "train", *TRAIN, before=lost)
+    assert training.wait() == 0
+    assert final_state(project) == untouched
