@@ -1,10 +1,14 @@
 """Pictures: the same bytes every time, whatever was measured."""
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.helpers import ROOT
 from tinyllm.pictures import comparison, lengths, loss_curve, smooth
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -62,3 +66,80 @@ def test_smoothing_does_not_trail_behind() -> None:
     assert smooth([0.0, 0.0, 9.0, 0.0, 0.0], reach=1) == pytest.approx([0, 3, 3, 3, 0])
     assert smooth([1.0], reach=5) == [1.0]
     assert smooth([1.0, 2.0], reach=0) == [1.0, 2.0]
+
+
+DRAW = """
+import sys
+from pathlib import Path
+from tinyllm.pictures import comparison, lengths, loss_curve
+
+folder = Path(sys.argv[1])
+row = {"train_loss": 2.0, "val_loss": 1.5, "val_bits_per_byte": 0.7}
+loss_curve(folder / "loss.png", [{"step": 0, "loss": 3.0}], [{"step": 0, **row}], 0)
+lengths(folder / "lengths.png", {1: 3, 2000: 1})
+comparison(folder / "comparison.png", {"zlib": 2.3, "tinyllm": 1.3})
+print("done")
+"""
+HOSTILE = """
+backend: TkAgg
+font.family: serif
+font.serif: Comic Sans MS
+font.size: 30
+figure.dpi: 33
+savefig.dpi: 44
+savefig.facecolor: black
+savefig.bbox: tight
+text.usetex: True
+axes.formatter.use_locale: True
+axes.prop_cycle: cycler("color", ["000000"])
+lines.linewidth: 9
+no.such.setting: 1
+figure.figsize: not a size
+"""
+
+
+def drawn(folder: Path, script: str = DRAW, **environment: str) -> tuple[dict[str, bytes], str]:
+    """What a process of its own draws, with its current folder elsewhere; and what it prints."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        cwd=folder.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "done\n"
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}, done.stderr
+
+
+def test_the_users_own_settings_of_matplotlib_change_nothing(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    usual, _ = drawn(tmp_path / "one" / "pictures")
+    home = tmp_path / "two" / "config"
+    (home / "stylelib").mkdir(parents=True)
+    (home / "stylelib" / "classic.mplstyle").write_bytes(b"font.size: 40\n\xff")
+    (home / "matplotlibrc").write_bytes(b"\xff\xfe")  # no UTF-8
+    (tmp_path / "two" / "matplotlibrc").write_text(HOSTILE)
+    environment = {
+        "MPLBACKEND": "module://matplotlib_inline.no_such_backend",
+        "MATPLOTLIBRC": str(tmp_path / "two"),
+        "MPLCONFIGDIR": str(home),
+        "LC_ALL": "de_DE.UTF-8",
+    }
+    hostile, _ = drawn(tmp_path / "two" / "pictures", **environment)
+    assert len(usual) == 3 and hostile == usual
+
+
+def test_a_picture_that_can_not_be_drawn_is_missing_and_told(tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "matplotlib"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libfreetype is not here')")
+    path = os.pathsep.join((str(ROOT), str(broken.parent)))
+    files, told = drawn(tmp_path / "pictures", PYTHONPATH=path)
+    assert files == {}
+    assert told.splitlines() == [
+        f"{name} is missing, it can't be drawn: libfreetype is not here"
+        for name in ("loss.png", "lengths.png", "comparison.png")
+    ]

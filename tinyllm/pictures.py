@@ -3,7 +3,11 @@
 import bisect
 import itertools
 import math
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +137,8 @@ def lengths(path: Path, of_length: Mapping[int, int]) -> None:
             xytext=(-5 if right else 5, 0), textcoords="offset points",
             ha="right" if right else "left", va="top", fontsize=8.5, color=_ORANGE,
         )  # fmt: skip
+        from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
         plain = FuncFormatter(lambda value, _: f"{value:,.0f}")
         axes.xaxis.set_major_formatter(plain)
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -140,8 +146,6 @@ def lengths(path: Path, of_length: Mapping[int, int]) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.grid(visible=False, axis="x")
         axes.set(xlabel="tokens in a document", ylabel="documents", xlim=(edges[0], edges[-1]))
-
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     _picture(path, (6.8, 3.2), draw)
 
@@ -155,13 +159,43 @@ def _edges(lowest: int, highest: int) -> list[float]:
 
 
 def _picture(path: Path, size: tuple[float, float], draw: Callable[[Any], None]) -> None:
-    # Without pyplot: it keeps figures in global state and may open a display.
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Draw and publish a picture; where that fails, say so: the numbers that it shows stand."""
+    try:
+        with _settings(), publish_file(path) as temporary:
+            # Without pyplot: it keeps figures in global state and may open a display.
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
 
-    with rc_context(_STYLE), publish_file(path) as temporary:
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure.add_subplot())
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+            figure = Figure(figsize=size, layout="constrained")
+            FigureCanvasAgg(figure)
+            draw(figure.add_subplot())
+            figure.savefig(temporary, format="png", metadata={"Software": None})
+    except Exception as error:  # whatever matplotlib, or the way it is installed, may raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"{path.name} is missing, it can't be drawn: {reason}", file=sys.stderr)
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Have matplotlib draw with our settings over its own defaults, not over the user's."""
+    if "matplotlib" not in sys.modules:
+        _import_matplotlib()
+    from matplotlib import rc_context, rcParamsDefault
+
+    defaults = {name: value for name, value in rcParamsDefault.items() if name != "backend"}
+    with rc_context({**defaults, **_STYLE}):
+        yield
+
+
+def _import_matplotlib() -> None:
+    """Import it without the user's settings, which may end the import.
+
+    They do where they name a backend that is not installed here, as Jupyter's do for all that is
+    started from it, or ask for a locale that is not. The first file that it looks for is
+    `matplotlibrc` in the current folder, and its own lies in the folder of its data.
+    """
+    os.environ["MPLBACKEND"] = "agg"
+    spec = find_spec("matplotlib")
+    data = Path((spec and spec.origin) or "").parent / "mpl-data"
+    with chdir(data) if data.is_dir() else nullcontext():
+        import matplotlib  # noqa: F401
