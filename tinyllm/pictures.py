@@ -182,8 +182,8 @@ def _settings() -> Iterator[None]:
         _import_matplotlib()
     from matplotlib import rc_context, rcParamsDefault
 
-    defaults = {name: value for name, value in rcParamsDefault.items() if name != "backend"}
-    with rc_context({**defaults, **_STYLE}):
+    settings: Any = {name: v for name, v in rcParamsDefault.items() if name != "backend"}
+    with rc_context(settings | _STYLE):
         yield
 
 
