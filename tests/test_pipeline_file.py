@@ -127,7 +127,9 @@ def files_in(dep: str) -> list[str]:
     return [
         file.relative_to(ROOT).as_posix()
         for file in found
-        if file.is_file() and "__pycache__" not in file.parts
+        if file.is_file()
+        and "__pycache__" not in file.parts
+        and not decides_nothing(file.relative_to(ROOT))
     ]
 
 
@@ -167,6 +169,15 @@ def test_a_fingerprint_is_of_the_same_code(stage: str) -> None:
 def test_what_decides_no_result_exists_and_has_its_reason() -> None:
     for module, reason in NO_RESULT.items():
         assert file_of(module) in SOURCES and reason
+
+
+def test_dvc_hashes_no_module_that_decides_no_result() -> None:
+    """A folder of code is a dependency as a whole, but for those."""
+    from dvc.repo import Repo
+
+    with Repo(ROOT) as repo:
+        ignored = {path for path in SOURCES if repo.dvcignore.is_ignored_file(str(ROOT / path))}
+    assert ignored == {path for path in SOURCES if decides_nothing(path)}
 
 
 def test_every_stage_is_in_the_pipeline() -> None:
