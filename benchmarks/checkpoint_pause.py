@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
+from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.model import runtime
 from tinyllm.model.transformer import ModelConfig, TinyLLM
 from tinyllm.settings.load import load_params
 from tinyllm.training.checkpoint import Checkpoints
-from tinyllm.training.fingerprint import Fingerprint
 from tinyllm.training.optimizer import make_optimizer
 from tinyllm.training.state import TrainState
 from tinyllm.training.trainer import accumulate_gradient, clip_gradient

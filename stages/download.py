@@ -12,20 +12,27 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
 
+    from tinyllm.common.unchanged import MadeFrom
+
+    made_from = MadeFrom("download", params=args.params, sections=["download"])
+
     from tinyllm.common.files import STATE_FOLDER, project_root, publish_folder
     from tinyllm.common.units import megabytes
     from tinyllm.corpus.catalogue import check_source
     from tinyllm.corpus.fetch import Patience
     from tinyllm.corpus.sources import bring
+    from tinyllm.corpus.state import source_state
     from tinyllm.settings.load import load_params
 
     params = load_params(args.params, check_source)
+    made_from.add(lambda: source_state(params.download))
     downloads = project_root() / STATE_FOLDER / "downloads"  # outlives what DVC deletes
     patience = Patience(
         stall=params.runtime.download_timeout, retries=params.runtime.download_retries
     )
     with publish_folder(args.raw) as folder:
         manifest = bring(params.download, folder, downloads, patience)
+        made_from.check()
     print(
         f"download: {manifest.source}: {manifest.documents:,} documents, "
         f"{megabytes(manifest.bytes)}, licence: {manifest.licence or 'not stated'}"

@@ -16,7 +16,12 @@ def main() -> None:
     parser.add_argument("--reports", type=Path, required=True, help="folder of reports to write")
     args = parser.parse_args()
 
-    from tinyllm.common.files import sha256_of
+    from tinyllm.common.unchanged import MadeFrom
+
+    inputs = [args.model, args.train, args.test]
+    made_from = MadeFrom("evaluate", inputs, args.params, ["seed", "evaluate", "hardware"])
+
+    from tinyllm.common.files import publish_file, publish_folder, sha256_of
     from tinyllm.model import runtime
     from tinyllm.model.export import WEIGHTS, load_model
     from tinyllm.scoring import final
@@ -34,8 +39,10 @@ def main() -> None:
         scores, predictions = final.predict_test(model, tokenizer, test, params.evaluate)
         baselines = final.baseline_scores(tokenizer, train, test)
         samples = final.write_samples(model, tokenizer, params.evaluate, params.seed)
-        final.write_losses(args.losses, predictions)
-        final.write_report(args.reports, scores, baselines, samples)
+        with publish_file(args.losses) as losses, publish_folder(args.reports) as reports:
+            final.write_losses(losses, predictions)
+            final.write_report(reports, scores, baselines, samples)
+            made_from.check()
         journal.metrics(0, {f"test/{name}": value for name, value in scores.as_dict().items()})
         journal.metrics(0, {f"baseline/{name}_bits_per_byte": v for name, v in baselines.items()})
         journal.file(args.reports, f"reports/{args.reports.name}")

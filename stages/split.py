@@ -17,15 +17,21 @@ def main() -> None:
     parser.add_argument("--summary", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args()
 
-    from tinyllm.common.files import publish_folder, write_json
+    from tinyllm.common.unchanged import MadeFrom
+
+    made_from = MadeFrom("split", [args.tokens])
+
+    from tinyllm.common.files import publish_file, publish_folder, write_json
     from tinyllm.common.units import megabytes
     from tinyllm.tokens.split import SPLITS
     from tinyllm.tokens.store import write_splits
 
     with ExitStack() as stack:
         folders = {s: stack.enter_context(publish_folder(getattr(args, s))) for s in SPLITS}
+        summary = stack.enter_context(publish_file(args.summary))
         summaries = write_splits(args.tokens, folders)
-    write_json(args.summary, {split: asdict(summaries[split]) for split in SPLITS})
+        write_json(summary, {split: asdict(summaries[split]) for split in SPLITS})
+        made_from.check()
     total = sum(summary.bytes for summary in summaries.values())
     for split, held in summaries.items():
         print(

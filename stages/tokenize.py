@@ -16,6 +16,10 @@ def main() -> None:
     parser.add_argument("--reports", type=Path, required=True, help="folder of reports to write")
     args = parser.parse_args()
 
+    from tinyllm.common.unchanged import MadeFrom
+
+    made_from = MadeFrom("tokenize", [args.raw], args.params, ["tokenize", "split"])
+
     from tinyllm.common.files import publish_folder, scratch_folder
     from tinyllm.documents.raw import read_manifest, read_pieces
     from tinyllm.encoding import report
@@ -31,6 +35,7 @@ def main() -> None:
     with (
         publish_folder(args.tokenizer) as tokenizer_folder,
         publish_folder(args.tokens) as tokens_folder,
+        publish_folder(args.reports) as reports_folder,
         scratch_folder(args.tokens) as notes,
         Workers.for_bytes(size) as workers,
     ):
@@ -41,7 +46,8 @@ def main() -> None:
             corpus(purpose="encode"), found, tokenizer_folder, tokens_folder, workers
         )
         content = report.summary(found, totals, tokenizer)
-        report.write(args.reports, content, totals)
+        report.write(reports_folder, content, totals)
+        made_from.check()
     for line in report.lines(content, params.tokenize):
         print(f"tokenize: {line}")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tinyllm.common import console
 
 if TYPE_CHECKING:
+    from tinyllm.common.unchanged import MadeFrom
     from tinyllm.settings.load import Params
     from tinyllm.training.ranks import Ranks
 
@@ -22,19 +23,28 @@ def main() -> None:
     parser.add_argument("--reports", type=Path, required=True, help="folder of reports to write")
     args = parser.parse_args()
 
+    from tinyllm.common.unchanged import MadeFrom
+
+    inputs = [args.tokenizer, args.train, args.validation, args.splits]
+    made_from = MadeFrom("train", inputs, args.params, ["seed", "train", "hardware"])
+
     from tinyllm.settings.load import load_params
     from tinyllm.training import launch
 
     params = load_params(args.params)
-    launch.run(lambda ranks: train_model(args, params, ranks), params.hardware, "stages.train")
+    launch.run(
+        lambda ranks: train_model(args, params, made_from, ranks), params.hardware, "stages.train"
+    )
 
 
-def train_model(args: argparse.Namespace, params: "Params", ranks: "Ranks") -> None:
+def train_model(
+    args: argparse.Namespace, params: "Params", made_from: "MadeFrom", ranks: "Ranks"
+) -> None:
     """What each process of a training does; only the first one writes."""
+    from tinyllm.common.files import publish_folder
     from tinyllm.model import runtime
     from tinyllm.model.export import save_model
     from tinyllm.model.transformer import TinyLLM
-    from tinyllm.settings.load import load_params
     from tinyllm.training import fingerprint, report
     from tinyllm.training.compiled import compile_training
     from tinyllm.training.data import load_data
@@ -44,11 +54,10 @@ def train_model(args: argparse.Namespace, params: "Params", ranks: "Ranks") -> N
     from tinyllm.training.trainer import train
     from tinyllm.training.watch import watch
 
-    inputs = [args.tokenizer, args.train, args.validation, args.splits]
-    made_from = fingerprint.take(params, "stages.train", inputs)
+    training = fingerprint.take(params, "stages.train", made_from.inputs)
     compute = runtime.choose(params.hardware, ranks)
-    fingerprint.check_same(made_from, compute, ranks)
-    data = load_data(params, *inputs, ranks=ranks)
+    fingerprint.check_same(training, compute, ranks)
+    data = load_data(params, args.tokenizer, args.train, args.validation, args.splits, ranks=ranks)
     model = TinyLLM(data.model_config, runtime.generator(params.seed, "weights"))
     model.compute_dtype = compute.dtype
     ranks.share_model(model, compute.device)
@@ -56,7 +65,7 @@ def train_model(args: argparse.Namespace, params: "Params", ranks: "Ranks") -> N
         compile_training(model)
     state = TrainState(model, make_optimizer(model, params.train))
     with (
-        resumable(state, made_from, compute, params, ranks) as saver,
+        resumable(state, training, compute, params, ranks) as saver,
         watch(state, data, compute, params, saver.bookmark, ranks) as watcher,
     ):
         batches = data.batches(state.step, params)
@@ -64,11 +73,10 @@ def train_model(args: argparse.Namespace, params: "Params", ranks: "Ranks") -> N
         whole = ranks.whole_model(model)
         if not ranks.first:
             return
-        save_model(args.model, whole, data.tokenizer)
-        report.write(args.reports, state)
-        fingerprint.check_unchanged(
-            made_from, fingerprint.take(load_params(args.params), "stages.train", inputs)
-        )
+        with publish_folder(args.model) as model_folder, publish_folder(args.reports) as reports:
+            save_model(model_folder, whole, data.tokenizer)
+            report.write(reports, state)
+            made_from.check()
         watcher.keep(args.model, args.reports)
 
 

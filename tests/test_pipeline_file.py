@@ -247,6 +247,33 @@ def test_settings_read_are_exactly_those_declared(stage: str) -> None:
     assert sorted(declared) == sorted(read)
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_a_stage_compares_is_what_it_depends_on(stage: str) -> None:
+    """Each stage takes its inputs and settings before its work, and compares them at the end."""
+    source = ast.unparse(tree_of(script(stage)))
+    (made,) = [
+        node
+        for node in ast.walk(tree_of(script(stage)))
+        if isinstance(node, ast.Call) and last_name(node) == "MadeFrom"
+    ]
+    given = {keyword.arg: keyword.value for keyword in made.keywords}
+    given |= dict(zip((None, "inputs", "params", "sections"), made.args, strict=False))
+    assert ast.literal_eval(made.args[0]) == stage
+    sections = ast.literal_eval(given["sections"]) if "sections" in given else []
+    assert sections == STAGES[stage].get("params", [])
+    inputs = given.get("inputs")
+    if isinstance(inputs, ast.Name):  # assigned a line before
+        (inputs,) = [
+            node.value
+            for node in ast.walk(tree_of(script(stage)))
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == inputs.id
+        ]
+    read = [last_name(element) for element in inputs.elts] if isinstance(inputs, ast.List) else []
+    named = {path: name for name, path in arguments(stage).items()}
+    assert [f"--{name}" for name in read] == [named[dep] for dep in deps(stage) if dep in named]
+    assert "made_from.check()" in source
+
+
 def test_what_changes_no_result_is_no_dependency() -> None:
     assert NOT_A_DEPENDENCY in SECTIONS
     for stage, description in STAGES.items():

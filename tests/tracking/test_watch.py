@@ -7,6 +7,7 @@ from numpy.lib.format import open_memmap
 
 from tests.helpers import ROOT, random_model, windows_of
 from tests.tracking.helpers import Project, events
+from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.model import runtime
 from tinyllm.model.evaluation import Scores
 from tinyllm.model.export import WEIGHTS, save_model
@@ -16,7 +17,6 @@ from tinyllm.tokens.store import SplitSummary, TokenSplit
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.data import TrainingData
 from tinyllm.training.dataset import Batches
-from tinyllm.training.fingerprint import Fingerprint
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.optimizer import make_optimizer
 from tinyllm.training.resume import resumable

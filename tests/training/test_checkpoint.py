@@ -15,10 +15,10 @@ import torch
 
 from tests.helpers import random_model, train_settings
 from tinyllm.common import files
+from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.model.runtime import Compute
 from tinyllm.training import checkpoint
 from tinyllm.training.checkpoint import Checkpoints, DamagedCheckpoint
-from tinyllm.training.fingerprint import Fingerprint
 from tinyllm.training.optimizer import make_optimizer
 from tinyllm.training.state import TrainState
 

@@ -228,7 +228,7 @@ def test_inputs_edited_meanwhile_are_an_error_that_names_them(project: Path, nam
             edited.write("\n")
     assert process.wait() == 1
     named = "train.d_model" if name == "params.yaml" else name
-    assert f"error: changed while training ran: {named};" in process.printed()
+    assert f"error: changed while train ran: {named};" in process.printed()
 
 
 def test_code_edited_meanwhile_is_an_error_and_then_another_training(
@@ -240,7 +240,7 @@ def test_code_edited_meanwhile_is_an_error_and_then_another_training(
     command = [sys.executable, "-m", "stages.train", *TRAIN]
     environment = {**os.environ, "DVC_ROOT": str(project), "PYTHONUNBUFFERED": "1"}
     file = "tinyllm/model/transformer.py"
-    for expected in (f"error: changed while training ran: {file};", f"starting anew.*{file}"):
+    for expected in (f"error: changed while train ran: {file};", f"starting anew.*{file}"):
         process = subprocess.Popen(
             command, cwd=project, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

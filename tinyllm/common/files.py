@@ -37,6 +37,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def size_and_time(file: Path) -> str:
+    """What shows that a file was written to since."""
+    state = file.stat()
+    return f"{state.st_size} bytes, changed at {state.st_mtime_ns} ns"
+
+
 def sync(path: Path) -> None:
     """Flush a file, or the entries of a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)

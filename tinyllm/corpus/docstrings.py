@@ -34,7 +34,7 @@ def docstrings(requirement: str) -> Iterator[str]:
             f"install {requirement} or write {package}=={installed}"
         )
     seen: set[str] = set()
-    for path in _source_files(package):
+    for path in source_files(package):
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError) as error:  # templates, or another version's Python
@@ -66,7 +66,7 @@ def licence(package: str) -> str | None:
     return stated[0].splitlines()[0] if stated else None
 
 
-def _source_files(package: str) -> list[Path]:
+def source_files(package: str) -> list[Path]:
     """Python files of the modules that a package installs, tests left out, in a fixed order."""
     files = [
         file

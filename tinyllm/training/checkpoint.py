@@ -18,9 +18,9 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from tinyllm.common.files import publish_folder, read_json, remove, sha256_of, write_json
+from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.model.runtime import Compute
 from tinyllm.tracking.places import lock
-from tinyllm.training.fingerprint import Fingerprint
 from tinyllm.training.ranks import ALONE, Ranks
 from tinyllm.training.state import TrainState
 

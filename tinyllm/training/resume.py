@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tinyllm.common.files import read_json
+from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.model.runtime import Compute
 from tinyllm.settings.load import Params
 from tinyllm.tracking.places import lock, trainings_folder
 from tinyllm.tracking.provenance import EXPERIMENT
 from tinyllm.training.checkpoint import FINGERPRINT, LOCK, Checkpoints, Loaded
-from tinyllm.training.fingerprint import Fingerprint
 from tinyllm.training.interruption import REASONS, Interrupted, Interruption
 from tinyllm.training.ranks import ALONE, Ranks
 from tinyllm.training.state import TrainState

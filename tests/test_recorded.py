@@ -1,0 +1,134 @@
+"""What is recorded is what was used: in dvc.lock, in a clone, and on a run's page.
+
+Every case is a real `dvc repro`, or the commands of a real run's note in a fresh clone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline import Project
+
+# Python runs this file before anything else. In one stage it waits for a file to be opened, and
+# then changes another one: the edit comes in the middle of the stage, on a machine of any speed.
+EDITOR = """
+import sys
+
+if {stage!r} in getattr(sys, "orig_argv", []):
+    done = []
+
+    def edit(event, arguments):
+        if event == "open" and not done and str(arguments[0]).endswith({opened!r}):
+            done.append(True)
+            {edit}
+
+    sys.addaudithook(edit)
+"""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What somebody does while a stage runs.
+
+    Attributes:
+        opened: the file that the stage opens just then.
+        edit: a line of Python.
+        named: what the stage's error names.
+    """
+
+    stage: str
+    opened: str
+    edit: str
+    named: str
+
+
+def append(name: str, text: str) -> str:
+    return f"open({name!r}, 'a').write({text!r})"
+
+
+def write(name: str, old: str, new: str) -> str:
+    read = f"(text := open({name!r}).read())"
+    return f"{read}; open({name!r}, 'w').write(text.replace({old!r}, {new!r}))"
+
+
+EDITS = {
+    "a text that grows": Edit(
+        "download", "corpus/small.txt", append("corpus/small.txt", "\nlate"), "corpus/small.txt"
+    ),
+    "another text": Edit(
+        "download", "corpus/small.txt", append("corpus/late.txt", "late"), "corpus/late.txt"
+    ),
+    "a setting": Edit(
+        "tokenize",
+        "raw/manifest.json",
+        write("params.yaml", "vocab_size: 300", "vocab_size: 310"),
+        "tokenize.vocab_size",
+    ),
+    "an input": Edit(
+        "tokenize",
+        "raw/manifest.json",
+        "import os; os.utime('data/raw/files/small.txt')",
+        "data/raw/files/small.txt",
+    ),
+    "a module": Edit(
+        "split",
+        "tokens/index.json",
+        append("tinyllm/tokens/split.py", "# another\n"),
+        "tinyllm/tokens/split.py",
+    ),
+    "hardware": Edit(
+        "train",
+        "splits/train/split.json",
+        write("params.yaml", "resume: exact", "resume: any"),
+        "hardware.resume",
+    ),
+    "a module, broken": Edit(
+        "evaluate",
+        "tinyllm/config.json",
+        append("tinyllm/scoring/baselines.py", "def half("),
+        "tinyllm/scoring/baselines.py",
+    ),
+}
+
+
+def with_editor(project: Project, edit: Edit) -> Project:
+    """The project, in which somebody edits when a stage runs."""
+    folder = project.root.parent / "editor"
+    folder.mkdir()
+    values = {"stage": f"stages.{edit.stage}", "opened": edit.opened, "edit": edit.edit}
+    (folder / "sitecustomize.py").write_text(EDITOR.format(**values))
+    return Project(project.root, {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"})
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=list(EDITS))
+def test_what_changes_while_a_stage_runs_fails_it_and_nothing_is_recorded(
+    quiet: Project, edit: Edit
+) -> None:
+    quiet.append(f"stages/{edit.stage}.py", "# so that it runs\n")
+    before = quiet.outputs()
+    failed = with_editor(quiet, edit).dvc("repro", "--single-item", edit.stage, check=False)
+    assert failed.returncode != 0
+    (line,) = [line for line in failed.stderr.splitlines() if line.startswith("error: changed")]
+    assert line.startswith(f"error: changed while {edit.stage} ran: {edit.named}; ")
+    assert quiet.outputs() == before  # dvc.lock among them
+    assert f"{edit.stage}:" in quiet.dvc("status", edit.stage).stdout
+
+
+def test_a_text_that_grew_is_read_when_it_no_longer_grows(quiet: Project) -> None:
+    quiet.append("stages/download.py", "# so that it runs\n")
+    growing = with_editor(quiet, EDITS["a text that grows"])
+    assert growing.dvc("repro", "download", check=False).returncode != 0
+    assert quiet.dvc("repro", "download").returncode == 0
+    assert (quiet.root / "data/raw/files/small.txt").read_text().endswith("\nlate")
+
+
+def test_a_clone_with_converted_line_ends_is_up_to_date(ran: Project, tmp_path: Path) -> None:
+    """Git on Windows is often set to convert them; DVC compares bytes."""
+    root = tmp_path / "clone"
+    ran.run("git", "clone", "--quiet", "--config", "core.autocrlf=true", str(ran.root), str(root))
+    copied = Project(root)
+    copied.dvc("cache", "dir", "--local", str(ran.root / ".dvc" / "cache"))
+    copied.dvc("checkout")
+    assert "up to date" in copied.dvc("status").stdout
+    assert copied.outputs() == ran.outputs()

@@ -1,0 +1,65 @@
+"""What a result is made from, each part by name: settings, code and files."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyllm.common import source_files
+from tinyllm.common.files import CHECKSUMS, files_in, sha256_of, size_and_time
+
+Parts = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Each part by name: "train.n_layer" to its value, ".../tokens.npy" to its hash."""
+
+    parts: Parts
+
+    @property
+    def name(self) -> str:
+        """A short name, the same for the same parts."""
+        return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def differences(self, other: "Fingerprint") -> list[str]:
+        """The parts in which two fingerprints differ, to be shown: a sealed folder as one."""
+        names = sorted(self.parts.keys() | other.parts.keys())
+        different = [name for name in names if self.parts.get(name) != other.parts.get(name)]
+        sealed = {name.removesuffix(CHECKSUMS) for name in different if name.endswith(CHECKSUMS)}
+        folders = (name[: name.rfind("/") + 1] for name in different)
+        shown = zip(different, folders, strict=True)
+        return list(dict.fromkeys(folder if folder in sealed else name for name, folder in shown))
+
+
+def of_code(module: str) -> Parts:
+    """The source files that decide what a module computes, by their content."""
+    files = source_files.files_of(module)
+    return {file.as_posix(): sha256_of(source_files.ROOT / file) for file in files}
+
+
+def of_content(paths: Iterable[Path]) -> Parts:
+    """Files, or folders with all their files, by their content."""
+    return {file.as_posix(): sha256_of(file) for path in paths for file in _files(path)}
+
+
+def of_state(paths: Iterable[Path]) -> Parts:
+    """Files, or folders with all their files, in a way that takes no time for gigabytes.
+
+    The files of a sealed folder are known by the checksums in it, and otherwise by size and time.
+    """
+    parts: Parts = {}
+    for path in paths:
+        if (path / CHECKSUMS).is_file():
+            parts |= {file.as_posix(): size_and_time(file) for file in _files(path)}
+            parts |= of_content([path / CHECKSUMS])
+        else:
+            parts |= of_content([path])
+    return parts
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return files_in(path)
+    return [path] if path.exists() else []

@@ -1,0 +1,80 @@
+"""Refuse a result whose settings, code or inputs changed while it was made."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tinyllm.common.fingerprint import Fingerprint, Parts, of_code, of_content, of_state
+from tinyllm.common.source_files import ROOT
+from tinyllm.settings import strict_yaml
+
+
+class MadeFrom:
+    """What a stage is made from, taken before its work and compared at its end.
+
+    DVC hashes what a stage depends on after its command, so that it would record what was not used
+    (https://github.com/iterative/dvc/issues/11058). What changes between the comparison and DVC's
+    own hash is still recorded wrongly, so a stage compares last, just before it publishes.
+
+    Made first thing in a stage, before it imports what it runs and reads what it uses: then a
+    change at any time after it is seen.
+
+    Args:
+        stage: its name.
+        inputs: files and folders that it reads.
+        params: params.yaml.
+        sections: those sections of it that the stage depends on.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        inputs: Sequence[Path] = (),
+        params: Path | None = None,
+        sections: Sequence[str] = (),
+    ) -> None:
+        self.stage = stage
+        self.inputs = inputs
+        self._takes: list[tuple[Callable[[], Parts], Parts]] = []
+        self.add(lambda: of_code(f"stages.{stage}") | of_content([ROOT / "requirements.lock"]))
+        self.add(lambda: of_state(inputs))
+        if params is not None:
+            self.add(lambda: _of_settings(params, sections))
+
+    def add(self, take: Callable[[], Parts]) -> None:
+        """Add what something is now, and will have to be at the end."""
+        self._takes.append((take, take()))
+
+    def check(self) -> None:
+        """Compare what there is now with what there was.
+
+        Raises:
+            ValueError: names what changed.
+        """
+        changed = [
+            name
+            for take, before in self._takes
+            for name in Fingerprint(before).differences(Fingerprint(take()))
+        ]
+        if changed:
+            shown = ", ".join(changed[:5])
+            more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+            raise ValueError(
+                f"changed while {self.stage} ran: {shown}{more}; the result belongs to neither "
+                "state, so it is not published. Put it back or keep the change, and run `dvc repro`"
+            )
+
+
+def _of_settings(params: Path, sections: Sequence[str]) -> Parts:
+    """The settings of some sections, as they are written; what is wrong in them is found later."""
+    try:
+        settings = strict_yaml.load(params.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{params.name}: {error}") from None
+    parts: Parts = {}
+    for section in sections if isinstance(settings, Mapping) else ():
+        value = settings.get(section)
+        if isinstance(value, Mapping):
+            parts |= {f"{section}.{key}": repr(setting) for key, setting in value.items()}
+        else:
+            parts[section] = repr(value)
+    return parts
