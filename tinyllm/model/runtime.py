@@ -2,10 +2,8 @@
 
 import ctypes
 import hashlib
-import importlib.util
 import json
 import os
-import shutil
 import sys
 from dataclasses import asdict, dataclass
 from typing import Protocol
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 
 from tinyllm.common.processes import available_cores
+from tinyllm.model.compiler import obstacle
 from tinyllm.settings.hardware import Hardware
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
@@ -62,6 +61,8 @@ class Processes(Protocol):
     """How many processes train together, in all and on this machine."""
 
     @property
+    def first(self) -> bool: ...
+    @property
     def size(self) -> int: ...
     @property
     def local_size(self) -> int: ...
@@ -77,7 +78,7 @@ def choose(settings: Hardware, ranks: Processes | None = None) -> Compute:
         ValueError: the device or the compiler asked for is not there.
     """
     device = find_device(settings.device)
-    compiled = ranks is not None and _compiles(settings.compile, device)
+    compiled = ranks is not None and _compiles(settings.compile, device, ranks)
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if _fast_bf16(device) else "fp32"
@@ -137,25 +138,20 @@ def find_device(wanted: str) -> str:
     return wanted
 
 
-def _compiles(wanted: bool | str, device: str) -> bool:
+def _compiles(wanted: bool | str, device: str, ranks: Processes) -> bool:
     """Whether to train with torch's compiler: by default where it is known to pay.
 
     Raises:
-        ValueError: it is asked for, and what it needs is not there.
+        ValueError: it is asked for and can't work here.
     """
-    if device == "cuda":
-        there, needs = importlib.util.find_spec("triton") is not None, "the package triton"
-    else:
-        compiler = cpp_compiler()
-        there, needs = shutil.which(compiler) is not None, f"a C++ compiler ({compiler})"
-    if wanted is True and not there:
-        raise ValueError(f"hardware.compile = true: torch needs {needs}, and there is none")
-    return there and (device == "cuda" if wanted == "auto" else bool(wanted))
-
-
-def cpp_compiler() -> str:
-    """The command that torch compiles with for a CPU, whether it is there or not."""
-    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if wanted is False or (wanted == "auto" and device != "cuda"):
+        return False
+    reason = obstacle(device)
+    if reason is not None and wanted is True:
+        raise ValueError(f"hardware.compile = true: torch can't compile here: {reason}")
+    if reason is not None and ranks.first:
+        print(f"hardware.compile: not compiled, since torch can't compile here: {reason}")
+    return reason is None
 
 
 def _fast_bf16(device: str) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tinyllm.common.files import STATE_FOLDER, project_root
+from tinyllm.model.compiler import compiled
 from tinyllm.model.transformer import TinyLLM
 
 
@@ -28,17 +29,13 @@ def compile_training(model: TinyLLM) -> None:
     regional_compilation.html).
     """
     for block in model.blocks:
-        block.forward = _compiled(block.forward)
-    model.cross_entropy = _compiled(model.cross_entropy)
+        block.forward = _compiled_with_gradient(block.forward)
+    model.cross_entropy = _compiled_with_gradient(model.cross_entropy)
 
 
-def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compiled where there will be a gradient; scoring has shapes of its own and does without.
-
-    `deterministic`: without it, the variant of a kernel that happens to be the fastest at its first
-    run is taken, and variants add up in different orders.
-    """
-    quick = torch.compile(function, fullgraph=True, dynamic=False, options={"deterministic": True})
+def _compiled_with_gradient(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Compiled where there will be a gradient; scoring has shapes of its own and does without."""
+    quick = compiled(function)
 
     def call(*args: Any) -> Tensor:
         return (quick if torch.is_grad_enabled() else function)(*args)

@@ -1,0 +1,60 @@
+"""torch's compiler: whether it works on this machine, and how it is used."""
+
+import importlib.util
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that torch compiles when it is first called, for each shape of its arguments.
+
+    `deterministic`: without it, the variant of a kernel that happens to be the fastest at its first
+    run is taken, and variants add up in different orders.
+    """
+    return torch.compile(function, fullgraph=True, dynamic=False, options={"deterministic": True})
+
+
+def obstacle(device: str) -> str | None:
+    """Why torch can't compile for a device here; None where it can.
+
+    Compiles a trivial function, since a compiler that is installed may still lack headers or fail
+    to link. What it makes is kept with the kernels of training, so that it is quick the next time.
+    """
+    if device == "cuda" and importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    if device == "cpu" and shutil.which(cpp_compiler()) is None:
+        return f"there is no C++ compiler ({cpp_compiler()})"
+    try:
+        compiled(_trivial)(torch.zeros(64, device=device))
+    except Exception as error:  # of many types; whatever it is, training would fail of it too
+        reason = _first_cause(str(error)) or type(error).__name__
+        if " " in sys.prefix:
+            reason += (
+                f" (torch does not quote paths, and this environment's has a space: {sys.prefix})"
+            )
+        return reason
+    return None
+
+
+def cpp_compiler() -> str:
+    """The command that torch compiles with for a CPU, whether it is there or not."""
+    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+
+
+def _trivial(x: Tensor) -> Tensor:
+    return 2 * x + 1
+
+
+def _first_cause(message: str) -> str:
+    """The line of a compiler's output that says what is wrong."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    telling = (
+        line for line in lines if re.search(r"error: |cannot find|No working|Failed to", line)
+    )
+    return next(telling, next(iter(lines), ""))
