@@ -108,7 +108,7 @@ def test_a_killed_stage_leaves_no_worker_and_the_next_cleans_up(raw: Path, tmp_p
         workers = workers_of(process, tmp_path)
         process.kill()
         assert not psutil.wait_procs(workers, timeout=20)[1]
-    assert len(list(tmp_path.iterdir())) == 3  # what it was writing
+    assert len(list(tmp_path.iterdir())) == 4  # what it was writing
     with stage(raw, tmp_path) as process:
         told, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
