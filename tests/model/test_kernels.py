@@ -41,7 +41,7 @@ KERNELS: dict[str, tuple[Callable[..., object], list[tuple[int, ...]]]] = {
 
 
 def tensors(found: object) -> tuple[Tensor, ...]:
-    return found if isinstance(found, tuple) else (found,)  # type: ignore[return-value]
+    return found if isinstance(found, tuple) else (found,)
 
 
 def computed(name: str, dtype: torch.dtype) -> list[Tensor]:

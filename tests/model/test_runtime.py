@@ -8,9 +8,12 @@ import torch
 
 from tests.helpers import ROOT
 from tinyllm.common.processes import available_cores
+from tinyllm.model import runtime
+from tinyllm.model.compiler import obstacle
 from tinyllm.model.runtime import choose, derive_seed, generator
 from tinyllm.settings.hardware import Hardware
 from tinyllm.settings.load import load_params
+from tinyllm.training.launch import gpus
 from tinyllm.training.ranks import ALONE
 
 
@@ -52,18 +55,135 @@ def test_the_precision_asked_for_is_used(precision: str, dtype: torch.dtype) -> 
     assert (compute.precision, compute.dtype) == (precision, dtype)
 
 
-def test_a_cpu_compiles_only_when_told_to_and_says_what_that_needs(
+# What torch says of a processor, and what `auto` is to mean there.
+CPUS: list[tuple[dict[str, Any], str]] = [
+    ({"cpu_name": "Intel Xeon", "avx512_f": True, "avx512_bf16": True, "amx_bf16": True}, "bf16"),
+    ({"cpu_name": "Intel Xeon", "avx512_f": True, "avx512_bf16": True}, "fp32"),
+    ({"cpu_name": "Intel Core i7", "avx2": True}, "fp32"),
+    ({"cpu_name": "AMD Zen 4", "avx512_f": True, "avx512_bf16": True}, "bf16"),
+    ({"cpu_name": "AMD Zen 3", "avx2": True}, "fp32"),
+    ({"cpu_name": "ARM Neoverse V1", "neon": True, "bf16": True, "sve": True}, "fp32"),
+    ({"cpu_name": "Apple M2", "neon": True}, "fp32"),
+    ({}, "fp32"),
+]
+MODERN = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
+
+
+def fake_card(
+    monkeypatch: pytest.MonkeyPatch, name: str, capability: tuple[int, int], kernels: list[str]
+) -> None:
+    """A CUDA device as torch sees it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: kernels)
+
+
+@pytest.mark.parametrize(("capabilities", "precision"), CPUS)
+def test_auto_is_bf16_where_a_cpu_multiplies_it_faster(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, Any], precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    compute = choose(hardware(), ALONE)
+    assert (compute.device, compute.precision, compute.compiled) == ("cpu", precision, False)
+    assert compute.device_name == capabilities.get("cpu_name", "CPU")
+    forced = "fp32" if precision == "bf16" else "bf16"
+    assert choose(hardware(precision=forced), ALONE).precision == forced
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "precision"),
+    [
+        ("NVIDIA T4", (7, 5), "fp32"),
+        ("NVIDIA A100", (8, 0), "bf16"),
+        ("NVIDIA L4", (8, 9), "bf16"),
+        ("NVIDIA H100", (9, 0), "bf16"),
+        ("NVIDIA B200", (10, 0), "bf16"),
+        ("NVIDIA GeForce RTX 5090", (12, 0), "bf16"),
+        ("one of tomorrow", (13, 0), "bf16"),
+    ],
+)
+def test_auto_takes_a_card_and_says_where_it_lacks_bf16(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    name: str, capability: tuple[int, int], precision: str,
+) -> None:  # fmt: skip
+    fake_card(monkeypatch, name, capability, MODERN)
+    monkeypatch.setattr(runtime, "obstacle", lambda _: None)
+    compute = choose(hardware(device="auto"), ALONE)
+    assert (compute.device, compute.precision, compute.compiled) == ("cuda", precision, True)
+    assert compute.device_name == name
+    lines = capsys.readouterr().out.splitlines()
+    expected = [f"hardware.precision: fp32, since {name} does not compute in bf16"]
+    assert lines == (expected if precision == "fp32" else [])
+    assert choose(hardware(device="auto")).device == "cuda"
+    assert capsys.readouterr().out == ""  # what scores is in fp32 anyway
+
+
+def test_on_apples_gpu_auto_is_fp32_and_nothing_is_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    compute = choose(hardware(device="auto"), ALONE)
+    assert (compute.device, compute.precision, compute.compiled) == ("mps", "fp32", False)
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernels"),
+    [((6, 1), MODERN), ((7, 0), MODERN), ((12, 0), ["sm_80", "sm_90"]), ((8, 0), ["sm_86"])],
+)
+def test_a_card_that_torch_has_no_kernels_for_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    capability: tuple[int, int], kernels: list[str],
+) -> None:  # fmt: skip
+    fake_card(monkeypatch, "GTX", capability, kernels)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    assert choose(hardware(device="auto"), ALONE).device == "cpu"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("hardware.device: cpu, since torch ") and "no kernels for GTX" in line
+    assert gpus(hardware(device="auto")) == 0  # processes to start
+    with pytest.raises(ValueError, match=r"^hardware.device = 'cuda': torch .* no kernels for GTX"):
+        choose(hardware(device="cuda"), ALONE)
+    assert choose(hardware(device="cpu"), ALONE).device == "cpu"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("kernels", [["gfx90a", "gfx942"], [], ["sm_90a"], ["compute_50"]])
+def test_a_card_is_taken_where_its_kernels_fit_or_are_not_known(
+    monkeypatch: pytest.MonkeyPatch, kernels: list[str]
+) -> None:
+    fake_card(monkeypatch, "card", (9, 0), kernels)
+    assert choose(hardware(device="auto", compile=False), ALONE).device == "cuda"
+
+
+def test_where_torch_cannot_compile_auto_does_without_and_true_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_card(monkeypatch, "NVIDIA A100", (8, 0), MODERN)
+    monkeypatch.setattr(runtime, "obstacle", lambda device: f"no Triton for {device}")
+    assert not choose(hardware(device="cuda", compile="auto"), ALONE).compiled
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == (
+        "hardware.compile: not compiled, since torch can't compile here: no Triton for cuda"
+    )
+    for device in ("cuda", "cpu"):
+        told = f"^hardware.compile = true: torch can't compile here: no Triton for {device}"
+        with pytest.raises(ValueError, match=told):
+            choose(hardware(device=device, compile=True), ALONE)
+        assert not choose(hardware(device=device, compile=True)).compiled  # evaluates all the same
+        assert not choose(hardware(device=device, compile=False), ALONE).compiled
+    assert capsys.readouterr().out == ""
+
+
+def test_without_triton_a_card_cannot_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert obstacle("cuda") == "the package triton is not installed"
+
+
+def test_a_cpu_compiles_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "obstacle", lambda _: None)
     assert not choose(hardware(compile="auto"), ALONE).compiled
-    monkeypatch.setenv("CXX", "sh")  # anything that is there
-    assert choose(hardware(compile=True), ALONE).compiled
     assert not choose(hardware(compile=False), ALONE).compiled
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not choose(hardware(compile="auto"), ALONE).compiled
-    with pytest.raises(ValueError, match=r"^hardware.compile = true: .*\(no-such-compiler\)"):
-        choose(hardware(compile=True), ALONE)
-    assert not choose(hardware(compile=True)).compiled  # evaluates where it could not train
+    assert choose(hardware(compile=True), ALONE).compiled
 
 
 def test_what_was_chosen_is_told() -> None:

@@ -3,11 +3,13 @@
 DVC killed with SIGKILL leaves its stage behind, and the next `dvc repro` starts another beside it.
 """
 
+import math
 import os
 import signal
 import sys
 import threading
 import time
+from pathlib import Path, PurePosixPath
 
 import psutil
 
@@ -30,9 +32,53 @@ def is_alive(process: psutil.Process | int) -> bool:
 
 def available_cores() -> int:
     """CPUs that this process may use, fewer than the machine's in a container or a batch job."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """CPUs' worth of time that Linux's control groups leave this process; None: no limit.
+
+    A group's limit holds for all below it. In a container, /proc/self/cgroup may name the host's
+    path, while the container's own group is mounted at the top: paths that are missing are skipped.
+    """
+    limits = []
+    for line in _lines(root / "proc/self/cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounts = ["sys/fs/cgroup"]  # version 2, all controllers in one tree
+        if controllers:
+            mounts = [f"sys/fs/cgroup/{name}" for name in ("cpu", controllers)]
+        group = PurePosixPath(path.lstrip("/"))
+        limits += [
+            _group_quota(root / mount / part)
+            for mount in mounts
+            for part in (group, *group.parents)
+        ]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _group_quota(group: Path) -> float | None:
+    """The limit of one control group, of version 2 (cpu.max) or 1 (cpu.cfs_*_us)."""
+    numbers = " ".join(_lines(group / "cpu.max")).split()
+    if not numbers:
+        numbers = [*_lines(group / "cpu.cfs_quota_us"), *_lines(group / "cpu.cfs_period_us")]
+    try:
+        quota, period = map(int, numbers)
+    except ValueError:  # "max 100000", or no such files
+        return None
+    return quota / period if quota > 0 and period > 0 else None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def end_with_starter() -> None:

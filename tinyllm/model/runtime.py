@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import sys
 from dataclasses import asdict, dataclass
 from typing import Protocol
@@ -78,6 +79,8 @@ def choose(settings: Hardware, ranks: Processes | None = None) -> Compute:
         ValueError: the device or the compiler asked for is not there.
     """
     device = find_device(settings.device)
+    if ranks is None or ranks.first:
+        _print_fallbacks(settings, device, training=ranks is not None)
     compiled = ranks is not None and _compiles(settings.compile, device, ranks)
     precision = settings.precision
     if precision == "auto":
@@ -131,11 +134,48 @@ def find_device(wanted: str) -> str:
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
+    if wanted in ("auto", "cuda") and there["cuda"] and (reason := unsupported_card()):
+        if wanted == "cuda":
+            raise ValueError(f"hardware.device = 'cuda': {reason}")
+        there["cuda"] = False
     if wanted == "auto":
         return next(device for device in there if there[device])
     if not there[wanted]:
         raise ValueError(f"hardware.device = {wanted!r}: there is no such device here")
     return wanted
+
+
+def unsupported_card() -> str | None:
+    """Why this build of torch can't use the CUDA device that is there; None where it can.
+
+    Its kernels are for some compute capabilities. Those of `sm_80` run on any card 8.x; from those
+    of `compute_90` the driver makes kernels for any newer one. ROCm's names are of another kind.
+    """
+    kernels, capability = torch.cuda.get_arch_list(), torch.cuda.get_device_capability()
+    for name in kernels:
+        kind, _, number = name.partition("_")
+        digits = re.match(r"\d+", number)
+        if digits is None or kind not in ("sm", "compute"):
+            return None
+        version = divmod(int(digits[0]), 10)
+        same = kind == "compute" or version[0] == capability[0]
+        if same and version <= capability:
+            return None
+    if not kernels:
+        return None
+    wanted = "".join(map(str, capability))
+    return (
+        f"torch {torch.__version__} has no kernels for {torch.cuda.get_device_name()} "
+        f"(sm_{wanted}), only for {', '.join(kernels)}; install a build of torch that supports it"
+    )
+
+
+def _print_fallbacks(settings: Hardware, device: str, *, training: bool) -> None:
+    """Say in a line each what a graphics card that is there is not used for."""
+    if settings.device == "auto" and device != "cuda" and torch.cuda.is_available():
+        print(f"hardware.device: {device}, since {unsupported_card()}")
+    if training and settings.precision == "auto" and device == "cuda" and not _fast_bf16(device):
+        print(f"hardware.precision: fp32, since {_device_name(device)} does not compute in bf16")
 
 
 def _compiles(wanted: bool | str, device: str, ranks: Processes) -> bool:

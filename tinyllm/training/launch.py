@@ -60,7 +60,9 @@ def gpus(settings: Hardware) -> int:
     """CUDA devices that training may use."""
     import torch
 
-    return torch.cuda.device_count() if settings.device in ("auto", "cuda") else 0
+    from tinyllm.model.runtime import find_device
+
+    return torch.cuda.device_count() if find_device(settings.device) == "cuda" else 0
 
 
 def start(settings: Hardware, processes: int, module: str) -> None:
