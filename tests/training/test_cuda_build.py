@@ -1,0 +1,102 @@
+"""What CUDA would refuse, found without a GPU: tensors that have a device and a type but no data.
+
+These tests need a CUDA build of torch and are skipped with a CPU build, which refuses such tensors.
+Nothing is installed for them: `python -m pytest -m cuda_build` runs them in an environment whose
+torch is pip's default one on Linux. No gradient can be taken there (torch asks CUDA's driver), so
+the last test takes one with meta tensors, which any build has.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tests.helpers import random_ids, tiny_config, train_settings
+from tinyllm.model.inference import Inference
+from tinyllm.model.transformer import TinyLLM
+from tinyllm.scoring.generation import Sampling, _Texts, choose
+from tinyllm.training.optimizer import make_optimizer
+from tinyllm.training.state import TrainState
+from tinyllm.training.trainer import accumulate_gradient, clip_gradient
+
+cuda_build = pytest.mark.cuda_build
+needs_cuda_build = pytest.mark.skipif(
+    not torch.backends.cuda.is_built(), reason="torch is a CPU build"
+)
+PRECISIONS = [torch.float32, torch.bfloat16]
+ON_CUDA = torch.device("cuda", 0)
+
+
+@pytest.fixture(params=PRECISIONS, ids=str)
+def model(request: pytest.FixtureRequest) -> Iterator[TinyLLM]:
+    """A model on CUDA without data; what the test makes there has none either."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with ON_CUDA:
+            model = TinyLLM(tiny_config(dropout=0.1))
+        model.compute_dtype = request.param
+        yield model
+
+
+def give_gradients(model: TinyLLM) -> None:
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
+
+
+@cuda_build
+@needs_cuda_build
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_and_its_loss_run(model: TinyLLM, training: bool) -> None:
+    model.train(training)
+    ids = random_ids(4, 16).to(ON_CUDA, non_blocking=True)
+    logits, loss = model(ids), model.loss(ids, ids)
+    assert (logits.device, logits.dtype, logits.shape) == (ON_CUDA, torch.float32, (4, 16, 61))
+    assert (loss.device, loss.dtype, loss.shape) == (ON_CUDA, torch.float32, ())
+
+
+@cuda_build
+@needs_cuda_build
+@pytest.mark.parametrize("name", ["adamw", "adam", "muon"])  # torch's fused SGD needs data
+def test_a_step_is_clipped_and_taken_and_its_state_comes_back(model: TinyLLM, name: str) -> None:
+    state = TrainState(model, make_optimizer(model, train_settings(optimizer=name)))
+    give_gradients(model)
+    assert clip_gradient(model, 1.0).device == ON_CUDA
+    state.optimizer.step()
+    tensors = {name: torch.empty_like(each, device="cpu") for name, each in state.tensors().items()}
+    state.restore(tensors, {**state.facts(), "best_loss": 1.0})
+    placed = [each for key, each in state.tensors().items() if key.startswith(("model", "optim"))]
+    assert {each.device for each in placed} == {ON_CUDA}
+    give_gradients(model)
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+
+
+@cuda_build
+@needs_cuda_build
+@torch.no_grad()
+def test_texts_are_written_with_a_cache(model: TinyLLM) -> None:
+    ids = random_ids(4, 5)
+    texts = _Texts(Inference(model.eval()), ids)
+    texts.append(ids[:, 0])
+    texts.keep(torch.tensor([0, 2]))
+    texts.append(ids[:2, 0])
+    assert (texts.logits.device, texts.logits.dtype) == (ON_CUDA, torch.float32)
+    for sampling in (Sampling(1, 0.0), Sampling(1, 0.8), Sampling(1, 0.8, 5, 0.9)):
+        chosen = choose(texts.logits, sampling, torch.ones(2, 1))
+        assert (chosen.device.type, chosen.shape) == ("cpu", (2,))
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "muon"])
+def test_a_whole_step_runs_without_data(name: str, dtype: torch.dtype) -> None:
+    """Types and shapes of the formulas that a GPU runs, their gradient and the optimizer's step."""
+    with torch.device("meta"):
+        model = TinyLLM(tiny_config(dropout=0.1))
+    model.compute_dtype = dtype
+    optimizer = make_optimizer(model, train_settings(optimizer=name))
+    ids = random_ids(6, 17)
+    loss = accumulate_gradient(model, ids[:, :-1], ids[:, 1:], 2)
+    assert loss.is_meta and clip_gradient(model, 1.0).is_meta
+    for weight in model.parameters():
+        assert weight.grad is not None and weight.grad.dtype == torch.float32
+    optimizer.step()
