@@ -37,6 +37,8 @@ def main() -> None:
         f"download: {manifest.source}: {manifest.documents:,} documents, "
         f"{megabytes(manifest.bytes)}, licence: {manifest.licence or 'not stated'}"
     )
+    for note in manifest.notes:
+        print(f"download: {note}")
     if empty := [file.name for file in manifest.files if file.documents == 0]:
         print(f"download: {len(empty)} of {len(manifest.files)} files hold no text: {empty[0]} ...")
 

@@ -21,7 +21,8 @@ PATIENCE = Patience(stall=0.4, retries=3, backoff=0.01, longest=2.0)
 PLAIN = {
     "source": "path", "packages": ["pandas==3.1.1"], "url": None, "path": "corpus", "files": None,
     "format": "auto", "field": "text", "separator": None, "document_start": None,
-    "errors": "strict", "sha256": None, "licence": None, "max_bytes": 10**8,
+    "encoding": "utf-8", "errors": "strict", "on_invalid": "error", "sha256": None,
+    "licence": None, "max_bytes": 10**8,
 }  # fmt: skip
 
 Bring = Callable[..., list[str]]

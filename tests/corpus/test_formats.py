@@ -18,8 +18,9 @@ from pyarrow import parquet
 
 from tests.corpus.conftest import Bring
 from tests.helpers import random_text
+from tinyllm.documents.decoding import decoded
+from tinyllm.documents.packing import CHUNK
 from tinyllm.documents.raw import Manifest
-from tinyllm.documents.streams import CHUNK, decoded
 
 BringIt = Callable[..., Manifest]
 
@@ -179,7 +180,6 @@ def test_bytes_become_text_wherever_a_chunk_ends() -> None:
     [
         ("a.txt", "naïve".encode("latin-1"), r"a\.txt is not UTF-8: byte 0xef at offset 2 "),
         ("a.txt", b"ab\xe2\x82", r"a\.txt is not UTF-8: byte 0xe2 at offset 2 "),
-        ("a.txt", "text".encode("utf-16"), r"a\.txt is not UTF-8: byte 0xff at offset 0 "),
         ("a.txt", b"x" * CHUNK + b"\xff", r"a\.txt is not UTF-8: byte 0xff at offset 1,048,576 "),
         (
             "a.txt.gz",
@@ -284,8 +284,8 @@ def test_names_that_lead_out_of_an_archive(
 
 @pytest.mark.parametrize("packing", [".gz", ".xz", ".zst", ".zip", ".jsonl.gz", ".parquet"])
 def test_a_bomb_is_given_up_at_the_bound(bring_it: BringIt, texts: Path, packing: str) -> None:
-    """A few kilobytes that unpack to far more; 50 MB of nothing stand for the rest."""
-    data = bytes(50_000_000) if packing != ".gz" else b" " * 50_000_000
+    """A few kilobytes that unpack to far more; 50 MB of blanks stand for the rest."""
+    data = b" " * 50_000_000
     pack = {
         ".zip": lambda d: zipped({"a.txt": d}),
         ".jsonl.gz": lambda d: gzip.compress(d, 1),
@@ -306,7 +306,8 @@ def test_a_bomb_is_given_up_at_the_bound(bring_it: BringIt, texts: Path, packing
 MEASURE = """
 import re, sys
 from pathlib import Path
-from tinyllm.documents.formats import Layout, file_pieces
+from tinyllm.documents.formats import file_pieces
+from tinyllm.documents.layout import Layout
 
 def peak():  # resource.getrusage would count what the process had that started this one
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])

@@ -7,7 +7,7 @@ one are taken as they come, and their SHA-256 is in the manifest.
 import difflib
 from dataclasses import dataclass, field
 
-from tinyllm.documents.formats import Layout
+from tinyllm.documents.layout import Layout
 
 OWN = ("url", "path")  # sources that are not of the catalogue: the user's own text
 PACKAGES = "docstrings"  # the one that needs no network

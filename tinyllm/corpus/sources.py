@@ -12,17 +12,13 @@ from pathlib import Path
 from tinyllm.corpus.catalogue import CATALOGUE, OWN, PACKAGES, Address, check_source
 from tinyllm.corpus.docstrings import docstrings, licence
 from tinyllm.corpus.fetch import Patience, fetch, file_name
-from tinyllm.documents.formats import SUFFIXES, Layout, file_pieces
+from tinyllm.documents.archives import is_archive, is_hidden, member_names
+from tinyllm.documents.decoding import line_feeds
+from tinyllm.documents.findings import Findings
+from tinyllm.documents.formats import file_pieces
+from tinyllm.documents.layout import SUFFIXES, Layout
+from tinyllm.documents.packing import CHUNK, bounded, unpacked_name
 from tinyllm.documents.raw import FILES, Manifest, RawFile, write_manifest
-from tinyllm.documents.streams import (
-    CHUNK,
-    bounded,
-    is_hidden,
-    is_zip,
-    line_feeds,
-    member_names,
-    unpacked_name,
-)
 from tinyllm.settings.download import Download
 
 # A corpus' files as name within the raw folder's `files/` and SHA-256, in reading order.
@@ -63,7 +59,8 @@ def bring(
         source = ", ".join(a.url for a in addresses) if own else settings.source
     manifest = _describe(files, brought, source, stated, layout, settings.max_bytes)
     if manifest.documents == 0:
-        raise ValueError(f"the corpus is empty: {source} holds no text")
+        notes = "".join(f"; {note}" for note in manifest.notes)
+        raise ValueError(f"the corpus is empty: {source} holds no text{notes}")
     write_manifest(folder, manifest)
     return manifest
 
@@ -77,6 +74,8 @@ def _layout(settings: Download) -> Layout:
         separator=None if separator is None else line_feeds(separator),
         document_start=settings.document_start,
         errors=settings.errors,
+        encoding=settings.encoding,
+        on_invalid=settings.on_invalid,
     )
 
 
@@ -169,7 +168,7 @@ def _check_name(name: str) -> None:
 
 
 def _files_of(source: Path, layout: Layout) -> Iterator[tuple[str, Path]]:
-    """The files to read as (name, path), by name; a zip archive counts as a folder."""
+    """The files to read as (name, path), by name; an archive counts as a folder."""
     if source.is_file():
         yield source.name, source
         return
@@ -178,7 +177,7 @@ def _files_of(source: Path, layout: Layout) -> Iterator[tuple[str, Path]]:
     for name in sorted(found):
         if found[name].is_file() and (
             any(_wanted(f"{name}/{member}", layout) for member in member_names(found[name], name))
-            if is_zip(name)
+            if is_archive(name)
             else _wanted(name, layout)
         ):
             yield name, found[name]
@@ -228,23 +227,30 @@ def _describe(
 ) -> Manifest:
     """Count what the files hold, reading each through, which also finds what can't be read."""
     spend = bounded(most, source)
+    findings = Findings()
     described = []
     total = 0
     for name, digest in brought:
         path = files / name
-        members = _members(path, name, layout, alone=len(brought) == 1) if is_zip(name) else None
+        members = None
+        if is_archive(name):
+            members = _members(path, name, layout, most, alone=len(brought) == 1)
         documents = 0
-        for piece in file_pieces(path, name, members, layout, spend):
+        for piece in file_pieces(path, name, members, layout, spend, findings):
             documents += piece.last
             total += len(piece.text.encode())
         described.append(RawFile(name, path.stat().st_size, digest, documents, members))
     documents = sum(file.documents for file in described)
-    return Manifest(source, stated, layout, documents, total, described)
+    notes = findings.notes(layout.separator, layout.document_start)
+    return Manifest(
+        source, stated, layout, documents, total, described,
+        skipped=findings.skipped, replaced=findings.replaced, notes=notes,
+    )  # fmt: skip
 
 
-def _members(path: Path, name: str, layout: Layout, alone: bool) -> list[str]:
-    """What to read of a zip archive; if there is but one file in it, that."""
-    members = member_names(path, name)
+def _members(path: Path, name: str, layout: Layout, most: int, alone: bool) -> list[str]:
+    """What to read of an archive; if there is but one file in it, that."""
+    members = member_names(path, name, bounded(most, name))
     if layout.files is None and len(members) == 1:
         return members
     prefix = "" if alone else f"{name}/"

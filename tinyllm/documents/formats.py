@@ -1,65 +1,24 @@
-"""The documents in a file of text, JSON Lines or Parquet."""
+"""The documents in a file of text, JSON Lines, JSON, CSV, TSV or Parquet."""
 
 import io
 import json
-import re
-import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO
 
-from tinyllm.documents import pieces
+from tinyllm.documents import evidence, pieces
+from tinyllm.documents.decoding import decoded, detected, without_nuls
+from tinyllm.documents.findings import Findings
+from tinyllm.documents.layout import Format, Layout
+from tinyllm.documents.packing import Spend, chunks, spend_freely
+from tinyllm.documents.parquet import parquet_records
 from tinyllm.documents.pieces import Part, Piece
-from tinyllm.documents.streams import (
-    CHUNK,
-    Errors,
-    Spend,
-    chunks,
-    decoded,
-    line_feeds,
-    spend_freely,
-    streams,
-    unpacked_name,
-)
+from tinyllm.documents.records import Record, csv_records, json_records, jsonl, texts
+from tinyllm.documents.streams import streams
 
-Format = Literal["text", "jsonl", "parquet"]
-SUFFIXES: dict[str, Format] = {
-    ".txt": "text",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-}
-LONGEST_LINE = 1 << 28  # characters of JSON: a record has to be in memory at once
-ROWS = 64  # of Parquet in memory at once
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the documents of a corpus lie in its files; the settings of `download` by these names.
-
-    Attributes:
-        format: "auto": of each file by its suffix.
-        files: a glob pattern of the files in a folder or a zip archive; None: those with a suffix
-            of SUFFIXES.
-        field: the key or column of a document's text.
-        separator: text: what stands between two documents.
-        document_start: text: a regular expression; a line that it matches begins a document.
-        errors: what becomes of bytes that are not UTF-8.
-    """
-
-    format: Literal["auto", "text", "jsonl", "parquet"] = "auto"
-    files: str | None = None
-    field: str = "text"
-    separator: str | None = None
-    document_start: str | None = None
-    errors: Errors = "strict"
-
-    def format_of(self, name: str) -> Format:
-        """The format of a file of that name."""
-        if self.format != "auto":
-            return self.format
-        return SUFFIXES.get(Path(unpacked_name(name)).suffix.lower(), "text")
+DELIMITERS = {"csv": ",;\t|", "tsv": "\t"}
+UNITS = {"jsonl": "line", "json": "record", "csv": "line", "tsv": "line", "parquet": "row"}
 
 
 def file_pieces(
@@ -68,170 +27,118 @@ def file_pieces(
     members: list[str] | None,
     layout: Layout,
     spend: Spend = spend_freely,
+    findings: Findings | None = None,
 ) -> Iterator[Piece]:
     """Yield the documents of a file in pieces, in order.
 
     Args:
         name, members: see `streams`.
+        findings: counts what is skipped, replaced and decided.
 
     Raises:
         ValueError: something in it is not what it should be; says what and where.
     """
-    for inner, stream in streams(path, name, members):
-        format = layout.format_of(inner)
+    findings = Findings() if findings is None else findings
+    for inner, stream in streams(path, name, members, spend):
+        yield from pieces.pieces(_parts(stream, inner, layout, spend, findings))
+
+
+def _parts(
+    stream: IO[bytes], name: str, layout: Layout, spend: Spend, findings: Findings
+) -> Iterable[Part]:
+    data = chunks(stream, name, spend)
+    head = b""
+    while len(head) < evidence.HEAD and (chunk := next(data, b"")):
+        head += chunk
+    data = chain([head], data)
+    encoding = layout.encoding
+    format = layout.format_by_name(name) or _format_by_content(head)
+    if format == "parquet":
+        _check_parquet(head, name)
+        records = _parquet(stream, data, name, layout, spend)
+    else:
+        if encoding == "auto" and (encoding := detected(head, name)) != "utf-8":
+            findings.encodings[name] = encoding
+        evidence.check_text(head, name, layout, encoding, named_text=format == "text")
         if format == "text":
-            text = decoded(chunks(stream, inner, spend), inner, layout.errors)
-            yield from pieces.pieces(_documents(text, layout))
-            continue
-        if layout.separator or layout.document_start:
-            key = "separator" if layout.separator else "document_start"
-            raise ValueError(
-                f"download.{key}: is for plain text, but {inner} holds records, each a document"
-            )
-        records = _jsonl if format == "jsonl" else _parquet
-        yield from pieces.pieces(_ended(records(stream, inner, layout, spend)))
+            text = decoded(data, name, layout.errors, encoding, findings)
+            return _documents(without_nuls(text, name, layout.errors, findings), layout, findings)
+        errors: str = layout.errors
+        if layout.on_invalid == "skip" and errors == "strict":
+            errors = "surrogateescape"  # the record is found by what it decodes to
+        text = decoded(data, name, errors, encoding, findings)
+        if layout.format == "auto" and format in ("json", "jsonl"):
+            format = _json_format(head.decode(encoding, "ignore"), format)
+        if format in DELIMITERS:
+            records = csv_records(text, name, DELIMITERS[format], layout.field)
+        else:
+            records = (jsonl if format == "jsonl" else json_records)(text, name)
+    if layout.separator or layout.document_start:
+        key = "separator" if layout.separator else "document_start"
+        raise ValueError(
+            f"download.{key}: is for plain text, but {name} holds records, each a document"
+        )
+    return ((text, True) for text in texts(records, name, UNITS[format], layout, findings))
 
 
-def _documents(text: Iterator[str], layout: Layout) -> Iterator[Part]:
+def _documents(text: Iterator[str], layout: Layout, findings: Findings) -> Iterator[Part]:
+    findings.texts += 1
     if layout.separator is not None:
-        return pieces.separated(text, layout.separator)
-    if layout.document_start is not None:
-        return pieces.begun(text, layout.document_start)
-    return pieces.whole(text)
+        parts = pieces.separated(text, layout.separator)
+    elif layout.document_start is not None:
+        parts = pieces.begun(text, layout.document_start)
+    else:
+        return pieces.whole(text)
+    return _counted(parts, findings)
 
 
-def _ended(records: Iterable[str]) -> Iterator[Part]:
-    for text in records:
-        yield line_feeds(text), True
+def _counted(parts: Iterator[Part], findings: Findings) -> Iterator[Part]:
+    ended = False
+    for part in parts:
+        findings.cuts += ended
+        ended = part[1]
+        yield part
 
 
-# ----- JSON Lines
+def _parquet(
+    stream: IO[bytes], data: Iterable[bytes], name: str, layout: Layout, spend: Spend
+) -> Iterator[Record]:
+    if type(stream) is io.BufferedReader:  # a plain file
+        stream.seek(0)
+        return parquet_records(stream, name, layout, spend)
+    return parquet_records(data, name, layout, spend)
 
 
-def _jsonl(stream: IO[bytes], name: str, layout: Layout, spend: Spend) -> Iterator[str]:
-    text = decoded(chunks(stream, name, spend), name, layout.errors)
-    for number, line in enumerate(_lines(text, name), start=1):
-        if not line or line.isspace():
-            continue
-        where = f"{name}, line {number:,}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: is not JSON: {error.msg} at column {error.colno}") from None
-        except (ValueError, RecursionError) as error:  # numbers and nesting beyond all measure
-            raise ValueError(f"{where}: is not JSON for a person: {error}") from None
-        yield _well_formed(_text_of(record, layout.field, where), where, layout.errors)
-
-
-def _lines(text: Iterable[str], name: str) -> Iterator[str]:
-    held: list[str] = []
-    size = 0
-    for chunk in text:
-        first, *more = chunk.split("\n")
-        held.append(first)
-        size += len(first)
-        if more:
-            yield "".join(held)
-            yield from more[:-1]
-            held, size = [more[-1]], len(more[-1])
-        if size > LONGEST_LINE:
-            raise ValueError(
-                f"{name} has a line of more than {LONGEST_LINE >> 20} MB: is it JSON Lines?"
-            )
-    yield "".join(held)
-
-
-def _text_of(record: Any, field: str, where: str) -> str:
-    if not isinstance(record, dict):
-        raise ValueError(f"{where}: is {_kind(record)}, not a JSON object")
-    if field not in record:
-        there = ", ".join(map(repr, list(record)[:10])) or "nothing"
+def _check_parquet(head: bytes, name: str) -> None:
+    """See that a file is not evidently something else than Parquet; the reader sees the rest."""
+    kind = None
+    if not head.startswith((b"PAR1", b"PARE")):
+        kind = evidence.binary(head) or evidence.textual(head.decode("utf-8", "ignore"))
+    if kind is not None:
         raise ValueError(
-            f"{where}: has no {field!r}, but {there}; download.field says which to read"
+            f"{name} is not Parquet: it looks like {kind.what} ({kind.seen}); {kind.advice}"
         )
-    text = record[field]
-    if not isinstance(text, str):
-        raise ValueError(f"{where}: its {field!r} is {_kind(text)}, not text")
-    return text
 
 
-def _kind(value: object) -> str:
-    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
-    return "null" if value is None else kinds.get(type(value), "a number")
+def _format_by_content(head: bytes) -> Format:
+    """The format of a file whose name does not say it."""
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    return "json" if evidence.is_json(head[: evidence.HEAD].decode("utf-8", "ignore")) else "text"
 
 
-def _well_formed(text: str, where: str, errors: Errors) -> str:
-    """JSON can spell half of a surrogate pair, which no encoding can write."""
-    if text.isascii():
-        return text
+def _json_format(head: str, named: Format) -> Format:
+    """JSON Lines or other JSON, by its beginning: suffixes are used for both."""
+    text = head.removeprefix("\ufeff").lstrip()
+    if text.startswith("["):
+        rest = text[1:].lstrip()
+        return "json" if named == "json" or rest[:1] in ("{", '"') else "jsonl"
+    first, line_end, _ = text.partition("\n")
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        if errors == "strict":
-            raise ValueError(f"{where}: has half of a surrogate pair, which is no text") from None
-        return re.sub("[\ud800-\udfff]", "\ufffd", text)
-    return text
-
-
-# ----- Parquet
-
-
-def _parquet(stream: IO[bytes], name: str, layout: Layout, spend: Spend) -> Iterator[str]:
-    if isinstance(stream, io.BufferedReader):
-        yield from _rows(stream, name, layout, spend)
-        return
-    with tempfile.TemporaryFile() as file:  # Parquet is read from its end
-        for chunk in chunks(stream, name, spend):
-            file.write(chunk)
-        file.seek(0)
-        yield from _rows(file, name, layout, spend)
-
-
-def _rows(file: IO[bytes], name: str, layout: Layout, spend: Spend) -> Iterator[str]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=CHUNK)
-        _check_column(table.schema_arrow, layout.field, name)
-        number = 0
-        for batch in table.iter_batches(ROWS, columns=[layout.field]):
-            column = batch.column(0)
-            if pa.types.is_dictionary(column.type):
-                column = column.dictionary_decode()
-            for data in column.cast(pa.large_binary()).to_pylist():
-                number += 1
-                if data is None:
-                    raise ValueError(f"{name}, row {number:,}: its {layout.field!r} is null")
-                spend(len(data))
-                yield _row_text(data, f"{name}, row {number:,}", layout.errors)
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        first = next(iter(str(error).splitlines()), "")
-        raise ValueError(f"{name} is not Parquet, or damaged: {first}") from None
-
-
-def _check_column(schema: Any, field: str, name: str) -> None:
-    import pyarrow as pa
-
-    if field not in schema.names:
-        there = ", ".join(map(repr, schema.names[:10])) or "nothing"
-        raise ValueError(
-            f"{name}: has no column {field!r}, but {there}; download.field says which to read"
-        )
-    if (count := schema.names.count(field)) > 1:
-        raise ValueError(f"{name}: has {count} columns {field!r}; rename all but the one to read")
-    kind = schema.field(field).type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise ValueError(f"{name}: its column {field!r} holds {kind}, not text")
-
-
-def _row_text(data: bytes, where: str, errors: Errors) -> str:
-    try:
-        return data.decode("utf-8", errors)
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{where}: is not UTF-8: byte {data[error.start]:#04x} at offset {error.start:,}"
-        ) from None
+        json.loads(first)
+    except json.JSONDecodeError as error:
+        goes_on = line_end and error.pos >= len(first.rstrip())
+        return "json" if goes_on else "jsonl"
+    except (ValueError, RecursionError):
+        pass
+    return "jsonl"

@@ -5,15 +5,20 @@ A raw folder holds the corpus' files as they came, compressed or not, in `files/
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tinyllm.common.files import checked, checksums, read_json, seal, write_json
-from tinyllm.documents.formats import Layout, file_pieces
+from tinyllm.documents.formats import file_pieces
+from tinyllm.documents.layout import Layout
 from tinyllm.documents.pieces import Piece
 
 MANIFEST = "manifest.json"
 FILES = "files"
+# Written only where they are not so: a manifest that needs none of them keeps its bytes.
+USUAL = {"skipped": 0, "replaced": {}, "notes": []}
+USUAL_LAYOUT = {"encoding": "utf-8", "on_invalid": "error"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class RawFile:
         name: within `files/`.
         bytes, sha256: of the file as it came.
         documents: how many are in it.
-        members: of a zip archive: those that are read, in order; None: it is none.
+        members: of an archive: those that are read, in order; None: it is none.
     """
 
     name: str
@@ -45,6 +50,9 @@ class Manifest:
         documents: how many there are.
         bytes: of all documents, UTF-8.
         files: in reading order.
+        skipped: records that are not valid, and not among the documents.
+        replaced: characters that U+FFFD took the place of, by file.
+        notes: what a user has to know of how the files were read.
     """
 
     source: str
@@ -53,12 +61,21 @@ class Manifest:
     documents: int
     bytes: int
     files: list[RawFile]
+    skipped: int = 0
+    replaced: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a raw folder that is complete but for it, and seal the folder."""
-    write_json(folder / MANIFEST, asdict(manifest))
+    content = _unusual(asdict(manifest), USUAL)
+    content["layout"] = _unusual(content["layout"], USUAL_LAYOUT)
+    write_json(folder / MANIFEST, content)
     seal(folder, {f"{FILES}/{file.name}": file.sha256 for file in manifest.files})
+
+
+def _unusual(content: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in content.items() if k not in usual or v != usual[k]}
 
 
 def read_manifest(folder: Path) -> Manifest:

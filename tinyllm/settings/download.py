@@ -1,5 +1,6 @@
 """The settings of `download`."""
 
+import codecs
 import re
 from typing import Annotated, Literal
 
@@ -34,6 +35,22 @@ def _pattern(expression: str) -> str:
     return expression
 
 
+def _codec(name: str) -> str:
+    if name == "auto":
+        return name
+    try:
+        found = codecs.lookup(name)
+        # Some codecs turn bytes into bytes, and "undefined" turns them into nothing.
+        if not found._is_text_encoding or found.name == "undefined":
+            raise LookupError
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):
+        raise ValueError(
+            "must be auto or an encoding that Python knows, like utf-8, utf-16, cp1252 or gb18030"
+        ) from None
+    return name
+
+
 def _known(source: str, info: ValidationInfo) -> str:
     """The names that there are come from whoever brings the corpus (`load_params`)."""
     if info.context is not None:
@@ -56,11 +73,13 @@ class Download(Section):
     url: Addresses | None
     path: Text
     files: Text | None
-    format: Literal["auto", "text", "jsonl", "parquet"]
+    format: Literal["auto", "text", "jsonl", "json", "csv", "tsv", "parquet"]
     field: Text
     separator: Text | None
     document_start: Annotated[Text, AfterValidator(_pattern)] | None
+    encoding: Annotated[Text, AfterValidator(_codec)]
     errors: Literal["strict", "replace"]
+    on_invalid: Literal["error", "skip"]
     sha256: Digests | None
     licence: Text | None
     max_bytes: Count

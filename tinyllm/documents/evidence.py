@@ -1,0 +1,178 @@
+"""What a file evidently is, if it is no text: seen by its first bytes."""
+
+import json
+import re
+from typing import NamedTuple
+
+from tinyllm.documents.decoding import BOMS, ascii_compatible, wide
+from tinyllm.documents.layout import Layout
+
+HEAD = 1 << 16  # bytes looked at
+_CONTROLS = bytes({*range(32), 127} - set(b"\b\t\n\v\f\r\x1b"))
+_UNPACK = "unpack it first"
+_CONVERT = "convert it to text first"
+_RENAME = "rename it to end in {}, so that it is read as such"
+_CHOOSE = "choose other files with download.files"
+_EXPORT = "export its texts as JSON Lines, CSV or Parquet first"
+
+
+class Kind(NamedTuple):
+    """What a file looks like, how that is seen, and what to do about it."""
+
+    what: str
+    seen: str
+    advice: str
+
+
+# What begins so is nothing else: the pattern, what it is, what to do.
+BINARY: list[tuple[bytes, str, str]] = [
+    (rb"\x1f\x8b\x08", "gzip-compressed data", _RENAME.format(".gz")),
+    (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", "bzip2-compressed data", _RENAME.format(".bz2")),
+    (rb"\xfd7zXZ\0", "xz-compressed data", _RENAME.format(".xz")),
+    (rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", "zstd-compressed data", _RENAME.format(".zst")),
+    (rb"\x1f\x9d|\x04\x22\x4d\x18|LZIP\x01|\x5d\0\0|\xff\x06\0\0sNaPpY", "compressed data",
+     _UNPACK),
+    (rb"PK\x03\x04.{26,60}(word/|xl/|ppt/|\[Content_Types\])", "an Office document", _CONVERT),
+    (rb"PK\x03\x04.{26}mimetypeapplication/epub", "an EPUB book", _CONVERT),
+    (rb"PK\x03\x04.{26}mimetype", "an OpenDocument file", _CONVERT),
+    (rb"PK(\x03\x04|\x05\x06)", "a zip archive", _RENAME.format(".zip")),
+    (rb".{257}ustar", "a tar archive", _RENAME.format(".tar")),
+    (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|MSCF\0|!<arch>\n|xar!", "an archive", _UNPACK),
+    (rb"%PDF-\d", "a PDF document", _CONVERT),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document", _CONVERT),
+    (rb"AT&TFORM.{4}DJV", "a DjVu document", _CONVERT),
+    (rb"PAR1.*[^\x09-\x7e]", "a Parquet file", "set download.format: parquet or "
+     + _RENAME.format(".parquet")),
+    (rb"ARROW1\0\0|FEA1|ORC.*\0|Obj\x01|\x89HDF\r\n\x1a\n|\x93NUMPY|.{8}DUCK|RDX[23]\n",
+     "a file of tables or arrays", _EXPORT),
+    (rb"SQLite format 3\0", "an SQLite database", _EXPORT),
+    (rb"\x80[\x02-\x05].*\0", "a Python pickle", _EXPORT),
+    (rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF.{4}WEBP|8BPS\0|BM.{4}\0\0\0\0",
+     "an image", _CHOOSE),
+    (rb".{4}ftyp|RIFF.{4}(WAVE|AVI )|OggS\0|fLaC\0|ID3[\x02-\x04]\0|\x1a\x45\xdf\xa3",
+     "audio or video", _CHOOSE),
+    (rb"\x7fELF|\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe|\xca\xfe\xba\xbe|MZ.*\0|\0asm",
+     "a program", _CHOOSE),
+    (rb"GGUF.\0\0\0|.{6}\0\0\{\"", "weights of a model", _CHOOSE),
+    (rb"bplist0\d", "a property list", _CHOOSE),
+]  # fmt: skip
+# Text that stands for something else; by `download.format: text` it is what is wanted.
+TEXTUAL: list[tuple[str, str, str]] = [
+    (r"version https://git-lfs\.github\.com/", "a git-lfs pointer, not the file itself",
+     "run `git lfs pull` where it comes from"),
+    (r"(\.git/annex|/annex)/objects/|(\.\./)*\.git/annex/objects/",
+     "a git-annex pointer, not the file itself", "run `git annex get` where it comes from"),
+    (r"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html)[\s>]", "an HTML page",
+     "see in a browser what its address gives, and take the text out of it"),
+    (r"\s*(<\?xml[^>]*\?>\s*)?<Error>\s*<Code>", "an error message of a file store",
+     "see in a browser what its address gives"),
+    (r"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
+     "an SVG picture", _CHOOSE),
+    (r"\{\\rtf\d", "an RTF document", _CONVERT),
+    (r"%!PS", "a PostScript document", _CONVERT),
+]  # fmt: skip
+JSON = r'\s*(\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*\{\s*"(?:[^"\\]|\\.)*"\s*:)'
+
+
+def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text: bool) -> None:
+    """See that a file that begins so may be text of an encoding.
+
+    Args:
+        named_text: whether its name says that it is plain text.
+
+    Raises:
+        ValueError: it is evidently something else; says what, by which evidence, and what to do.
+    """
+    head = head[:HEAD]
+    kind = _wide(head, encoding) or _binary(head, encoding, sure=layout.format == "text")
+    override = ""
+    if kind is None and layout.format != "text":
+        text = head.decode(encoding, "ignore").removeprefix("\ufeff")
+        kind = textual(text)
+        if kind is None and layout.format == "auto" and named_text:
+            kind = _json(text)
+        override = "; or set download.format: text to read it as it is"
+    if kind is not None:
+        raise ValueError(
+            f"{name} is not text: it looks like {kind.what} ({kind.seen}); {kind.advice}{override}"
+        )
+
+
+def binary(head: bytes) -> Kind | None:
+    """What a file is by a signature."""
+    for pattern, what, advice in BINARY:
+        if found := re.match(pattern, head, re.DOTALL):
+            return Kind(what, f"it begins with {found[0][:8]!r}", advice)
+    return None
+
+
+def textual(text: str) -> Kind | None:
+    """What a text stands for by its beginning."""
+    for pattern, what, advice in TEXTUAL:
+        if found := re.match(pattern, text, re.DOTALL | re.IGNORECASE):
+            return Kind(what, f"it begins with {found[0].strip()[:40]!r}", advice)
+    return None
+
+
+def _binary(head: bytes, encoding: str, sure: bool) -> Kind | None:
+    """What it is if it is no text; `sure`: by a signature only if the rest of it agrees."""
+    odd = _controls(head, encoding)
+    kind = binary(head)
+    if kind is not None and not (sure and not odd and _decodes(head, encoding)):
+        return kind
+    if odd:
+        return Kind("binary data", odd, _CHOOSE)
+    return None
+
+
+def _decodes(head: bytes, encoding: str) -> bool:
+    try:
+        head.decode(encoding)
+    except UnicodeDecodeError as error:
+        return error.end == len(head) == HEAD  # a character is cut
+    except UnicodeError:
+        return False
+    return "\0" not in head.decode(encoding)
+
+
+def _controls(head: bytes, encoding: str) -> str:
+    """Control characters, if there are more than text has."""
+    if ascii_compatible(encoding):
+        count, size = len(head) - len(head.translate(None, _CONTROLS)), len(head)
+    else:
+        text = head.decode(encoding, "ignore").encode("utf-8", "ignore")
+        count, size = len(text) - len(text.translate(None, _CONTROLS)), len(text)
+    if count >= 8 and count > 0.05 * size:
+        return f"{count:,} of its first {size:,} bytes are control characters"
+    return ""
+
+
+def _wide(head: bytes, encoding: str) -> Kind | None:
+    if not ascii_compatible(encoding):
+        return None
+    for mark, name in BOMS[1:]:
+        if head.startswith(mark):
+            seen = f"it begins with the byte-order mark {mark!r}"
+            return Kind(f"{name.upper()} text", seen, f"set download.encoding: {name}")
+    if found := wide(head):
+        seen = "every other byte or so is NUL"
+        return Kind(f"{found.upper()} text", seen, f"set download.encoding: {found}")
+    return None
+
+
+def is_json(text: str) -> bool:
+    """Whether a text begins as an object of JSON does, or as an array of them."""
+    return re.match(JSON, text.removeprefix("\ufeff")) is not None
+
+
+def _json(text: str) -> Kind | None:
+    if not (found := re.match(JSON, text)):
+        return None
+    first = text.strip().split("\n", 1)[0]
+    try:
+        json.loads(first)
+        format = "jsonl" if first.startswith("{") else "json"
+    except ValueError:
+        format = "json"
+    seen = f"it begins with {found[0].strip()[:40]!r}"
+    return Kind("JSON", seen, f"set download.format: {format} to read its records")

@@ -1,0 +1,87 @@
+"""The text in a record: a field of it, or one further in."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Invalid(Exception):
+    """A record that holds no text; says why, as of a thing that was named before."""
+
+
+def text_of(record: Any, field: str, decode: Callable[[bytes], str] | None = None) -> str:
+    """The text at a field of a record.
+
+    Args:
+        field: a key; `a.b`: a key of an object within it; `a[].b`: of each object of a list. A key
+            that is spelt like that itself comes first. Texts of a list are joined by a blank line.
+        decode: makes text of bytes; None: they are none.
+
+    Raises:
+        Invalid: there is none.
+    """
+    if not isinstance(record, dict):
+        raise Invalid(f"is {kind(record)}, not a JSON object")
+    if isinstance(text := record.get(field), str):
+        return text
+    value = _at(record, field.split("."), "")
+    texts = value if isinstance(value, list) else [value]
+    return "\n\n".join(_text(text, value, field, decode) for text in texts)
+
+
+def _text(text: Any, value: Any, field: str, decode: Callable[[bytes], str] | None) -> str:
+    if isinstance(text, bytes) and decode is not None:
+        return decode(text)
+    if isinstance(text, str):
+        return text
+    if value is text:
+        inside = f", with {_names(text)}" if isinstance(text, dict) else ""
+        raise Invalid(f"its {field!r} is {kind(text)}{inside}, not text")
+    inside = (
+        f", with {_names(text)}; {field}[] and a key reads one of them"
+        if isinstance(text, dict)
+        else ""
+    )
+    raise Invalid(f"its {field!r} holds {kind(text)}{inside}, not text")
+
+
+def _at(value: Any, keys: list[str], path: str) -> Any:
+    """What lies at a path, as a flat list where a list is on the way."""
+    if not keys:
+        return value
+    if not isinstance(value, dict):
+        hint = f"; {path}[] reads each of its elements" if isinstance(value, list) else ""
+        raise Invalid(f"its {path!r} is {kind(value)}, not an object{hint}")
+    for count in range(len(keys), 0, -1):  # a key may have a dot in it
+        key = ".".join(keys[:count])
+        if key in value:
+            return _at(value[key], keys[count:], f"{path}.{key}" if path else key)
+        bare = key.removesuffix("[]")
+        if bare != key and bare in value:
+            inside = f"{path}.{key}" if path else key
+            return _each(value[bare], keys[count:], inside)
+    missing = keys[0].removesuffix("[]")
+    where = f"its {path!r} has" if path else "has"
+    raise Invalid(f"{where} no {missing!r}, but {_names(value)}; download.field says which to read")
+
+
+def _each(elements: Any, keys: list[str], path: str) -> list[Any]:
+    if not isinstance(elements, list):
+        raise Invalid(f"its {path.removesuffix('[]')!r} is {kind(elements)}, not a list")
+    found = []
+    for element in elements:
+        value = _at(element, keys, path)
+        found += value if isinstance(value, list) else [value]
+    return found
+
+
+def _names(value: dict[Any, Any]) -> str:
+    return ", ".join(repr(name) for name in list(value)[:10]) or "nothing"
+
+
+def kind(value: object) -> str:
+    """What a value of JSON is, in words."""
+    kinds = {
+        dict: "an object", list: "a list", str: "text", bool: "true or false", bytes: "bytes",
+        int: "a number", float: "a number",
+    }  # fmt: skip
+    return "null" if value is None else kinds.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,184 @@
+"""Compressed bytes, unpacked a chunk at a time, with a bound on how many come out."""
+
+import bz2
+import gzip
+import io
+import lzma
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+CHUNK = 1 << 20  # bytes
+PACKED = (".gz", ".zst", ".xz", ".bz2")
+LONGEST_WINDOW = 31  # of zstd: 2 GB, the most that `zstd --long` can make
+# Called with how many bytes were unpacked; it raises ValueError if they become too many.
+Spend = Callable[[int], None]
+
+
+def spend_freely(_: int) -> None:
+    """Set no bound."""
+
+
+def bounded(most: int, what: str) -> Spend:
+    """Set a bound of so many bytes on what is unpacked."""
+    left = most
+
+    def spend(size: int) -> None:
+        nonlocal left
+        left -= size
+        if left < 0:
+            raise ValueError(f"{what} unpacks to more than download.max_bytes = {most:,} bytes")
+
+    return spend
+
+
+def unpacked_name(name: str) -> str:
+    """A file's name without the suffix of its compression."""
+    return next((name[: -len(s)] for s in PACKED if name.lower().endswith(s)), name)
+
+
+def packing_of(head: bytes) -> str:
+    """The suffix for the compression of a file that begins so; empty: none."""
+    if head[:3] == b"\x1f\x8b\x08":
+        return ".gz"
+    if head[:3] == b"BZh" and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):
+        return ".bz2"
+    if head[:6] == b"\xfd7zXZ\0":
+        return ".xz"
+    if head[:4] == b"\x28\xb5\x2f\xfd" or (head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5):
+        return ".zst"
+    return ""
+
+
+def unpacked(file: IO[bytes], name: str, packing: str | None = None) -> IO[bytes]:
+    """Undo a file's compression, which is that of its suffix if it is not given.
+
+    Raises:
+        ValueError: the file is empty, and not even an empty one is compressed to nothing.
+    """
+    stream: Any = file
+    suffix = Path(name).suffix.lower() if packing is None else packing
+    if suffix not in PACKED:
+        return stream
+    with damage_named(name):
+        if not stream.peek(1):
+            raise EOFError("it is empty")
+    if suffix == ".gz":
+        return gzip.GzipFile(fileobj=stream)  # type: ignore[return-value]
+    return _Joined(stream, suffix)  # type: ignore[return-value]
+
+
+class _Joined:
+    """Compressed streams, one after the other.
+
+    The standard library's files take whatever follows the first stream for its end, if it is no
+    other stream; here that is an error. Zero bytes between streams of .xz are padding.
+    """
+
+    def __init__(self, file: IO[bytes], suffix: str) -> None:
+        self._file = file
+        self._padding = b"\0" if suffix == ".xz" else b""
+        makers: dict[str, Callable[[], Any]] = {
+            ".xz": lzma.LZMADecompressor,
+            ".bz2": bz2.BZ2Decompressor,
+            ".zst": _zstd,
+        }
+        self._new = makers[suffix]
+        self._decompressor = self._new()
+
+    def read(self, size: int) -> bytes:
+        """Some bytes, at most `size`; none at the end.
+
+        Raises:
+            EOFError, and what the library raises: it is damaged.
+        """
+        out = b""
+        while not out:
+            packed = b""
+            if self._decompressor.eof:
+                packed = self._decompressor.unused_data.lstrip(self._padding)
+                while not packed:
+                    if not (more := self._file.read(CHUNK)):
+                        return b""
+                    packed = more.lstrip(self._padding)
+                self._decompressor = self._new()
+            elif self._decompressor.needs_input and not (packed := self._file.read(CHUNK)):
+                raise EOFError("it ends within a stream")
+            out = self._decompressor.decompress(packed, size)
+        return out
+
+
+def _zstd() -> zstd.ZstdDecompressor:
+    return zstd.ZstdDecompressor(
+        options={zstd.DecompressionParameter.window_log_max: LONGEST_WINDOW}
+    )
+
+
+@contextmanager
+def damage_named(name: str) -> Iterator[None]:
+    """Report damage in packed bytes, whatever library found it, with the file's name."""
+    try:
+        yield
+    except (
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+        zstd.ZstdError,
+        zipfile.BadZipFile,
+        tarfile.TarError,
+    ) as error:
+        raise ValueError(f"{name} is damaged or cut short: {_line(error)}") from None
+    except RuntimeError as error:  # zipfile: a password is needed, the method is not known
+        raise ValueError(f"{name} can't be unpacked: {_line(error)}") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # gzip and bz2 raise it for what they read; the system's own has a number
+        raise ValueError(f"{name} is damaged or cut short: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class Counted:
+    """A stream whose bytes were counted where they were unpacked."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        """Some bytes, at most `size`; none at the end."""
+        return self._file.read(size)
+
+    def peek(self, size: int) -> bytes:
+        """Some of the next bytes, which are read again afterwards."""
+        return self._file.peek(size)  # type: ignore[attr-defined]
+
+
+def chunks(stream: IO[bytes], name: str, spend: Spend = spend_freely) -> Iterator[bytes]:
+    """What a stream holds.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    # A plain file unpacks to nothing more.
+    free = isinstance(stream, io.BufferedReader | Counted)
+    while True:
+        with damage_named(name):
+            chunk = stream.read(CHUNK)
+        if not chunk:
+            return
+        if not free:
+            spend(len(chunk))
+        yield chunk
