@@ -11,7 +11,7 @@ HEAD = 1 << 16  # bytes looked at
 _CONTROLS = bytes({*range(32), 127} - set(b"\b\t\n\v\f\r\x1b"))
 _UNPACK = "unpack it first"
 _CONVERT = "convert it to text first"
-_RENAME = "rename it to end in {}, so that it is read as such"
+_RENAME = "unpack it first, or rename it to end in {}"
 _CHOOSE = "choose other files with download.files"
 _EXPORT = "export its texts as JSON Lines, CSV or Parquet first"
 
@@ -38,11 +38,10 @@ BINARY: list[tuple[bytes, str, str]] = [
     (rb"PK(\x03\x04|\x05\x06)", "a zip archive", _RENAME.format(".zip")),
     (rb".{257}ustar", "a tar archive", _RENAME.format(".tar")),
     (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|MSCF\0|!<arch>\n|xar!", "an archive", _UNPACK),
-    (rb"%PDF-\d", "a PDF document", _CONVERT),
     (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document", _CONVERT),
     (rb"AT&TFORM.{4}DJV", "a DjVu document", _CONVERT),
-    (rb"PAR1.*[^\x09-\x7e]", "a Parquet file", "set download.format: parquet or "
-     + _RENAME.format(".parquet")),
+    (rb"PAR1.*[^\x09-\x7e]", "a Parquet file", "set download.format: parquet, "
+     "or rename it to end in .parquet"),
     (rb"ARROW1\0\0|FEA1|ORC.*\0|Obj\x01|\x89HDF\r\n\x1a\n|\x93NUMPY|.{8}DUCK|RDX[23]\n",
      "a file of tables or arrays", _EXPORT),
     (rb"SQLite format 3\0", "an SQLite database", _EXPORT),
@@ -68,10 +67,20 @@ TEXTUAL: list[tuple[str, str, str]] = [
      "see in a browser what its address gives"),
     (r"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
      "an SVG picture", _CHOOSE),
+    (r"%PDF-\d", "a PDF document", _CONVERT),
     (r"\{\\rtf\d", "an RTF document", _CONVERT),
     (r"%!PS", "a PostScript document", _CONVERT),
 ]  # fmt: skip
 JSON = r'\s*(\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*\{\s*"(?:[^"\\]|\\.)*"\s*:)'
+
+
+def check_signature(head: bytes, name: str) -> None:
+    """See that a file does not begin as something does that is no text in any encoding.
+
+    Raises:
+        ValueError: it does; says what it looks like and what to do.
+    """
+    _refuse(binary(head[:HEAD]), name)
 
 
 def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text: bool) -> None:
@@ -84,17 +93,21 @@ def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text
         ValueError: it is evidently something else; says what, by which evidence, and what to do.
     """
     head = head[:HEAD]
-    kind = _wide(head, encoding) or _binary(head, encoding, sure=layout.format == "text")
-    override = ""
-    if kind is None and layout.format != "text":
-        text = head.decode(encoding, "ignore").removeprefix("\ufeff")
-        kind = textual(text)
-        if kind is None and layout.format == "auto" and named_text:
-            kind = _json(text)
-        override = "; or set download.format: text to read it as it is"
+    _refuse(_wide(head, encoding), name)
+    text = head.decode(encoding, "ignore").removeprefix("\ufeff")
+    kind = textual(text)
+    if odd := _controls(head, encoding):
+        _refuse(kind or Kind("binary data", odd, _CHOOSE), name)
+    if layout.format == "auto" and named_text:
+        kind = kind or _json(text)
+    if layout.format != "text":
+        _refuse(kind, name, "; or set download.format: text to read it as it is")
+
+
+def _refuse(kind: Kind | None, name: str, more: str = "") -> None:
     if kind is not None:
         raise ValueError(
-            f"{name} is not text: it looks like {kind.what} ({kind.seen}); {kind.advice}{override}"
+            f"{name} is not text: it looks like {kind.what} ({kind.seen}); {kind.advice}{more}"
         )
 
 
@@ -102,7 +115,7 @@ def binary(head: bytes) -> Kind | None:
     """What a file is by a signature."""
     for pattern, what, advice in BINARY:
         if found := re.match(pattern, head, re.DOTALL):
-            return Kind(what, f"it begins with {found[0][:8]!r}", advice)
+            return Kind(what, f"it begins with {found[0][:16]!r}", advice)
     return None
 
 
@@ -112,27 +125,6 @@ def textual(text: str) -> Kind | None:
         if found := re.match(pattern, text, re.DOTALL | re.IGNORECASE):
             return Kind(what, f"it begins with {found[0].strip()[:40]!r}", advice)
     return None
-
-
-def _binary(head: bytes, encoding: str, sure: bool) -> Kind | None:
-    """What it is if it is no text; `sure`: by a signature only if the rest of it agrees."""
-    odd = _controls(head, encoding)
-    kind = binary(head)
-    if kind is not None and not (sure and not odd and _decodes(head, encoding)):
-        return kind
-    if odd:
-        return Kind("binary data", odd, _CHOOSE)
-    return None
-
-
-def _decodes(head: bytes, encoding: str) -> bool:
-    try:
-        head.decode(encoding)
-    except UnicodeDecodeError as error:
-        return error.end == len(head) == HEAD  # a character is cut
-    except UnicodeError:
-        return False
-    return "\0" not in head.decode(encoding)
 
 
 def _controls(head: bytes, encoding: str) -> str:

@@ -36,6 +36,10 @@ class Findings:
         if count:
             self.replaced[name] = self.replaced.get(name, 0) + count
 
+    def cut(self, count: int) -> None:
+        """Count separators or document starts."""
+        self.cuts += count
+
     def notes(self, separator: str | None, document_start: str | None) -> list[str]:
         """What a user has to know, a line each."""
         notes = []
@@ -65,7 +69,7 @@ def _some(names: list[str], count: int, between: str = ", ") -> str:
 
 def _never(setting: str, value: str, files: int) -> str:
     note = (
-        f"warning: download.{setting} = {value!r} ({len(value)} characters) occurs 0 times in "
+        f"warning: download.{setting} = {value!r} ({len(value)} character(s)) occurs 0 times in "
         f"{files:,} text file(s), so each file is one document"
     )
     if setting == "separator" and any(f"\\{c}" in value for c in "nrt"):

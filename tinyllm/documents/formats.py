@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from tinyllm.documents import evidence, pieces
-from tinyllm.documents.decoding import decoded, detected, without_nuls
+from tinyllm.documents.decoding import decoded, detected, text_without_nuls
 from tinyllm.documents.findings import Findings
 from tinyllm.documents.layout import Format, Layout
 from tinyllm.documents.packing import Spend, chunks, spend_freely
@@ -57,13 +57,14 @@ def _parts(
         _check_parquet(head, name)
         records = _parquet(stream, data, name, layout, spend)
     else:
+        evidence.check_signature(head, name)
         if encoding == "auto" and (encoding := detected(head, name)) != "utf-8":
             findings.encodings[name] = encoding
         evidence.check_text(head, name, layout, encoding, named_text=format == "text")
-        if format == "text":
-            text = decoded(data, name, layout.errors, encoding, findings)
-            return _documents(without_nuls(text, name, layout.errors, findings), layout, findings)
         errors: str = layout.errors
+        if format == "text":
+            text = text_without_nuls(data, name, errors, encoding, findings)
+            return _documents(text, layout, findings)
         if layout.on_invalid == "skip" and errors == "strict":
             errors = "surrogateescape"  # the record is found by what it decodes to
         text = decoded(data, name, errors, encoding, findings)
@@ -78,26 +79,16 @@ def _parts(
         raise ValueError(
             f"download.{key}: is for plain text, but {name} holds records, each a document"
         )
-    return ((text, True) for text in texts(records, name, UNITS[format], layout, findings))
+    return texts(records, name, UNITS[format], layout, findings)
 
 
 def _documents(text: Iterator[str], layout: Layout, findings: Findings) -> Iterator[Part]:
     findings.texts += 1
     if layout.separator is not None:
-        parts = pieces.separated(text, layout.separator)
-    elif layout.document_start is not None:
-        parts = pieces.begun(text, layout.document_start)
-    else:
-        return pieces.whole(text)
-    return _counted(parts, findings)
-
-
-def _counted(parts: Iterator[Part], findings: Findings) -> Iterator[Part]:
-    ended = False
-    for part in parts:
-        findings.cuts += ended
-        ended = part[1]
-        yield part
+        return pieces.separated(text, layout.separator, findings.cut)
+    if layout.document_start is not None:
+        return pieces.begun(text, layout.document_start, findings.cut)
+    return pieces.whole(text)
 
 
 def _parquet(

@@ -96,6 +96,7 @@ def _is_text(kind: Any) -> bool:
 
     return (
         types.is_string(kind)
+        or types.is_null(kind)  # of a file in which all of them are
         or types.is_large_string(kind)
         or types.is_string_view(kind)
         or _is_binary(kind)

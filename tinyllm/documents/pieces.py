@@ -5,7 +5,7 @@ not on the chunks it came in.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 LONGEST = 1 << 20  # characters in a piece: at most 4 MB
@@ -34,11 +34,14 @@ def whole(chunks: Iterable[str]) -> Iterator[Part]:
     yield "", True
 
 
-def separated(chunks: Iterable[str], separator: str) -> Iterator[Part]:
-    """A document ends at each separator, which belongs to none."""
+def separated(
+    chunks: Iterable[str], separator: str, cut: Callable[[int], None] = lambda _: None
+) -> Iterator[Part]:
+    """A document ends at each separator, which belongs to none. `cut` is given their number."""
     held, overlap = "", len(separator) - 1
     for chunk in chunks:
         *documents, rest = (held + chunk).split(separator)
+        cut(len(documents))
         for document in documents:
             yield document, True
         safe = max(len(rest) - overlap, 0)  # in what comes before, no separator can begin
@@ -47,8 +50,13 @@ def separated(chunks: Iterable[str], separator: str) -> Iterator[Part]:
     yield held, True
 
 
-def begun(chunks: Iterable[str], start: str) -> Iterator[Part]:
-    """A document begins at each line whose first characters match a regular expression."""
+def begun(
+    chunks: Iterable[str], start: str, cut: Callable[[int], None] = lambda _: None
+) -> Iterator[Part]:
+    """A document begins at each line whose first characters match a regular expression.
+
+    `cut` is called for each, but for one at the very beginning.
+    """
     begins = re.compile(start).match
     held, looked = "", False  # looked: whether it is known if a document begins where `held` does
     for chunk in chunks:
@@ -60,6 +68,7 @@ def begun(chunks: Iterable[str], start: str) -> Iterator[Part]:
                 if end < 0 and len(text) - at < LINE_HEAD:
                     break
                 if begins(text[at : at + LINE_HEAD].split("\n", 1)[0]):
+                    cut(1)
                     yield text[given:at], True
                     given = at
             looked = end < 0
@@ -67,6 +76,7 @@ def begun(chunks: Iterable[str], start: str) -> Iterator[Part]:
         yield text[given:at], False
         held = text[at:]
     if held and begins(held):
+        cut(1)
         yield "", True
     yield held, True
 

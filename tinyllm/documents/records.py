@@ -21,8 +21,8 @@ Record = tuple[int, Any]
 
 def texts(
     records: Iterable[Record], name: str, unit: str, layout: Layout, findings: Findings
-) -> Iterator[str]:
-    """The text of each record.
+) -> Iterator[tuple[str, bool]]:
+    """The text of each record, as a document of its own.
 
     Args:
         unit: what the records' numbers count: lines, rows.
@@ -46,20 +46,17 @@ def texts(
                 ) from None
             findings.skip(where)
             continue
-        yield line_feeds(text)
+        yield line_feeds(text), True
 
 
 def _is_well_formed(text: str) -> bool:
     """JSON can spell half of a surrogate pair, which no encoding can write, and NULs."""
-    if "\0" in text:
-        return False
     if text.isascii():
-        return True
+        return "\0" not in text
     try:
-        text.encode()
+        return b"\0" not in text.encode()
     except UnicodeEncodeError:
         return False
-    return True
 
 
 def _well_formed(text: str, name: str, replace: bool, findings: Findings) -> str:
