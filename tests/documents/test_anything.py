@@ -13,6 +13,7 @@ import lzma
 import os
 import shutil
 import sqlite3
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -28,7 +29,11 @@ from tests.corpus.conftest import download
 from tests.helpers import read_documents
 from tinyllm.common.params import Download
 from tinyllm.corpus.sources import bring
-from tinyllm.documents.packing import zstd
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 EXAMPLES = int(os.environ.get("TINYLLM_EXAMPLES", "250"))
 BASE = download()

@@ -96,12 +96,16 @@ def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text
     _refuse(_wide(head, encoding), name)
     text = head.decode(encoding, "ignore").removeprefix("\ufeff")
     kind = textual(text)
-    if odd := _controls(head, encoding):
-        _refuse(kind or Kind("binary data", odd, _CHOOSE), name)
+    count, size = _controls(head, encoding)
+    if count >= 8 and count > 0.05 * size:
+        seen = f"{count:,} of its first {size:,} bytes are control characters"
+        _refuse(kind or Kind("binary data", seen, _CHOOSE), name)
+    flawed = count > 0 or "\ufffd" in head.decode(encoding, "replace")[:-1]
     if layout.format == "auto" and named_text:
         kind = kind or _json(text)
-    if layout.format != "text":
-        _refuse(kind, name, "; or set download.format: text to read it as it is")
+    if layout.format != "text" or flawed:
+        more = "; or set download.format: text to read it as it is"
+        _refuse(kind, name, "" if flawed else more)
 
 
 def _refuse(kind: Kind | None, name: str, more: str = "") -> None:
@@ -127,16 +131,11 @@ def textual(text: str) -> Kind | None:
     return None
 
 
-def _controls(head: bytes, encoding: str) -> str:
-    """Control characters, if there are more than text has."""
-    if ascii_compatible(encoding):
-        count, size = len(head) - len(head.translate(None, _CONTROLS)), len(head)
-    else:
-        text = head.decode(encoding, "ignore").encode("utf-8", "ignore")
-        count, size = len(text) - len(text.translate(None, _CONTROLS)), len(text)
-    if count >= 8 and count > 0.05 * size:
-        return f"{count:,} of its first {size:,} bytes are control characters"
-    return ""
+def _controls(head: bytes, encoding: str) -> tuple[int, int]:
+    """How many control characters there are that text has none of, among how many bytes."""
+    if not ascii_compatible(encoding):
+        head = head.decode(encoding, "ignore").encode("utf-8", "ignore")
+    return len(head) - len(head.translate(None, _CONTROLS)), len(head)
 
 
 def _wide(head: bytes, encoding: str) -> Kind | None:

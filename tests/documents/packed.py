@@ -1,0 +1,67 @@
+"""Files as programs of every kind write them."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstd.compress,
+}
+
+
+def zipped(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """A zip archive, in which a name may stand several times."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def tarred(members: Iterable[tuple[str, bytes]], **attributes: Any) -> bytes:
+    """A tar archive; attributes are those of every member."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            for key, value in attributes.items():
+                setattr(info, key, value)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def as_jsonl(records: Iterable[Any]) -> bytes:
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+def as_csv(rows: Iterable[Iterable[str]], delimiter: str = ",") -> bytes:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter=delimiter).writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def as_parquet(array: Any, name: str = "text") -> bytes:
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table({name: array}), buffer)
+    return buffer.getvalue()

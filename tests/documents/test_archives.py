@@ -1,0 +1,200 @@
+"""Archives and compressed files as other programs write them, and those that mean harm."""
+
+import io
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.corpus.conftest import Bring
+from tests.documents.packed import COMPRESS, as_jsonl, tarred, zipped
+from tinyllm.documents.raw import Manifest, read_manifest
+
+BringIt = Callable[..., Manifest]
+TAR_NAMES = {
+    "": ["a.tar"],
+    ".gz": ["a.tar.gz", "a.tgz", "a.TGZ"],
+    ".bz2": ["a.tar.bz2", "a.tbz2"],
+    ".xz": ["a.tar.xz", "a.txz"],
+    ".zst": ["a.tar.zst", "a.tzst"],
+}
+
+
+@pytest.mark.parametrize("packing", TAR_NAMES)
+def test_a_tar_archive_counts_as_a_folder(documents: Bring, texts: Path, packing: str) -> None:
+    members = [
+        ("in/b.txt", b"b"),
+        ("in/a.jsonl.gz", COMPRESS[".gz"](as_jsonl([{"text": "a"}]))),
+        ("README.md", b"no"),
+        ("in/._b.txt", b"\0"),
+        ("x" * 200 + "/ü.txt", b"long"),
+    ]
+    folder = tarred([("in", b"")], type=tarfile.DIRTYPE)[:512]
+    for name in TAR_NAMES[packing]:
+        path = texts / name
+        path.write_bytes(COMPRESS[packing](folder + tarred(members)))
+        assert documents(path=str(path)) == ["b", "a", "long"]  # in its order
+        assert documents(path=str(texts), files="**/*.md") == ["no"]
+        path.unlink()
+
+
+def test_a_tar_archive_may_be_packed_otherwise_than_its_name_says(
+    documents: Bring, texts: Path
+) -> None:
+    (texts / "a.tgz").write_bytes(tarred([("a.txt", b"a text")]))
+    assert documents(path=str(texts / "a.tgz")) == ["a text"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_members_of_one_name_are_all_read(
+    documents: Bring, raw: Path, texts: Path, kind: str
+) -> None:
+    members = [("a.txt", b"one"), ("b.txt", b"two"), ("a.txt", b"three")]
+    pack = zipped if kind == "zip" else tarred
+    with pytest.warns(UserWarning, match="Duplicate") if kind == "zip" else _nothing():
+        (texts / f"a.{kind}").write_bytes(pack(members))
+    found = ["one", "three", "two"] if kind == "zip" else ["one", "two", "three"]
+    assert documents(path=str(texts)) == found
+    (file,) = read_manifest(raw).files
+    assert file.members is not None and sorted(file.members) == ["a.txt", "a.txt", "b.txt"]
+
+
+class _nothing:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+# ----- zstd
+
+
+def long_window(data: bytes) -> bytes:
+    """As `zstd --long=31` packs it."""
+    shape = zstandard.ZstdCompressionParameters(window_log=31, enable_ldm=True)
+    packer = zstandard.ZstdCompressor(compression_params=shape).compressobj()
+    return packer.compress(data) + packer.flush()
+
+
+SKIPPED = struct.pack("<II", 0x184D2A50, 7) + b"ignored"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        long_window(b"a text"),
+        long_window(b"a ") + long_window(b"text"),
+        SKIPPED + long_window(b"a ") + SKIPPED + COMPRESS[".zst"](b"text") + SKIPPED,
+    ],
+)
+def test_zstd_with_a_long_window_several_frames_and_frames_to_skip(
+    documents: Bring, bring_it: BringIt, texts: Path, data: bytes
+) -> None:
+    (texts / "a.txt.zst").write_bytes(data)
+    assert documents(path=str(texts)) == ["a text"]
+    (texts / "a.txt.zst").write_bytes(data[:-3])
+    with pytest.raises(ValueError, match=r"^a\.txt\.zst is damaged or cut short: it ends within"):
+        bring_it(path=str(texts))
+
+
+# ----- damage and harm
+
+
+def test_what_needs_a_password_or_another_program(bring_it: BringIt, texts: Path) -> None:
+    data = bytearray(zipped([("a.txt", b"a text")]))
+    directory = data.index(b"PK\x01\x02")
+    for change, flag, message in [
+        ((6, directory + 8), 1, "is encrypted, password required"),
+        ((8, directory + 10), 9, "compression method is not supported"),
+    ]:
+        changed = bytearray(data)
+        for at in change:
+            changed[at] = flag
+        (texts / "a.zip").write_bytes(changed)
+        with pytest.raises(ValueError, match=rf"^a\.zip/a\.txt can't be unpacked: .*{message}"):
+            bring_it(path=str(texts))
+
+
+@pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
+def test_a_tar_archive_cut_short_or_joined_loses_nothing_in_silence(
+    bring_it: BringIt, texts: Path, packing: str
+) -> None:
+    whole = tarred([(f"{n}.txt", b"a text" * 300) for n in range(4)])
+    begin = whole.index(b"2.txt")
+    flipped = bytearray(whole)
+    flipped[begin + 150] ^= 1
+    for data in (whole[:begin], whole[: begin + 700], bytes(flipped), whole + whole, b""):
+        (texts / f"a.tar{packing}").write_bytes(COMPRESS[packing](data))
+        with pytest.raises(ValueError, match=r"^a\.tar.* is damaged or cut short: .") as caught:
+            bring_it(path=str(texts))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("../out.txt", tarfile.REGTYPE, r"'\.\./out\.txt', a name outside"),
+        ("/etc/out.txt", tarfile.REGTYPE, "a name outside"),
+        ("link.txt", tarfile.SYMTYPE, r"'link\.txt', which is a link"),
+        ("hard.txt", tarfile.LNKTYPE, r"'hard\.txt', which is a link"),
+        ("pipe.txt", tarfile.FIFOTYPE, "which is not a plain file"),
+        ("disk.txt", tarfile.BLKTYPE, "which is not a plain file"),
+        ("tty.txt", tarfile.CHRTYPE, "which is not a plain file"),
+    ],
+)
+def test_members_that_lead_out_of_a_tar_archive(
+    bring_it: BringIt, tmp_path: Path, texts: Path, name: str, kind: bytes, message: str
+) -> None:
+    data = tarred([("a.txt", b"good")])[:1024]
+    data += tarred([(name, b"")], type=kind, linkname="/etc/passwd")
+    (texts / "a.tar").write_bytes(data)
+    for path in (texts, texts / "a.tar"):
+        with pytest.raises(ValueError, match=message):
+            bring_it(path=str(path))
+    assert not list(tmp_path.rglob("out.txt"))
+
+
+def header(size: bytes, kind: bytes) -> bytes:
+    """A tar header whose size field is any bytes."""
+    info = tarfile.TarInfo("a.txt")
+    info.type = kind
+    data = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    data[124:136] = size.ljust(12, b"\0")
+    data[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(data))[0]  # type: ignore[attr-defined]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_sizes_that_no_member_has(bring_it: BringIt, texts: Path, kind: bytes) -> None:
+    """A negative one made tarfile loop for ever; gigabytes of a name would be held in memory."""
+    sizes = [b"\xff" * 11 + b"\x00"]
+    if kind != tarfile.REGTYPE:
+        sizes.append(b"%011o" % (1 << 32))
+    for size in sizes:
+        (texts / "a.tar").write_bytes(header(size, kind) + bytes(10_240))
+        with pytest.raises(ValueError, match=r"^a\.tar is damaged or cut short: a (member|header)"):
+            bring_it(path=str(texts))
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tar.xz", "a.tar.zst", "a.txt.bz2"])
+@pytest.mark.parametrize("member", ["a.txt", "skipped.md"])
+def test_an_archive_that_unpacks_to_too_much_is_given_up(
+    bring_it: BringIt, texts: Path, name: str, member: str
+) -> None:
+    data = b" " * 20_000_000
+    if ".tar" in name:
+        data = tarred([(member, data), ("b.txt", b"b")])
+    (texts / name).write_bytes(COMPRESS[Path(name).suffix](data))
+    with pytest.raises(ValueError, match=r"unpacks to more than download\.max_bytes = 5,000,000 "):
+        bring_it(path=str(texts), max_bytes=5_000_000)
+
+
+def test_an_archive_within_an_archive_is_named(bring_it: BringIt, texts: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("in.zip", zipped([("a.txt", b"a text")]))
+    (texts / "a.zip").write_bytes(buffer.getvalue())
+    with pytest.raises(ValueError, match=r"^a\.zip/in\.zip is not text: it looks like a zip arch"):
+        bring_it(path=str(texts / "a.zip"))
