@@ -27,8 +27,8 @@ from pyarrow import parquet
 
 from tests.corpus.conftest import download
 from tests.helpers import read_documents
-from tinyllm.common.params import Download
 from tinyllm.corpus.sources import bring
+from tinyllm.settings.download import Download
 
 if sys.version_info >= (3, 14):
     from compression import zstd
