@@ -30,7 +30,8 @@ def main() -> None:
     from tinyllm.settings.load import load_params
 
     params = load_params(args.params)
-    size = read_manifest(args.raw).bytes
+    raw = read_manifest(args.raw)
+    size = raw.bytes
     corpus = partial(shown, partial(read_pieces, args.raw), size=size)
     with (
         publish_folder(args.tokenizer) as tokenizer_folder,
@@ -45,7 +46,7 @@ def main() -> None:
         totals = encode_corpus(
             corpus(purpose="encode"), found, tokenizer_folder, tokens_folder, workers
         )
-        content = report.summary(found, totals, tokenizer)
+        content = report.summary(found, totals, tokenizer, raw)
         report.write(reports_folder, content, totals)
         made_from.check()
     for line in report.lines(content, params.tokenize):

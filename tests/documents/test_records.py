@@ -9,8 +9,13 @@ import pytest
 
 from tests.corpus.conftest import Bring
 from tests.documents.packed import COMPRESS, as_csv, as_jsonl, as_parquet, tarred, zipped
+from tests.helpers import encode, make_documents
+from tinyllm.common.files import read_json
 from tinyllm.documents import records
-from tinyllm.documents.raw import Manifest, read_manifest
+from tinyllm.documents.raw import Manifest, read_manifest, read_pieces
+from tinyllm.encoding import report
+from tinyllm.settings.tokenize import Tokenize
+from tinyllm.tokens.tokenizer import Tokenizer
 
 BringIt = Callable[..., Manifest]
 RECORDS: list[dict[str, Any]] = [
@@ -282,3 +287,22 @@ def test_a_manifest_of_usual_files_has_the_keys_that_it_always_had(
     documents(path=str(texts))
     text = (raw / "manifest.json").read_text()
     assert not any(word in text for word in ("skipped", "replaced", "notes", "encoding", "on_inv"))
+
+
+def test_what_was_noticed_is_in_the_report_of_the_corpus(
+    bring_it: BringIt, raw: Path, texts: Path, tmp_path: Path
+) -> None:
+    good = [{"text": text} for text in make_documents(99, 1)]
+    (texts / "a.jsonl").write_bytes(as_jsonl([*good, {"text": None}, {"text": "\ud800"}]))
+    manifest = bring_it(path=str(texts), on_invalid="skip", errors="replace")
+    tokenizer = Tokenizer.train(make_documents(99, 1), 300)
+    found, totals = encode(lambda: read_pieces(raw), tokenizer, tmp_path / "a")
+    content = report.summary(found, totals, tokenizer, manifest)
+    report.write(tmp_path / "report", content, totals)
+    written = read_json(tmp_path / "report/corpus.json")
+    assert (written["records_skipped"], written["characters_replaced"]) == (1, 1)
+    settings = Tokenize(encoding="bpe", vocab_size=320, sample_bytes=None)
+    for note in manifest.notes:
+        assert note in (tmp_path / "report/corpus.md").read_text()
+        assert note in report.lines(content, settings)
+    assert len(manifest.notes) == 2

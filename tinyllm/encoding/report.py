@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyllm.common.files import publish_folder, write_json, write_text
 from tinyllm.common.units import megabytes
+from tinyllm.documents.raw import Manifest
 from tinyllm.encoding.survey import Survey
 from tinyllm.pictures import lengths
 from tinyllm.settings.tokenize import Tokenize
@@ -27,8 +28,14 @@ def write(folder: Path, content: dict[str, Any], totals: TokenTotals) -> None:
         write_text(new / PAGE, page(content))
 
 
-def summary(found: Survey, totals: TokenTotals, tokenizer: Tokenizer) -> dict[str, Any]:
-    """All that is reported. The documents are those that are kept, the bytes theirs."""
+def summary(
+    found: Survey, totals: TokenTotals, tokenizer: Tokenizer, raw: Manifest | None = None
+) -> dict[str, Any]:
+    """All that is reported. The documents are those that are kept, the bytes theirs.
+
+    Args:
+        raw: says what was noticed when the files were read; None: nothing.
+    """
     whole = totals.all()
     near = found.near
     return {
@@ -48,6 +55,15 @@ def summary(found: Survey, totals: TokenTotals, tokenizer: Tokenizer) -> dict[st
         "tokens_of_a_document": quantiles(totals.of_length),
         "ids_used": int((totals.of_token > 0).sum()),
         "commonest_tokens": commonest(totals, tokenizer),
+        **(_noticed(raw) if raw and raw.notes else {}),
+    }
+
+
+def _noticed(raw: Manifest) -> dict[str, Any]:
+    return {
+        "records_skipped": raw.skipped,
+        "characters_replaced": sum(raw.replaced.values()),
+        "notes": raw.notes,
     }
 
 
@@ -91,6 +107,7 @@ def lines(content: dict[str, Any], settings: Tokenize) -> Iterator[str]:
         yield f"the text gives no more than {content['vocab_size']:,} tokens"
     if content["duplicates_dropped"]:
         yield f"{content['duplicates_dropped']:,} documents left out, exact duplicates of others"
+    yield from content.get("notes", [])
     yield twins(content)
 
 
@@ -117,7 +134,8 @@ def page(content: dict[str, Any]) -> str:
         f"{content['bytes_per_token']:.2f} bytes a token. Of its {content['vocab_size']:,} ids "
         f"{content['ids_used']:,} occur.", "",
         f"- {content['duplicates_dropped']:,} exact duplicates left out",
-        f"- {twins(content)}", "",
+        f"- {twins(content)}",
+        *(f"- {note}" for note in content.get("notes", [])), "",
         "| split | documents | tokens | bytes | share |", "|---|---:|---:|---:|---:|",
         *(
             f"| {name} | {split['documents']:,} | {split['tokens']:,} | {split['bytes']:,} "
