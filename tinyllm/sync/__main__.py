@@ -39,7 +39,7 @@ def main() -> None:
         sys.exit(min(1, rebuild()))
     if not pending():
         print("MLflow has everything.")
-    sys.exit(min(1, sync(OTHER_SENDER)))
+    sys.exit(min(1, sync(OTHER_SENDER, everything=True)))
 
 
 def set_up_mlflow(root: Path) -> None:
@@ -47,10 +47,12 @@ def set_up_mlflow(root: Path) -> None:
     os.environ["DVC_ROOT"] = str(root)
     os.chdir(root)  # for a relative sqlite:///; and a DVC experiment's folder will vanish
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root / 'mlflow.db'}"
+        # Not by its path: in an address, a `?` or `%2F` in a folder's name has another meaning.
+        os.environ["MLFLOW_TRACKING_URI"] = "sqlite:///mlflow.db"
     defaults = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # a trace at each failure; what failed is told anyway
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # of no use in a log
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
         # A call made again by itself could make a second run; the next attempt looks first.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",

@@ -21,8 +21,8 @@ from tinyllm.model.runtime import Compute
 from tinyllm.scoring import final
 from tinyllm.settings.load import Params, load_params
 from tinyllm.sync.database import prepare
-from tinyllm.sync.mlflow_store import ALL, MODEL_TAG, STAGE_TAG, TRAINING
 from tinyllm.sync.outbox import OTHER_SENDER, pending, sync
+from tinyllm.sync.runs import ALL, MODEL_TAG, STAGE_TAG, TRAINING
 from tinyllm.tokens.store import read_split
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.provenance import PATCH, Provenance, provenance

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from tinyllm.common.files import project_root
 
 LOG = "follower.log"
 PATIENCE = 5.0  # seconds that the end of a stage waits for MLflow
+LONGEST = 500  # characters of a reason
 
 
 def follow(folder: Path) -> subprocess.Popen[bytes]:
@@ -20,14 +22,19 @@ def follow(folder: Path) -> subprocess.Popen[bytes]:
     """
     code = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
-    with (folder / LOG).open("ab") as log:
+    with open(folder / LOG, "ab", opener=partial(os.open, mode=0o600)) as log:
         return subprocess.Popen(
             # -P: the code beside this file, not what the project's root may hold meanwhile
             [sys.executable, "-P", "-m", "tinyllm.sync", "follow", str(folder)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env={**os.environ, "DVC_ROOT": str(project_root()), "PYTHONPATH": path},
+            env={
+                **os.environ,
+                "DVC_ROOT": str(project_root()),
+                "PYTHONPATH": path,
+                "PYTHONIOENCODING": "utf-8",
+            },
             start_new_session=True,
         )
 
@@ -56,6 +63,6 @@ def wait_for(follower: subprocess.Popen[bytes] | None, log: Path) -> None:
 
 def _last_line(log: Path) -> str:
     with suppress(OSError):
-        if lines := log.read_text(errors="replace").split("\n")[-2:-1]:
-            return f" ({lines[0][:200]})"
+        if lines := log.read_text(encoding="utf-8", errors="replace").split("\n")[-2:-1]:
+            return f" ({lines[0].partition(': ')[2][:LONGEST]})"
     return ""

@@ -4,14 +4,15 @@
     {"kind": "metrics", "time": ..., "step": 7, "values": {"train/loss": 3.1, ...}}
     {"kind": "tags", "time": ..., "values": {...}}
     {"kind": "file", "time": ..., "path": ..., "folder": ...}
-    {"kind": "end", "time": ..., "status": "FINISHED"}  FINISHED, FAILED or KILLED
+    {"kind": "end", "time": ..., "status": "FINISHED", "reason": ""}
+                                                       FINISHED, FAILED or KILLED, and why
     {"kind": "resume", "time": ...}                    the stage goes on where it was interrupted
 
 Times are milliseconds since 1970. While a journal is being written it is locked, so that a journal
-without an end and without a lock is known to be of a stage that was killed.
+without an end and without a lock is known to be of a stage that was killed. Passwords in addresses
+are masked; what lies in a journal's folder is its owner's alone all the same.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -27,13 +28,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tinyllm.common import console
 from tinyllm.common.files import write_text
+from tinyllm.common.masking import masked
 from tinyllm.settings.runtime import Runtime
 from tinyllm.tracking.follower import LOG, follow, wait_for
-from tinyllm.tracking.places import JOURNAL, journals_folder, lock, locked, sent_folder
+from tinyllm.tracking.locks import Lock
+from tinyllm.tracking.places import JOURNAL, journals_folder, locked, sent_folder, writer_lock
 
 FILES = "files"  # what the journal records, kept beside it until MLflow has it
 REOPEN_PATIENCE = 5.0  # seconds to wait for a process that still sends an interrupted journal
+FIELDS = {  # of each kind of event, which without one of them is damaged
+    "run": {"id", "experiment", "stage", "name", "params", "tags", "note"},
+    "metrics": {"step", "values"},
+    "tags": {"values"},
+    "file": {"path", "folder"},
+    "end": {"status"},
+    "resume": set[str](),
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,7 @@ class Journal:
         self.folder = journals_folder() / identity
         self._recorded: dict[str, int] = {}  # metric to its last step, before an interruption
         self._file: int | None = None
+        self._lock: Lock | None = None
         self._follower: subprocess.Popen[bytes] | None = None
         self._complete = True
         self._live = live
@@ -96,10 +109,11 @@ class Journal:
             return
         try:
             if name is None or not self._reopen(name):
-                self._create({"id": identity, "experiment": settings.experiment, **asdict(header)})
+                content = {"experiment": settings.experiment, **asdict(header)}
+                self._create({"id": identity, **_without_secrets(content)})
             if bookmark is not None:
                 write_text(bookmark, self.folder.name)
-        except OSError as error:
+        except Exception as error:  # whatever it is, no stage stops for its record
             self._warn(error)
         if live:
             with suppress(OSError):  # told at the end
@@ -108,11 +122,17 @@ class Journal:
     def _create(self, header: dict[str, Any]) -> None:
         """Publish a journal that is locked and has its first line from the beginning."""
         hidden = self.folder.with_name(f".{self.folder.name}")
-        hidden.mkdir(parents=True)
-        self._file = os.open(hidden / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        hidden.parent.mkdir(parents=True, exist_ok=True)
+        hidden.mkdir(mode=0o700)
+        lock = writer_lock(hidden)
+        lock.acquire()
+        self._open(hidden, lock)
         self._write("run", **header)
         hidden.rename(self.folder)
+
+    def _open(self, folder: Path, lock: Lock) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._file, self._lock = os.open(folder / JOURNAL, flags, 0o600), lock
 
     def _reopen(self, name: str) -> bool:
         """Go on with an interrupted stage's journal; False if it is there no more."""
@@ -123,18 +143,18 @@ class Journal:
                 return False
             if not folder.exists():
                 sent.rename(folder)
-            file = os.open(folder / JOURNAL, os.O_RDWR | os.O_APPEND)
+            lock = writer_lock(folder)
             # Workers that a killed stage left behind hold its lock until they notice.
-            if not lock(file, REOPEN_PATIENCE):
-                os.close(file)
+            if not lock.acquire(REOPEN_PATIENCE):
                 return False
-            self._file, self.folder = file, folder
+            self._open(folder, lock)
+            self.folder = folder
             end = 0
             for event, position in events(folder / JOURNAL, 0):
                 end = position
                 if event is not None and event["kind"] == "metrics":
                     self._recorded |= dict.fromkeys(event["values"], event["step"])
-            os.truncate(self._file, end)  # the last line may have been cut short
+            os.truncate(folder / JOURNAL, end)  # the last line may have been cut short
             self._write("resume")
         return True
 
@@ -187,7 +207,7 @@ class Journal:
         except OSError as error:
             self._warn(error)
 
-    def _warn(self, error: OSError) -> None:
+    def _warn(self, error: Exception) -> None:
         if self._complete:
             print(f"MLflow will not get all of this run: {error}", file=sys.stderr)
         self._complete = False
@@ -207,10 +227,12 @@ class Journal:
         if kind is not None:
             interrupted = issubclass(kind, (KeyboardInterrupt, SystemExit))
             status = "KILLED" if interrupted else "FAILED"
-        self._write("end", status=status)
-        fcntl.flock(self._file, fcntl.LOCK_UN)  # a forked worker may still hold the file open
+        self._write("end", status=status, reason=masked(_reason(error)))
         os.close(self._file)
         self._file = None
+        if self._lock is not None:
+            with suppress(OSError):
+                self._lock.release()
         if self._live:
             wait_for(self._follower, self.folder / LOG)
 
@@ -227,7 +249,33 @@ def events(journal: Path, position: int) -> Iterator[tuple[dict[str, Any] | None
                 event = json.loads(line)
             except ValueError:  # half a line, where the disk was full or the power went
                 event = None
-            yield event if isinstance(event, dict) and "kind" in event else None, position
+            yield event if _is_whole(event) else None, position
+
+
+def _is_whole(event: Any) -> bool:
+    """Whether a line is one of ours, with all that its kind has."""
+    if not isinstance(event, dict) or not isinstance(event.get("time"), int):
+        return False
+    fields = FIELDS.get(str(event.get("kind")))
+    values = event.get("values", {})
+    return fields is not None and fields <= event.keys() and isinstance(values, dict)
+
+
+def _reason(error: BaseException | None) -> str:
+    """Why a stage did not come to its end, for people; nothing if it did."""
+    if error is None:
+        return ""
+    told = console.cause(error) if isinstance(error, Exception) else str(error) or "interrupted"
+    return told or f"{type(error).__name__}: {error}"
+
+
+def _without_secrets(content: Any) -> Any:
+    """The same, with passwords masked in every text of it."""
+    if isinstance(content, dict):
+        return {key: _without_secrets(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_without_secrets(value) for value in content]
+    return masked(content) if isinstance(content, str) else content
 
 
 def _name_in(bookmark: Path) -> str | None:

@@ -1,13 +1,11 @@
 """Where the pipeline keeps what is no stage's output: journals and checkpoints."""
 
-import fcntl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 from tinyllm.common.files import STATE_FOLDER, project_root
+from tinyllm.tracking.locks import Lock
 
 JOURNAL = "journal.jsonl"
 
@@ -27,33 +25,28 @@ def sent_folder() -> Path:
     return project_root() / STATE_FOLDER / "sent"
 
 
+def writer_lock(folder: Path) -> Lock:
+    """The lock of the stage that writes a journal, as long as it does."""
+    return Lock(folder / JOURNAL, journals_folder() / f".{folder.name.strip('.')}.writer")
+
+
+def sender_lock(folder: Path) -> Lock:
+    """The lock of the process that sends a journal to MLflow."""
+    return Lock(folder / "lock", journals_folder() / f".{folder.name}.sender")
+
+
 @contextmanager
 def locked(folder: Path, patience: float = 0.0) -> Iterator[bool]:
     """Be the one who sends a journal, waiting so many seconds for another who does.
 
     Gives False if the other is not done by then, or if nothing is left to send.
     """
+    lock = sender_lock(folder)
     try:
-        file = (folder / "lock").open("w")
+        mine = lock.acquire(patience) and (folder / JOURNAL).exists()
     except FileNotFoundError:
-        yield False
-        return
-    with file:
-        yield lock(file, patience) and (folder / JOURNAL).exists()
-
-
-def lock(file: IO[Any] | int, patience: float = 0.0) -> bool:
-    """Lock an open file for this process, waiting so many seconds for another that has it locked.
-
-    Returns:
-        whether it is locked now; it stays so until it is closed.
-    """
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.2)
+        mine = False
+    try:
+        yield mine
+    finally:
+        lock.release()

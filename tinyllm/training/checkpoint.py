@@ -20,7 +20,7 @@ from torch import Tensor
 from tinyllm.common.files import publish_folder, read_json, remove, sha256_of, write_json
 from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.model.runtime import Compute
-from tinyllm.tracking.places import lock
+from tinyllm.tracking.locks import Lock
 from tinyllm.training.ranks import ALONE, Ranks
 from tinyllm.training.state import TrainState
 
@@ -162,9 +162,15 @@ class Checkpoints:
         for half in self.folder.glob(".step-*.tmp"):
             remove(half)
         for folder in self.previous_trainings()[: -(KEPT_TRAININGS - 1)]:
-            with (folder / LOCK).open("w") as file:
-                if lock(file):
-                    shutil.rmtree(folder)
+            lock = training_lock(folder)
+            if lock.acquire():
+                shutil.rmtree(folder)
+                lock.release()
+
+
+def training_lock(folder: Path) -> Lock:
+    """The lock of the process that trains in a folder."""
+    return Lock(folder / LOCK, folder / f"{LOCK}.holder")
 
 
 def folder_of(root: Path, fingerprint: Fingerprint, compute: Compute) -> Path:

@@ -12,9 +12,9 @@ from tinyllm.common.files import read_json
 from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.model.runtime import Compute
 from tinyllm.settings.load import Params
-from tinyllm.tracking.places import lock, trainings_folder
+from tinyllm.tracking.places import trainings_folder
 from tinyllm.tracking.provenance import EXPERIMENT
-from tinyllm.training.checkpoint import FINGERPRINT, LOCK, Checkpoints, Loaded
+from tinyllm.training.checkpoint import FINGERPRINT, Checkpoints, Loaded, training_lock
 from tinyllm.training.interruption import REASONS, Interrupted, Interruption
 from tinyllm.training.ranks import ALONE, Ranks
 from tinyllm.training.state import TrainState
@@ -152,7 +152,10 @@ def _say_what_changed(checkpoints: Checkpoints, fingerprint: Fingerprint) -> Non
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, so that no two processes train the same."""
-    with (folder / LOCK).open("w") as file:
-        if not lock(file, LOCK_PATIENCE):
-            raise ValueError(f"another process is at this very training, in {folder}")
+    lock = training_lock(folder)
+    if not lock.acquire(LOCK_PATIENCE):
+        raise ValueError(f"another process is at this very training, in {folder}{lock.holder()}")
+    try:
         yield
+    finally:
+        lock.release()

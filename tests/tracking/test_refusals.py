@@ -1,0 +1,296 @@
+"""One thing that MLflow refuses never holds up the rest, and is never lost.
+
+The server is real, and so are its refusals, or those of a proxy before it.
+"""
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers import random_model
+from tests.tracking.helpers import (
+    ALL_POINTS,
+    Project,
+    free_port,
+    header,
+    mlflow_server,
+    record,
+    settings,
+)
+from tests.tracking.proxy import RESET, Proxy, Rule, proxy_before
+from tinyllm.model.export import WEIGHTS, save_model
+from tinyllm.sync.outbox import Delivery, sync
+from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tracking.journal import Journal
+
+pytestmark = pytest.mark.usefixtures("no_follower", "proxy")
+
+WEIGHTS_PATH = rf"mlflow-artifacts.*({WEIGHTS}|state_dict\.pth)"
+LOG_BATCH = "runs/log-batch"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[int]:
+    """A server's port."""
+    root = tmp_path_factory.mktemp("server")
+    shutil.copyfile(empty_database, root / "mlflow.db")
+    port = free_port()
+    with mlflow_server(root, port):
+        yield port
+
+
+@pytest.fixture
+def proxy(server: int, project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """What stands between this project and the server."""
+    assert project.journals == []
+    with proxy_before(server) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
+    """A model's folder."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    save_model(folder, random_model(), tokenizer)
+    return folder
+
+
+@pytest.fixture
+def experiment(request: pytest.FixtureRequest) -> str:
+    """An experiment of the test's own."""
+    return str(request.node.name)
+
+
+def train(experiment: str, model: Path | None = None, **fields: Any) -> Path:
+    """The journal of a training."""
+    with Journal(header(**fields), settings(experiment=experiment)) as journal:
+        record(journal, range(30))
+        if model is not None:
+            journal.file(model, "model")
+            journal.tags({"tinyllm.model_sha256": "abc"})
+        journal.content("notes.txt", b"text")
+    return journal.folder
+
+
+def evaluate(experiment: str) -> Path:
+    """The journal of an evaluation of that model."""
+    what = header("evaluate", model_sha256="abc", params={"evaluate.stride": 8})
+    with Journal(what, settings(experiment=experiment)) as journal:
+        journal.metrics(0, {"test/loss": 1.5})
+    return journal.folder
+
+
+def run_of(experiment: str) -> Any:
+    """The one run of an experiment."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    (run,) = client.search_runs([found.experiment_id])
+    return run
+
+
+def points(run: Any) -> list[tuple[str, int]]:
+    """(metric, step) of every point that the server has of a run, sorted."""
+    from mlflow import MlflowClient
+
+    histories = [MlflowClient().get_metric_history(run.info.run_id, n) for n in run.data.metrics]
+    return sorted((point.key, point.step) for history in histories for point in history)
+
+
+def artifacts(run: Any, folder: str | None = None) -> set[str]:
+    from mlflow import MlflowClient
+
+    found = MlflowClient().list_artifacts(run.info.run_id, folder)
+    files = {each.path for each in found if not each.is_dir}
+    return files.union(*(artifacts(run, each.path) for each in found if each.is_dir))
+
+
+@pytest.mark.parametrize("answer", [413, RESET])
+def test_all_but_the_refused_weights_arrives_and_they_later(
+    proxy: Proxy, model: Path, experiment: str, answer: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxy.rules = [Rule(answer, WEIGHTS_PATH)]
+    trained, evaluated = train(experiment, model), evaluate(experiment)
+    capsys.readouterr()
+    assert sync(0) == 1
+    run = run_of(experiment)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/loss"] == 1.5
+    assert run.data.tags["tinyllm.evaluate"] == "FINISHED"
+    assert set(points(run)) == {*ALL_POINTS, ("test/loss", 0)}
+    assert artifacts(run) >= {"notes.txt", "model/config.json", "model/tokenizer.json"}
+    assert trained.exists() and not evaluated.exists()
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if WEIGHTS in line]
+    assert "kept" in line and "<" not in line
+    assert len(proxy.refused) == 2  # each of the two forms of the weights, once
+    assert sync(0) == 1  # what the next stages do, soon after
+    assert len(proxy.refused) == 2
+    for tried, another in enumerate((403, 504, 500, 400), 2):
+        proxy.rules = [Rule(another, WEIGHTS_PATH)]
+        assert sync(0, everything=True) == 1  # and what a person does
+        assert len(proxy.refused) == 2 * tried
+
+    proxy.rules = []
+    assert sync(0, everything=True) == 0
+    run = run_of(experiment)
+    assert run.info.status == "FINISHED"
+    assert artifacts(run) >= {f"model/{WEIGHTS}", "state_dict/state_dict.pth"}
+    assert not trained.exists()
+
+
+def test_what_was_refused_is_tried_again_when_it_is_due(
+    proxy: Proxy, model: Path, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinyllm.sync.refusals.FIRST_WAIT", 0.0)
+    proxy.rules = [Rule(413, WEIGHTS_PATH)]
+    train(experiment, model)
+    assert sync(0) == 1
+    proxy.rules = []
+    assert sync(0) == 0
+    assert artifacts(run_of(experiment)) >= {f"model/{WEIGHTS}"}
+
+
+def test_a_value_that_the_store_refuses_costs_no_other(
+    proxy: Proxy, experiment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxy.rules = [Rule(500, LOG_BATCH, body) for body in (b"poison", b"arsenic")]
+    params = {f"p{i}": "poison" if i == 77 else i for i in range(110)}
+    with Journal(
+        header(params=params, tags={"a": "arsenic", "b": "bread"}), settings(experiment=experiment)
+    ) as journal:
+        record(journal, range(15))
+        journal.metrics(3, {"train/poison": 1.0, "train/grad_norm": 2.0})
+        record(journal, range(15, 30))
+    assert sync(0) == 1
+    run = run_of(experiment)
+    assert run.info.status == "FINISHED"
+    assert set(points(run)) == {*ALL_POINTS, ("train/grad_norm", 3)}
+    assert run.data.params == {k: str(v) for k, v in params.items() if k != "p77"}
+    assert run.data.tags["b"] == "bread" and "a" not in run.data.tags
+    told = capsys.readouterr().out
+    assert [told.count(name) for name in ("p77", "tag a", "train/poison")] == [1, 1, 1]
+
+    proxy.rules = []
+    assert sync(0, everything=True) == 0
+    run = run_of(experiment)
+    assert run.data.params["p77"] == "poison" and run.data.tags["a"] == "arsenic"
+    assert ("train/poison", 3) in points(run)
+
+
+def test_what_no_store_can_hold_is_escaped_or_cut(
+    proxy: Proxy, experiment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxy.rules = [Rule(500, LOG_BATCH, rb"\u0000"), Rule(500, "runs/create", rb"\u0000")]
+    params = {"prompts": ["a\0b"], "nul": "a\0b", "lone": "\udcff", "long": "x\0" * 9000, "ä$": 1}
+    with Journal(
+        header(name="a\0b", params=params, tags={"t\0": "\0"}, note="\0" * 9000),
+        settings(experiment=experiment),
+    ) as journal:
+        journal.metrics(0, {"loss (nats)/µ": 1.0, "b/inf": math.inf, "b/nan": math.nan})
+        journal.metrics(1, {"b/inf": -math.inf})
+        journal.metrics(2, {"x" * 300: 1.0, "big": 1e308, "count": 10**30})
+    assert sync(0) == 0
+    run = run_of(experiment)
+    assert proxy.refused == []
+    assert run.info.run_name == "a\\x00b"
+    assert run.data.params["nul"] == "a\\x00b"
+    assert run.data.params["prompts"] == "['a\\x00b']"
+    assert run.data.params["lone"] == "\\udcff"
+    assert len(run.data.params["long"]) == 6000
+    assert run.data.params["ä_"] == "1"
+    assert run.data.tags["t_"] == "\\x00"
+    assert len(run.data.tags["mlflow.note.content"]) == 8000
+    assert {"loss _nats_/µ", "b/inf", "b/nan", "x" * 250, "big", "count"} == set(run.data.metrics)
+    told = capsys.readouterr().out
+    assert [told.count(f" {name}: ") for name in ("nul", "lone", "long")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("when", ["before", "while it is sent"])
+def test_a_deleted_experiment_is_named_and_gets_all_when_it_is_restored(
+    experiment: str, when: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    with Journal(header(), settings(experiment=experiment)) as journal:
+        record(journal, range(10))
+        delivery = Delivery(journal.folder)
+        if when == "before":
+            number = client.create_experiment(experiment)
+        else:
+            assert not delivery.attempt()
+            found = client.get_experiment_by_name(experiment)
+            assert found is not None
+            number = found.experiment_id
+        client.delete_experiment(number)
+        record(journal, range(10, 30))
+        assert not delivery.attempt()
+    train(f"another than {experiment}")
+    assert sync(0) == 1  # the other one is sent
+    assert run_of(f"another than {experiment}").info.status == "FINISHED"
+    told = capsys.readouterr().out
+    assert f"{experiment!r} was deleted" in told
+    assert f"mlflow experiments restore --experiment-id {number}" in told
+    assert "runtime.experiment" in told
+    client.restore_experiment(number)
+    assert sync(0) == 0
+    assert points(run_of(experiment)) == ALL_POINTS
+
+
+def test_waiting_files_that_are_missing_or_damaged_cost_no_other(
+    model: Path, experiment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = train(experiment, model) / "files"
+    (kept / "model" / "config.json").unlink()
+    weights = kept / "model" / WEIGHTS
+    weights.unlink()  # it may be the model's own file, by another name
+    weights.write_bytes(b"rubbish")
+    assert sync(0) == 0
+    assert artifacts(run_of(experiment)) >= {"notes.txt", "model/tokenizer.json"}
+    told = capsys.readouterr().out
+    assert told.count("model/config.json: it is no longer there") == 1
+    assert told.count("as state_dict: it is damaged") == 1
+
+
+@pytest.mark.parametrize("content", ["null", "{"])
+def test_a_damaged_note_of_what_was_sent_sends_all_again(experiment: str, content: str) -> None:
+    folder = train(experiment)
+    (folder / "sent.json").write_text(content)
+    assert sync(0) == 0
+    assert points(run_of(experiment)) == ALL_POINTS
+
+
+def test_an_expired_login_is_named_and_loses_nothing(
+    proxy: Proxy, experiment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(experiment)
+    proxy.rules = [Rule(401, "")]
+    assert sync(0) == 1
+    assert "MLFLOW_TRACKING_TOKEN" in capsys.readouterr().out
+    proxy.rules = []
+    assert sync(0) == 0
+    assert points(run_of(experiment)) == ALL_POINTS
+
+
+def test_a_name_that_no_experiment_can_have_is_made_one(proxy: Proxy, experiment: str) -> None:
+    proxy.rules = [Rule(500, "experiments", rb"\u0000"), Rule(500, "experiments", b"%00")]
+    train(f"{experiment}\0" + "x" * 600)
+    assert sync(0) == 0
+    assert points(run_of(f"{experiment}\\x00{'x' * 600}"[:500])) == ALL_POINTS
+
+
+def test_a_latin_1_terminal_and_a_server_get_along(project: Project, experiment: str) -> None:
+    train(experiment, name="你好")
+    done = project.sync(PYTHONIOENCODING="latin-1", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "View run" not in done.stdout
+    assert run_of(experiment).info.status == "FINISHED"

@@ -1,0 +1,43 @@
+"""Takes passwords out of what is printed or kept."""
+
+import os
+import re
+from urllib.parse import unquote
+
+SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")  # variables
+ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_BACKEND_STORE_URI")
+MASK = "***"
+SHORTEST = 8  # characters of a secret that is looked for wherever it stands, if it is no plain word
+# user:password@ of an address; a password may hold an @ that nobody has escaped
+_PASSWORD = re.compile(r"(?<=://)([^\s/?#:@\"']*):([^\s/?#\"']*)@")
+_TOKEN = re.compile(r"(https?://)[^\s/?#:@\"']+@")  # https://TOKEN@host
+_QUERY = re.compile(
+    r"([?&;][\w-]*(?:password|passwd|pwd|token|secret|signature|credential|sig|key)=)[^&;#\s\"']+",
+    re.IGNORECASE,
+)
+
+
+def masked(text: str) -> str:
+    """The text without the passwords and tokens of the addresses in it, and of the environment's.
+
+    >>> masked("postgresql://me:secret@host/db")
+    'postgresql://me:***@host/db'
+    """
+    for secret in _of_environment():
+        text = text.replace(secret, MASK)
+    text = _PASSWORD.sub(rf"\1:{MASK}@", text)
+    text = _TOKEN.sub(rf"\1{MASK}@", text)
+    return _QUERY.sub(rf"\1{MASK}", text)
+
+
+def _of_environment() -> list[str]:
+    """Secrets that this process was given, the longest first, as they are and unescaped."""
+    found = [os.environ.get(name, "") for name in SECRETS]
+    for name in ADDRESSES:
+        _, _, rest = os.environ.get(name, "").partition("://")
+        login, at, _ = rest.rpartition("@")
+        found.append(login.partition(":")[2] if at else "")
+    found += [unquote(secret) for secret in found]
+    return sorted(
+        {s for s in found if len(s) >= SHORTEST and not s.isalpha()}, key=len, reverse=True
+    )

@@ -1,0 +1,211 @@
+"""The calls to MLflow that each line of a journal becomes."""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tinyllm.sync import notes
+from tinyllm.sync.refusals import Key, Unsendable
+from tinyllm.sync.runs import NOTE_TAG, STAGE_TAG, TRAINING, Runs
+from tinyllm.sync.values import PARAM_LENGTH, TAG_LENGTH, fit, fit_name
+from tinyllm.tracking.journal import FILES
+
+TRAINED_BY_TAG = "tinyllm.trained_by"  # in a run of scores alone: the id of the training's
+PROBE_TAG = "tinyllm.last_refusal"  # it only matters whether MLflow takes it
+STATUS, DESCRIPTION = "status", "description"
+WEIGHTS, STATE_DICT = "model.safetensors", "state_dict"
+
+Item = tuple[Key, Any]  # something to send, and which of a journal's things it is
+Call = tuple[list[Item], Callable[[list[Any]], object]]  # what goes in one call, and the call
+
+
+class Calls:
+    """Makes the calls for the lines of one journal.
+
+    Args:
+        runs: finds the runs that the journal has to do with.
+        folder: of the journal.
+        say: is told in a line what can't be sent as it is.
+    """
+
+    def __init__(self, runs: Runs, folder: Path, say: Callable[[str], None]) -> None:
+        self.runs = runs
+        self.client = runs.client
+        self.folder = folder
+        self.say = say
+        self.run_id = ""
+        self.own = True  # False: another stage's run, which this journal adds to
+
+    def belong_to(self, run_id: str, *, own: bool) -> None:
+        """Name the run that gets what is sent, and whether it is this journal's own."""
+        self.run_id, self.own = run_id, own
+
+    def of(self, begin: int, event: dict[str, Any]) -> Iterator[Call]:
+        """All that a line says, in the portions in which MLflow takes it."""
+        match event["kind"]:
+            case "run":
+                yield from self._run(begin, event)
+            case "metrics":
+                yield metrics_of(begin, event), self.log_metrics
+            case "tags":
+                yield self._tags(begin, event["values"]), self._log_tags
+            case "file":
+                path = self.folder / event["path"]
+                name = event["path"].removeprefix(f"{FILES}/")
+                yield [((begin, name), path)], self._log_file(event["folder"])
+                if path.name == WEIGHTS:
+                    yield [((begin, f"{name} as {STATE_DICT}"), path)], self._log_state_dict
+            case "resume":
+                yield from self.end(begin, "RUNNING", None, "")
+            case "end":
+                yield from self.end(begin, event["status"], event["time"], event.get("reason", ""))
+
+    def _run(self, begin: int, event: dict[str, Any]) -> Iterator[Call]:
+        from mlflow.entities import Param
+
+        params, tags = event["params"], {**event["tags"], NOTE_TAG: event["note"]}
+        if self.own:
+            run = self.client.get_run(self.run_id)
+            if event.get("model_sha256"):
+                tied_tags, tied_params = self._training(run.info.experiment_id, event["note"])
+                params, tags = tied_params | params, tags | tied_tags
+            # What is there already may have been edited.
+            new = {name: v for name, v in tags.items() if v and name not in run.data.tags}
+            yield self._tags(begin, new), self._log_tags
+        named = [(fit_name(name), value) for name, value in params.items()]
+        items: list[Item] = [
+            ((begin, f"parameter {name}"), Param(name, self._fit(name, value, PARAM_LENGTH)))
+            for name, value in named
+        ]
+        yield items, self._log_params
+        for dataset in event.get("datasets", []):
+            key = (begin, f"dataset {dataset['name']}")
+            yield [(key, _dataset_input(dataset))], self._log_inputs
+
+    def _training(self, experiment: str, note: str) -> tuple[dict[str, str], dict[str, str]]:
+        """For a run of scores alone: tags that name the run that made the model; its settings."""
+        for run in self.runs.of_the_model(experiment):
+            if run.data.tags.get(STAGE_TAG) == TRAINING:
+                link = f"[{run.info.run_name}](#/experiments/{experiment}/runs/{run.info.run_id})"
+                note = f"{note}\n\nThe run that trained it: {link}".lstrip()
+                return {TRAINED_BY_TAG: run.info.run_id, NOTE_TAG: note}, run.data.params
+        return {}, {}
+
+    def end(self, begin: int, status: str, time: int | None, reason: str) -> Iterator[Call]:
+        """How the stage ended; in another stage's run, which has its own end, as tags."""
+        tags = self.client.get_run(self.run_id).data.tags
+        if not self.own:
+            name = f"tinyllm.{self.runs.header['stage']}"
+            new = {name: status}
+            if reason or f"{name}.reason" in tags:
+                new[f"{name}.reason"] = reason
+            yield self._tags(begin, new), self._log_tags
+            return
+        yield [((begin, STATUS), (status, time))], self._set_status
+        before = tags.get(NOTE_TAG, "")
+        note = notes.with_reason(before, status, reason)
+        if note != before:
+            from mlflow.entities import RunTag
+
+            yield [((begin, DESCRIPTION), RunTag(NOTE_TAG, fit(note, TAG_LENGTH)))], self._log_tags
+
+    def _tags(self, begin: int, values: dict[str, Any]) -> list[Item]:
+        from mlflow.entities import RunTag
+
+        return [
+            ((begin, f"tag {name}"), RunTag(fit_name(name), self._fit(name, value, TAG_LENGTH)))
+            for name, value in values.items()
+        ]
+
+    def _fit(self, name: str, value: Any, length: int) -> str:
+        text = fit(value, length)
+        if text != str(value):
+            self.say(f"{name}: MLflow gets it escaped, or cut to {length:,} characters")
+        return text
+
+    # How it is sent
+
+    def log_metrics(self, metrics: list[Any]) -> None:
+        self.client.log_batch(self.run_id, metrics=metrics)
+
+    def probe(self) -> None:
+        """Write something that does not matter; raises what MLflow raises if it takes nothing."""
+        from mlflow.entities import RunTag
+
+        self._log_tags([RunTag(PROBE_TAG, str(time.time_ns()))])
+
+    def _log_tags(self, tags: list[Any]) -> None:
+        self.client.log_batch(self.run_id, tags=tags)
+
+    def _log_params(self, params: list[Any]) -> None:
+        self.client.log_batch(self.run_id, params=params)
+
+    def _log_inputs(self, inputs: list[Any]) -> None:
+        self.client.log_inputs(self.run_id, inputs)
+
+    def _set_status(self, ends: list[tuple[str, int | None]]) -> None:
+        for status, when in ends:
+            if when is None:
+                self.client.update_run(self.run_id, status=status)
+            else:
+                self.client.set_terminated(self.run_id, status, end_time=when)
+
+    def _log_file(self, folder: str) -> Callable[[list[Any]], None]:
+        def log(paths: list[Path]) -> None:
+            for path in paths:
+                _demand(path)
+                self.client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
+
+        return log
+
+    def _log_state_dict(self, paths: list[Path]) -> None:
+        """Log a model folder's weights as `TinyLLM.load_state_dict` takes them."""
+        from mlflow.pytorch import save_state_dict
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from tinyllm.model.export import from_hub
+
+        for path in paths:
+            _demand(path)
+            try:
+                weights = from_hub(load_file(path))
+            except (SafetensorError, KeyError, ValueError) as error:
+                raise Unsendable(f"it is damaged ({error})") from None
+            with tempfile.TemporaryDirectory() as folder:
+                save_state_dict(weights, folder)
+                self.client.log_artifacts(self.run_id, folder, STATE_DICT)
+
+
+def metrics_of(begin: int, event: dict[str, Any]) -> list[Item]:
+    """The numbers of a line."""
+    from mlflow.entities import Metric
+
+    when, step = event["time"], event["step"]
+    return [
+        ((begin, f"metric {name}"), Metric(fit_name(name), value, when, step))
+        for name, value in event["values"].items()
+    ]
+
+
+def _dataset_input(dataset: dict[str, Any]) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return DatasetInput(
+        Dataset(
+            name=dataset["name"],
+            digest=dataset["digest"],
+            source_type="local",
+            source=json.dumps({"uri": dataset["source"]}),
+            profile=json.dumps(dataset["profile"]),
+        ),
+        [InputTag("mlflow.data.context", dataset["role"])],
+    )
+
+
+def _demand(path: Path) -> None:
+    if not path.is_file():
+        raise Unsendable("it is no longer there")

@@ -1,0 +1,159 @@
+"""Which of MLflow's runs a journal belongs to: found by its tags, or made."""
+
+import getpass
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tinyllm.common.files import project_root
+from tinyllm.sync.refusals import reason_of
+from tinyllm.sync.values import EXPERIMENT_LENGTH, PARAM_LENGTH, TAG_LENGTH, fit, fit_name
+from tinyllm.tracking.journal import FIELDS
+from tinyllm.tracking.places import JOURNAL
+
+JOURNAL_TAG, MODEL_TAG = "tinyllm.journal", "tinyllm.model_sha256"
+STAGE_TAG, NOTE_TAG = "mlflow.source.name", "mlflow.note.content"
+TRAINING = "stages.train"
+ACTIVE, DELETED, ALL = 1, 2, 3  # as in mlflow.entities.ViewType, which takes a second to import
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+class ExperimentDeleted(RuntimeError):
+    """Somebody has deleted the experiment in MLflow; all its runs wait until it is restored."""
+
+
+class Runs:
+    """The runs that a journal's header is about.
+
+    Args:
+        client: MLflow's.
+        header: the journal's first line.
+    """
+
+    def __init__(self, client: Any, header: dict[str, Any]) -> None:
+        self.client = client
+        self.header = header
+        self.experiment_name = fit(header["experiment"], EXPERIMENT_LENGTH)
+
+    def find(self) -> tuple[Any, bool] | None:
+        """The run of this journal, or, for a stage that adds to another's, the one that made it.
+
+        Returns:
+            the run, and whether it is the journal's own.
+
+        Raises:
+            ExperimentDeleted: likewise.
+        """
+        experiment = self._experiment()
+        if experiment is None:
+            return None
+        own = self._search(experiment, JOURNAL_TAG, "id")
+        for twin in own[1:]:  # of a call that MLflow answered too late, so that it was made again
+            self.client.delete_run(twin.info.run_id)
+        own = own or self._search(experiment, JOURNAL_TAG, "id", DELETED)
+        if own:
+            return own[0], True
+        if self.header["model_sha256"]:
+            fitting = list(filter(self._fits, self.of_the_model(experiment)))
+            if fitting:
+                return fitting[0], False
+        return None
+
+    def create(self) -> Any:
+        """Make the journal's own run, with what it is found by."""
+        header = self.header
+        tags = {
+            STAGE_TAG: f"stages.{header['stage']}",
+            "mlflow.user": _user(),
+            JOURNAL_TAG: header["id"],
+        }
+        if header["model_sha256"]:
+            tags[MODEL_TAG] = header["model_sha256"]
+        return self.client.create_run(
+            self._experiment() or self._create_experiment(),
+            start_time=header["time"],
+            tags={name: fit(value, TAG_LENGTH) for name, value in tags.items()},
+            run_name=fit(header["name"], TAG_LENGTH),
+        )
+
+    def of_the_model(self, experiment: str) -> list[Any]:
+        """The runs with the model that this journal scores; those of its DVC experiment first."""
+        runs = self._search(experiment, MODEL_TAG, "model_sha256")
+        return sorted(runs, key=self._is_of_another_experiment)
+
+    def demand_experiment(self, experiment: Any) -> None:
+        """Raise ExperimentDeleted, with what helps, if it is."""
+        if experiment.lifecycle_stage == "deleted":
+            raise ExperimentDeleted(
+                f"the experiment {experiment.name!r} was deleted in MLflow; `mlflow experiments "
+                f"restore --experiment-id {experiment.experiment_id}` brings it back, "
+                "runtime.experiment in params.yaml names another for the runs to come"
+            )
+
+    def _experiment(self) -> str | None:
+        """The id of the journal's experiment, if there is one."""
+        experiment = self.client.get_experiment_by_name(self.experiment_name)
+        if experiment is None:
+            return None
+        self.demand_experiment(experiment)
+        return experiment.experiment_id
+
+    def _create_experiment(self) -> str:
+        # With a database MLflow would put artifacts below whatever folder is current.
+        scheme = urlsplit(os.environ["MLFLOW_TRACKING_URI"]).scheme.split("+")[0]
+        place = (project_root() / "mlartifacts").as_uri() if scheme in DATABASES else None
+        try:
+            return self.client.create_experiment(self.experiment_name, artifact_location=place)
+        except Exception as error:  # whatever MLflow raises; it is said what of
+            raise RuntimeError(
+                f"MLflow makes no experiment {self.experiment_name!r} (runtime.experiment in "
+                f"params.yaml): {reason_of(error)}"
+            ) from None
+
+    def _search(self, experiment: str, tag: str, key: str, view: int = ACTIVE) -> list[Any]:
+        """The runs whose tag has the value that the header has under `key`, the latest first."""
+        return list(
+            self.client.search_runs(
+                [experiment],
+                f"tags.`{tag}` = '{self.header[key]}'",
+                run_view_type=view,
+                order_by=["attributes.start_time DESC"],
+            )
+        )
+
+    def _fits(self, run: Any) -> bool:
+        """Whether this journal's settings can be added: MLflow's parameters never change.
+
+        Where they cannot, scores made with other settings become a run of their own.
+        """
+        wanted = {fit_name(k): fit(v, PARAM_LENGTH) for k, v in self.header["params"].items()}
+        return all(run.data.params.get(name, value) == value for name, value in wanted.items())
+
+    def _is_of_another_experiment(self, run: Any) -> bool:
+        """Whether another DVC experiment than this one made it: the same model, made again."""
+        return run.data.tags.get("dvc.experiment") != self.header["tags"].get("dvc.experiment")
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """A journal's first line.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    with (folder / JOURNAL).open("rb") as file:
+        try:
+            header = json.loads(file.readline())
+            if not FIELDS["run"] <= header.keys():
+                raise LookupError
+            return {"model_sha256": None, "datasets": [], **header}
+        except (ValueError, LookupError, AttributeError):
+            raise ValueError(f"{folder / JOURNAL}: its first line is damaged") from None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return "unknown"

@@ -1,0 +1,97 @@
+"""Locks on files, each held by one process at a time; they work where flock does not, too."""
+
+import fcntl
+import functools
+import os
+import sys
+import time
+from pathlib import Path
+
+from filelock import SoftFileLock, Timeout
+
+STEP = 0.2  # seconds between two tries
+
+
+class Lock:
+    """A lock that its process holds until it releases it or ends.
+
+    On file systems without flock (Lustre, some NFS) a marker stands for it: a file with the number
+    and host of the process. One that a killed process of this host has left counts for nothing.
+
+    Args:
+        file: to be locked; made if it is not there, but not its folder.
+        marker: where the marker would be.
+    """
+
+    def __init__(self, file: Path, marker: Path) -> None:
+        self.file = file
+        self.marker = marker
+        self._descriptor: int | None = None
+        self._soft: SoftFileLock | None = None
+
+    def acquire(self, patience: float = 0.0) -> bool:
+        """Take the lock, waiting so many seconds for another. Returns whether it is ours.
+
+        Raises:
+            OSError: neither the file nor the marker can be made.
+        """
+        deadline = time.monotonic() + patience
+        while not self._try(fcntl.LOCK_EX):
+            if time.monotonic() >= deadline:
+                self.release()
+                return False
+            time.sleep(STEP)
+        return True
+
+    def is_held(self) -> bool:
+        """Whether some process has it, which is not to be asked of one's own."""
+        try:
+            return self.file.exists() and not self._try(fcntl.LOCK_SH)
+        finally:
+            self.release()
+
+    def holder(self) -> str:
+        """What to say of a marker that is in the way, for a sentence that ends with it."""
+        try:
+            process, host, *_ = self.marker.read_text(encoding="utf-8").split()
+        except (OSError, ValueError):
+            return ""
+        return f": process {process} on {host}; if that is gone, delete {self.marker}"
+
+    def release(self) -> None:
+        """Give it up, although a forked worker may still have the file open; or do nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        soft, self._soft = self._soft, None
+        if soft is not None:
+            soft.release()
+        elif descriptor is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _try(self, how: int) -> bool:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o600)
+        if self._soft is None:
+            try:
+                fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                return False
+            except OSError as error:  # ENOSYS, ENOLCK, EOPNOTSUPP: there is none here
+                _say_once(error.strerror)
+                self._soft = SoftFileLock(self.marker, thread_local=False)
+        try:
+            self._soft.acquire(timeout=STEP, poll_interval=STEP / 4)
+            return True
+        except Timeout:
+            return False
+
+
+@functools.cache
+def _say_once(reason: str) -> None:
+    print(
+        f"This file system has no locks ({reason}). Files that name the process take their place: "
+        "do not run the same training on two machines.",
+        file=sys.stderr,
+    )
