@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tinyllm.common.files import publish_file
-from tinyllm.common.masking import masked
 from tinyllm.sync import notes
 from tinyllm.sync.calls import DESCRIPTION, STATUS, Calls, Item, metrics_of
 from tinyllm.sync.database import prepare
 from tinyllm.sync.refusals import Key, Refusals, Unsendable, reason_of
 from tinyllm.sync.runs import Runs, read_header
 from tinyllm.tracking.journal import events
+from tinyllm.tracking.masking import masked
 from tinyllm.tracking.places import JOURNAL
 
 SENT = "sent.json"  # how far the journal has been sent, and to where

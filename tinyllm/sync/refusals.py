@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tinyllm.common.masking import masked
+from tinyllm.tracking.masking import masked
 
 FIRST_WAIT, LONGEST_WAIT = 60.0, 86_400.0  # seconds
 LENGTH = 300  # characters of a reason

@@ -30,10 +30,10 @@ from typing import Any
 
 from tinyllm.common import console
 from tinyllm.common.files import write_text
-from tinyllm.common.masking import masked
 from tinyllm.settings.runtime import Runtime
 from tinyllm.tracking.follower import LOG, follow, wait_for
 from tinyllm.tracking.locks import Lock
+from tinyllm.tracking.masking import masked
 from tinyllm.tracking.places import JOURNAL, journals_folder, locked, sent_folder, writer_lock
 
 FILES = "files"  # what the journal records, kept beside it until MLflow has it
