@@ -1,11 +1,15 @@
 """Text that a model writes: the same for the same seed, and what its logits say."""
 
+import resource
+from itertools import islice
+
 import pytest
 import torch
 
 from tests.helpers import EXACT, generator, random_ids, random_model, tiny_config
 from tinyllm.model.inference import Inference
 from tinyllm.model.transformer import TinyLLM
+from tinyllm.scoring import generation
 from tinyllm.scoring.generation import Sampling, choose, generate, write
 
 GREEDY = Sampling(12, temperature=0)
@@ -183,6 +187,34 @@ def test_a_stop_token_ends_the_text_and_is_not_part_of_it() -> None:
 
 
 @pytest.mark.usefixtures("arithmetic")
+def test_random_numbers_are_the_same_however_many_are_drawn_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, prompts, sampling = random_model(), prompts_of(1, 7, 30, 3), Sampling(90)
+    stop = written_by(model, prompts[:1], sampling)[0][25]
+    expected = written_by(model, prompts, sampling, stop=stop)
+    assert len({len(text) for text in expected}) > 1  # some end early, and leave the batch
+    for at_once in (1, 7, 40):
+        monkeypatch.setattr(generation, "CHANCES_AT_ONCE", at_once)
+        assert written_by(model, prompts, sampling, stop=stop) == expected
+    first = written_by(model, prompts[:1], Sampling(1))[0]
+    drawn = torch.rand(90, generator=generator(hash((1, *prompts[0])) % (1 << 60)))
+    logits = model(torch.tensor(prompts[:1]))[:, -1]
+    assert choose(logits, sampling, 1 - drawn[None, :1]).tolist() == first
+
+
+def test_memory_grows_with_what_is_written_not_with_what_may_be() -> None:
+    """A text that ends soon, of which 100 million tokens are allowed: 400 MB of numbers each."""
+    model, prompts = random_model(), prompts_of(3, 5)
+    stop = written_by(model, prompts[:1], GREEDY)[0][6]
+    sampling = Sampling(100_000_000, temperature=0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    generators = [generator(1), generator(2)]
+    taken = list(islice(generate(Inference(model), prompts, sampling, generators, stop), 10))
+    assert taken
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # in kB on Linux
+
+
 def test_no_prompt_no_text() -> None:
     assert written_by(random_model(), [], GREEDY) == []
     with pytest.raises(ValueError, match="at least one token"):

@@ -104,7 +104,7 @@ def lack(error: Exception) -> str | None:
         first = next(iter(message.splitlines()), "")
         return (
             f"out of memory ({first or type(error).__name__}); smaller batches need less of it: "
-            "train.micro_batch_size, evaluate.batch_size"
+            "train.micro_batch_size, evaluate.batch_size; so do fewer evaluate.prompts"
         )
     if worker := re.search(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)", message):
         return (

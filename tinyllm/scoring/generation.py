@@ -8,6 +8,8 @@ from torch import Tensor
 
 from tinyllm.model.inference import Inference
 
+CHANCES_AT_ONCE = 1024  # random numbers drawn for each text at a time
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -80,10 +82,10 @@ def generate(
     rows = list(range(len(prompts)))  # of the batch; those of texts that have ended are left out
     if not rows:
         return
-    given, chances = _plan(prompts, sampling, generators)
+    given, chances = _ids_by_place(prompts), _Chances(begins, sampling.max_tokens, generators)
     texts = _Texts(network, given[: min(begins)].t())
     for place in range(min(begins), max(ends)):
-        tokens = choose(texts.logits, sampling, chances[place])  # (B,)
+        tokens = choose(texts.logits, sampling, chances.at(place))  # (B,)
         if place < len(given):
             tokens = torch.where(given[place] < 0, tokens, given[place])
         new: list[int | None] = [None] * len(prompts)
@@ -103,7 +105,8 @@ def generate(
         if 2 * len(going) <= len(rows):  # each time copies the cache, so not at every end
             keep = torch.tensor(going)
             rows = [rows[index] for index in going]
-            given, chances, tokens = given[:, keep], chances[:, keep], tokens[keep]
+            given, tokens = given[:, keep], tokens[keep]
+            chances.keep(keep)
             texts.keep(keep)
         texts.append(tokens)
 
@@ -136,23 +139,50 @@ def choose(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
     return (place if ids is None else ids.gather(1, place)).squeeze(1)
 
 
-def _plan(
-    prompts: Sequence[Sequence[int]], sampling: Sampling, generators: Sequence[torch.Generator]
-) -> tuple[Tensor, Tensor]:
-    """What is known beforehand of each place.
+def _ids_by_place(prompts: Sequence[Sequence[int]]) -> Tensor:
+    """The prompts' ids (longest prompt, B), -1 where a prompt has none."""
+    given = torch.full((max(map(len, prompts)), len(prompts)), -1)
+    for row, prompt in enumerate(prompts):
+        given[: len(prompt), row] = torch.tensor(prompt)
+    return given
 
-    Returns:
-        ids (longest prompt, B), -1 where a prompt has none; chances (places, B, 1), on (0, 1].
+
+class _Chances:
+    """The random numbers of each text, on (0, 1], from its own generator.
+
+    They are drawn for some places at a time, so that memory grows with what is written. They are
+    the same as if they were drawn at once: torch's uniform numbers come one by one.
     """
-    longest = max(map(len, prompts))
-    given = torch.full((longest, len(prompts)), -1)
-    chances = torch.ones(longest + sampling.max_tokens, len(prompts), 1)
-    for row, (prompt, generator) in enumerate(zip(prompts, generators, strict=True)):
-        begin = len(prompt)
-        given[:begin, row] = torch.tensor(prompt)
-        drawn = torch.rand(sampling.max_tokens, generator=generator)
-        chances[begin : begin + sampling.max_tokens, row, 0] = 1 - drawn
-    return given, chances
+
+    def __init__(
+        self, begins: Sequence[int], count: int, generators: Sequence[torch.Generator]
+    ) -> None:
+        """Begin at the place of each text's first token; there are `count` numbers for each."""
+        self._rows = list(zip(begins, generators, strict=True))
+        self._count = count
+        self._start = min(begins)  # the place of the first number held
+        self._draw()
+
+    def at(self, place: int) -> Tensor:
+        """A number for each text (B, 1); 1 where a text has none. Places must not go back."""
+        if place >= self._start + CHANCES_AT_ONCE:
+            self._start += CHANCES_AT_ONCE
+            self._draw()
+        return self._held[place - self._start]
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the texts only."""
+        self._rows = [self._rows[row] for row in rows.tolist()]
+        self._held = self._held[:, rows]
+
+    def _draw(self) -> None:
+        self._held = torch.ones(CHANCES_AT_ONCE, len(self._rows), 1)
+        for row, (begin, generator) in enumerate(self._rows):
+            first = max(begin - self._start, 0)
+            last = min(begin + self._count - self._start, CHANCES_AT_ONCE)
+            if first < last:
+                drawn = torch.rand(last - first, generator=generator)
+                self._held[first:last, row, 0] = 1 - drawn
 
 
 class _Texts:
