@@ -222,12 +222,12 @@ def test_inputs_edited_meanwhile_are_an_error_that_names_them(project: Path, nam
     process = Stage(project, "train", *TRAIN, slow=0.02)
     process.wait_for("step  0/")
     if name == "params.yaml":
-        change(project, {"d_model": "64"})
+        change(project, {"d_model": "64", "resume": "any"})
     else:
         with (project / name).open("a") as edited:
             edited.write("\n")
     assert process.wait() == 1
-    named = "train.d_model" if name == "params.yaml" else name
+    named = "hardware.resume, train.d_model" if name == "params.yaml" else name
     assert f"error: changed while train ran: {named};" in process.printed()
 
 
