@@ -60,6 +60,8 @@ def test_text_in_another_encoding_is_not_advised_to_be_replaced(
     ) as e:
         bring_it(path=str(texts))
     assert "download.encoding: " in str(e.value) and "replace" not in str(e.value)
+    with pytest.raises(ValueError, match=r"^a\.txt: .* characters are not of .* too many to repl"):
+        bring_it(path=str(texts), errors="replace")
     with pytest.raises(ValueError, match=r"^a\.txt is not ascii: byte .* \(set download\.encoding"):
         bring_it(path=str(texts), encoding="ascii")
 
@@ -68,6 +70,14 @@ def test_a_few_bytes_that_are_not_utf8_may_be_replaced(bring_it: BringIt, texts:
     (texts / "a.txt").write_bytes(CHINESE.encode() + b"\xff" + CHINESE.encode())
     with pytest.raises(ValueError, match=r"not UTF-8: byte 0xff at .*: replace puts U\+FFFD in"):
         bring_it(path=str(texts))
+
+
+def test_utf16_without_a_byte_order_mark_is_told_which_name_reads_it(
+    bring_it: BringIt, texts: Path
+) -> None:
+    (texts / "a.txt").write_bytes("a text".encode("utf-16-le"))
+    with pytest.raises(ValueError, match=r"\(set download\.encoding: utf-16-le or utf-16-be\)$"):
+        bring_it(path=str(texts), encoding="utf-16")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16-le"])

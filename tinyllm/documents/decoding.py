@@ -109,7 +109,8 @@ def _nul(name: str, where: str) -> str:
 def _undecodable(error: UnicodeError, name: str, encoding: str, start: int) -> str:
     shown = "UTF-8" if encoding == "utf-8" else encoding
     if not isinstance(error, UnicodeDecodeError):
-        return f"{name} is not {shown}: {error}"
+        more = f" (set download.encoding: {encoding}-le or {encoding}-be)"
+        return f"{name} is not {shown}: {error}" + (more if "BOM" in str(error) else "")
     data, at = error.object, error.start
     what = f"{name} is not {shown}: byte {data[at]:#04x} at offset {start + at:,}"
     sample = data[max(0, at - SAMPLE // 2) : at + SAMPLE // 2]
@@ -118,14 +119,15 @@ def _undecodable(error: UnicodeError, name: str, encoding: str, start: int) -> s
         return f"{what} (set download.encoding to the file's encoding, or {replace})"
     if _mostly_utf8(sample):
         return f"{what} ({replace})"
-    found = wide(sample) or _guess(sample)
-    hint = (
-        f"download.encoding: {found}, which it looks like"
-        if found
-        else ("download.encoding to the file's encoding")
-    )
     few = sample.decode("utf-8", "replace").count("\ufffd") < 5
-    return f"{what} (set {hint}" + (f"; {replace})" if few else ")")
+    return f"{what} (set {encoding_hint(sample)}" + (f"; {replace})" if few else ")")
+
+
+def encoding_hint(sample: bytes) -> str:
+    """The setting that reads bytes which are not UTF-8."""
+    if found := wide(sample) or _guess(sample):
+        return f"download.encoding: {found}, which it looks like"
+    return "download.encoding to the file's encoding"
 
 
 def _mostly_utf8(sample: bytes) -> bool:

@@ -4,7 +4,7 @@ import json
 import re
 from typing import NamedTuple
 
-from tinyllm.documents.decoding import BOMS, ascii_compatible, wide
+from tinyllm.documents.decoding import BOMS, ascii_compatible, encoding_hint, wide
 from tinyllm.documents.layout import Layout
 
 HEAD = 1 << 16  # bytes looked at
@@ -36,19 +36,19 @@ BINARY: list[tuple[bytes, str, str]] = [
     (rb"PK\x03\x04.{26}mimetypeapplication/epub", "an EPUB book", _CONVERT),
     (rb"PK\x03\x04.{26}mimetype", "an OpenDocument file", _CONVERT),
     (rb"PK(\x03\x04|\x05\x06)", "a zip archive", _RENAME.format(".zip")),
-    (rb".{257}ustar", "a tar archive", _RENAME.format(".tar")),
-    (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|MSCF\0|!<arch>\n|xar!", "an archive", _UNPACK),
+    (rb".{257}ustar(\0|  \0)", "a tar archive", _RENAME.format(".tar")),
+    (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|MSCF\0|!<arch>\n|xar!\0", "an archive", _UNPACK),
     (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document", _CONVERT),
     (rb"AT&TFORM.{4}DJV", "a DjVu document", _CONVERT),
-    (rb"PAR1.*[^\x09-\x7e]", "a Parquet file", "set download.format: parquet, "
+    (rb"PAR1.{0,16}[\0-\x08\x0e-\x1f]", "a Parquet file", "set download.format: parquet, "
      "or rename it to end in .parquet"),
-    (rb"ARROW1\0\0|FEA1|ORC.*\0|Obj\x01|\x89HDF\r\n\x1a\n|\x93NUMPY|.{8}DUCK|RDX[23]\n",
+    (rb"ARROW1\0\0|FEA1|ORC.*\0|Obj\x01|\x89HDF\r\n\x1a\n|\x93NUMPY|.{8}DUCK.\0{7}",
      "a file of tables or arrays", _EXPORT),
     (rb"SQLite format 3\0", "an SQLite database", _EXPORT),
     (rb"\x80[\x02-\x05].*\0", "a Python pickle", _EXPORT),
-    (rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF.{4}WEBP|8BPS\0|BM.{4}\0\0\0\0",
+    (rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a.{0,6}\0|II\*\0|MM\0\*|RIFF.{4}WEBP|8BPS\0|BM.{4}\0\0\0\0",
      "an image", _CHOOSE),
-    (rb".{4}ftyp|RIFF.{4}(WAVE|AVI )|OggS\0|fLaC\0|ID3[\x02-\x04]\0|\x1a\x45\xdf\xa3",
+    (rb"\0\0\0.ftyp|RIFF.{4}(WAVE|AVI )|OggS\0|fLaC\0|ID3[\x02-\x04]\0|\x1a\x45\xdf\xa3",
      "audio or video", _CHOOSE),
     (rb"\x7fELF|\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe|\xca\xfe\xba\xbe|MZ.*\0|\0asm",
      "a program", _CHOOSE),
@@ -101,11 +101,24 @@ def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text
         seen = f"{count:,} of its first {size:,} bytes are control characters"
         _refuse(kind or Kind("binary data", seen, _CHOOSE), name)
     flawed = count > 0 or "\ufffd" in head.decode(encoding, "replace")[:-1]
+    if layout.errors == "replace":
+        _check_replaced(head, name, encoding)
     if layout.format == "auto" and named_text:
         kind = kind or _json(text)
     if layout.format != "text" or flawed:
         more = "; or set download.format: text to read it as it is"
         _refuse(kind, name, "" if flawed else more)
+
+
+def _check_replaced(head: bytes, name: str, encoding: str) -> None:
+    """See that what would be replaced is the exception: else it is in another encoding."""
+    text = head.decode(encoding, "replace")
+    count = text.count("\ufffd") - head.decode(encoding, "ignore").count("\ufffd")
+    if count >= 64 and count > 0.1 * len(text):
+        raise ValueError(
+            f"{name}: {count:,} of its first {len(text):,} characters are not of the encoding "
+            f"{encoding}, too many to replace (set {encoding_hint(head)})"
+        )
 
 
 def _refuse(kind: Kind | None, name: str, more: str = "") -> None:

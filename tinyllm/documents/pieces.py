@@ -55,7 +55,7 @@ def begun(
 ) -> Iterator[Part]:
     """A document begins at each line whose first characters match a regular expression.
 
-    `cut` is called for each, but for one at the very beginning.
+    `cut` is called for each such line.
     """
     begins = re.compile(start).match
     held, looked = "", False  # looked: whether it is known if a document begins where `held` does
