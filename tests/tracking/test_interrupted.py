@@ -55,6 +55,38 @@ def test_while_it_goes_on_the_run_is_running(project: Project) -> None:
     assert project.statuses() == {"one": "FINISHED"}
 
 
+def test_why_it_stopped_stands_first_in_its_description_until_it_goes_on(project: Project) -> None:
+    what, bookmark = header(name="one", note="the command"), project.root / "bookmark"
+
+    def note() -> str:
+        return str(project.runs()["one"].data.tags["mlflow.note.content"])
+
+    with pytest.raises(ValueError, match="diverged"), Journal(what, settings(), bookmark):
+        raise ValueError("diverged at step 7;\nlower train.learning_rate")
+    assert sync(0) == 0
+    assert note() == "**Failed:** diverged at step 7; lower train.learning_rate\n\nthe command"
+    _edit_note(project, f"{note()}\n\nand what somebody wrote")
+    with Journal(what, settings(), bookmark) as journal:
+        record(journal, range(3))
+        assert sync(0) == 0
+        assert note() == "the command\n\nand what somebody wrote"
+    with (
+        suppress(KeyboardInterrupt),
+        Journal(header(name="two"), settings()),
+    ):
+        raise KeyboardInterrupt("stopped by SIGTERM at step 8 of 9, saved")
+    assert sync(0) == 0
+    assert note() == "the command\n\nand what somebody wrote"
+    stopped = project.runs()["two"].data.tags["mlflow.note.content"]
+    assert stopped == "**Stopped:** stopped by SIGTERM at step 8 of 9, saved"
+
+
+def _edit_note(project: Project, text: str) -> None:
+    from mlflow import MlflowClient
+
+    MlflowClient().set_tag(project.runs()["one"].info.run_id, "mlflow.note.content", text)
+
+
 @pytest.mark.parametrize("sent", ["", "being sent", "sent"])
 def test_a_run_that_has_finished_is_left_as_it_is(project: Project, sent: str) -> None:
     what, bookmark, report = header(name="one"), project.root / "bookmark", project.root / "a.txt"

@@ -19,6 +19,7 @@ from tests.tracking.helpers import (
     settings,
     wait_until,
 )
+from tinyllm.sync.notes import VANISHED
 from tinyllm.tracking.follower import wait_for
 from tinyllm.tracking.journal import Journal
 
@@ -39,6 +40,13 @@ def test_how_a_run_ended_is_how_the_stage_ended(project: Project) -> None:
         "killed": "KILLED",
     }
     runs = project.runs()
+    notes = {name: run.data.tags.get("mlflow.note.content") for name, run in runs.items()}
+    assert notes == {
+        "fine": None,
+        "failed": "**Failed:** diverged",
+        "interrupted": "**Stopped:** interrupted",
+        "killed": f"**Stopped:** {VANISHED}",
+    }
     assert project.points(runs["fine"]) == ALL_POINTS
     half = [(name, step) for name, step in ALL_POINTS if step < 15]
     assert project.points(runs["killed"]) == half  # all that was recorded before
@@ -87,6 +95,7 @@ def test_workers_that_outlive_a_stage_do_not_hide_its_end(project: Project) -> N
     code = """
 import os, time
 from tests.tracking.helpers import header, record, settings
+from tinyllm.sync.notes import VANISHED
 from tinyllm.tracking.follower import wait_for
 from tinyllm.tracking.journal import Journal
 

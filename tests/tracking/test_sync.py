@@ -185,6 +185,7 @@ def test_a_failed_evaluation_leaves_the_training_finished(project: Project) -> N
     (run,) = project.runs().values()
     assert run.info.status == "FINISHED"
     assert run.data.tags["tinyllm.evaluate"] == "FAILED"
+    assert run.data.tags["tinyllm.evaluate.reason"] == "prompt too long"
 
 
 def test_scores_with_other_settings_are_another_run(project: Project) -> None:

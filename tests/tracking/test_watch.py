@@ -1,5 +1,6 @@
 """What a training run tells MLflow, from its first step to its model."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,8 @@ def test_a_run_in_mlflow(project: Project, params: Params, tokenizer: Tokenizer)
     model_folder, reports = project.root / "models" / "mine", project.root / "reports" / "train"
     reports.mkdir(parents=True)
     (reports / "loss.png").write_text("a picture")
+    best = {"steps": 21, "saved_step": 14, "val": {"loss": 1.5, "bits_per_byte": 0.7}}
+    (reports / "summary.json").write_text(json.dumps(best))
     compute = runtime.choose(params.hardware)
     model = random_model()
     save_model(model_folder, model, tokenizer)
@@ -83,10 +86,13 @@ def test_a_run_in_mlflow(project: Project, params: Params, tokenizer: Tokenizer)
         "train/tokens_per_second": range(21),
         "train_eval/bits_per_byte": [21],
         "val/perplexity": [21],  # infinite here
+        "best/loss": [21],
     }.items():
         assert [step for key, step in points if key == name] == list(steps)
     assert {"run", "metrics", "tags", "file", "end"} == {line["kind"] for line in lines}
 
+    saved = {name: v for name, v in run.data.metrics.items() if name.startswith("best/")}
+    assert saved == {"best/loss": 1.5, "best/bits_per_byte": 0.7, "best/step": 14}
     assert run.info.run_name == "2x32-0.0M-seed1337"
     assert run.data.params["train.max_steps"] == str(params.train.max_steps)
     assert run.data.params["resolved.decay_steps"] == str(params.train.max_steps)

@@ -179,6 +179,7 @@ def record_training(journal: Journal, train: Places, model_sha256: str, origin: 
             for measure in MEASURES
         }
         journal.metrics(int(row["step"]), scores)
+    watch.record_best(journal, train["reports"])
     journal.file(train["model"], "model")
     journal.file(train["reports"], f"reports/{train['reports'].name}")
     journal.tags({MODEL_TAG: model_sha256})

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from tinyllm.common.files import sha256_of
+from tinyllm.common.files import read_json, sha256_of
 from tinyllm.model.evaluation import Scores
 from tinyllm.model.export import WEIGHTS
 from tinyllm.model.runtime import Compute
@@ -17,6 +17,7 @@ from tinyllm.training.data import TrainingData
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.progress import Progress
 from tinyllm.training.ranks import ALONE, Ranks
+from tinyllm.training.report import SUMMARY
 from tinyllm.training.resources import Resources
 from tinyllm.training.state import TrainState
 
@@ -51,6 +52,7 @@ class Watch:
 
     def keep(self, model: Path, reports: Path) -> None:
         """Record the finished model, by the hash that other stages find the run by, and reports."""
+        record_best(self.journal, reports)
         self.journal.tags({"tinyllm.model_sha256": sha256_of(model / WEIGHTS)})
         self.journal.file(model, "model")
         self.journal.file(reports, f"reports/{reports.name}")
@@ -98,6 +100,16 @@ def watch(
         if origin.patch:
             journal.content(PATCH, origin.patch)
         yield Watch(journal, progress, Resources(params.runtime.resource_interval))
+
+
+def record_best(journal: Journal, reports: Path) -> None:
+    """Record the scores of the weights that are saved, by which MLflow can sort trainings.
+
+    `val/loss` can't serve: MLflow shows a metric's last value, and the best may be an earlier one.
+    """
+    summary = read_json(reports / SUMMARY)
+    scores = {f"best/{name}": summary["val"][name] for name in ("loss", "bits_per_byte")}
+    journal.metrics(summary["steps"], {**scores, "best/step": summary["saved_step"]})
 
 
 def header(
