@@ -183,3 +183,13 @@ def test_what_dvc_lock_does_not_record_makes_no_run(
     assert "\n" not in str(told.value)
     assert runs(pulled) == []
     assert not list(Path().glob(TRACKING[1] + "/journals/*"))
+
+
+def test_converted_line_ends_are_named_with_the_commands_that_help(pulled: Project) -> None:
+    """A clone of a commit that did not forbid it, where Git converts them."""
+    for file in Path("tinyllm/tokens").glob("*.py"):
+        file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    with pytest.raises(ValueError, match=r"^not rebuilt: .*core\.autocrlf") as told:
+        rebuild()
+    pulled.run("bash", "-c", str(told.value).split("`")[1])
+    assert "up to date" in pulled.dvc("status").stdout

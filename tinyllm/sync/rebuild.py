@@ -26,6 +26,7 @@ from tinyllm.sync.runs import ALL, MODEL_TAG, STAGE_TAG, TRAINING
 from tinyllm.tokens.store import read_split
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.provenance import PATCH, Provenance, provenance
+from tinyllm.tracking.repository import Git, GitError, read_changes
 from tinyllm.training import report, watch
 from tinyllm.training.data import load_data
 from tinyllm.verify.outputs import Cache, check, open_repo, outputs_of
@@ -90,9 +91,9 @@ def demand_recorded(repo: "Repo") -> None:
     except DvcException as error:
         raise ValueError(f"not rebuilt: {' '.join(str(error).split())}") from None
     if status:
+        names = _names(status)
         raise ValueError(
-            f"not rebuilt: not as dvc.lock records: {', '.join(_names(status))}; `git checkout`, "
-            "`dvc pull` and `dvc checkout` bring what is recorded"
+            f"not rebuilt: not as dvc.lock records: {', '.join(names)}; {_help(names)}"
         )
     # DVC goes by times and sizes.
     with tqdm(disable=True) as bar:
@@ -110,6 +111,26 @@ def _names(status: dict[str, list[Any]]) -> list[str]:
             words = isinstance(change, str)
             names |= {f"{stage} ({change})"} if words else set().union(*change.values())
     return sorted(names)
+
+
+def _help(names: list[str]) -> str:
+    """What to do about files that differ from what dvc.lock records."""
+    here = Path.cwd()
+    git = Git(here)
+    try:
+        for file in read_changes(here, into_patch=lambda _: False).changed:
+            listed = any(file == name or file.startswith(f"{name}/") for name in names)
+            if listed and (here / file).is_file():
+                committed = git("cat-file", "blob", f"HEAD:./{file}")
+                if committed.splitlines() == (here / file).read_bytes().splitlines():
+                    return (
+                        f"{file} has other line ends than its commit, which Git makes if "
+                        "core.autocrlf is set: commit what you changed, then run `git config "
+                        "core.autocrlf false && git rm -rq --cached . && git reset -q --hard`"
+                    )
+    except GitError:  # the general advice
+        pass
+    return "`git checkout`, `dvc pull` and `dvc checkout` restore what is recorded"
 
 
 def places(repo: "Repo", stage: str) -> Places:
