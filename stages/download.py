@@ -30,9 +30,8 @@ def main() -> None:
     patience = Patience(
         stall=params.runtime.download_timeout, retries=params.runtime.download_retries
     )
-    with publish_folder(args.raw) as folder:
+    with publish_folder(args.raw) as folder, made_from:
         manifest = bring(params.download, folder, downloads, patience)
-        made_from.check()
     print(
         f"download: {manifest.source}: {manifest.documents:,} documents, "
         f"{megabytes(manifest.bytes)}, licence: {manifest.licence or 'not stated'}"

@@ -39,10 +39,13 @@ def main() -> None:
         scores, predictions = final.predict_test(model, tokenizer, test, params.evaluate)
         baselines = final.baseline_scores(tokenizer, train, test)
         samples = final.write_samples(model, tokenizer, params.evaluate, params.seed)
-        with publish_file(args.losses) as losses, publish_folder(args.reports) as reports:
+        with (
+            publish_file(args.losses) as losses,
+            publish_folder(args.reports) as reports,
+            made_from,
+        ):
             final.write_losses(losses, predictions)
             final.write_report(reports, scores, baselines, samples)
-            made_from.check()
         journal.metrics(0, {f"test/{name}": value for name, value in scores.as_dict().items()})
         journal.metrics(0, {f"baseline/{name}_bits_per_byte": v for name, v in baselines.items()})
         journal.file(args.reports, f"reports/{args.reports.name}")

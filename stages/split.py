@@ -29,9 +29,9 @@ def main() -> None:
     with ExitStack() as stack:
         folders = {s: stack.enter_context(publish_folder(getattr(args, s))) for s in SPLITS}
         summary = stack.enter_context(publish_file(args.summary))
+        stack.enter_context(made_from)
         summaries = write_splits(args.tokens, folders)
         write_json(summary, {split: asdict(summaries[split]) for split in SPLITS})
-        made_from.check()
     total = sum(summary.bytes for summary in summaries.values())
     for split, held in summaries.items():
         print(

@@ -39,6 +39,7 @@ def main() -> None:
         publish_folder(args.reports) as reports_folder,
         scratch_folder(args.tokens) as notes,
         Workers.for_bytes(size) as workers,
+        made_from,
     ):
         found = survey(corpus(purpose="compare"), params.split, notes, workers)
         tokenizer = make_tokenizer(corpus(purpose="learn"), found, params.tokenize)
@@ -48,7 +49,6 @@ def main() -> None:
         )
         content = report.summary(found, totals, tokenizer, raw)
         report.write(reports_folder, content, totals)
-        made_from.check()
     for line in report.lines(content, params.tokenize):
         print(f"tokenize: {line}")
 

@@ -73,10 +73,13 @@ def train_model(
         whole = ranks.whole_model(model)
         if not ranks.first:
             return
-        with publish_folder(args.model) as model_folder, publish_folder(args.reports) as reports:
+        with (
+            publish_folder(args.model) as model_folder,
+            publish_folder(args.reports) as reports,
+            made_from,
+        ):
             save_model(model_folder, whole, data.tokenizer)
             report.write(reports, state)
-            made_from.check()
         watcher.keep(args.model, args.reports)
 
 

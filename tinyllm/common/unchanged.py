@@ -16,7 +16,8 @@ class MadeFrom:
     own hash is still recorded wrongly, so a stage compares last, just before it publishes.
 
     Made first thing in a stage, before it imports what it runs and reads what it uses: then a
-    change at any time after it is seen.
+    change at any later time is seen. Used as the innermost context around what the stage makes: it
+    compares when that ends, and also when it fails, which may be because something changed.
 
     Args:
         stage: its name.
@@ -43,6 +44,15 @@ class MadeFrom:
     def add(self, take: Callable[[], Parts]) -> None:
         """Add what something is now, and will have to be at the end."""
         self._takes.append((take, take()))
+
+    def __enter__(self) -> "MadeFrom":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        if error is None or isinstance(error, (ValueError, OSError)):
+            self.check()
 
     def check(self) -> None:
         """Compare what there is now with what there was.

@@ -1,0 +1,70 @@
+"""A result is refused if what it was made from changed, and only then."""
+
+from pathlib import Path
+
+import pytest
+
+from tinyllm.common.files import seal
+from tinyllm.common.unchanged import MadeFrom
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    file = tmp_path / "params.yaml"
+    file.write_text("seed: 1\nsplit:\n  test_fraction: 0.1\ntrain:\n  max_steps: 3\n")
+    return file
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    """A sealed folder."""
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens/a.npy").write_bytes(b"a")
+    seal(tmp_path / "tokens")
+    return tmp_path / "tokens"
+
+
+def test_what_a_stage_does_not_depend_on_may_change(params: Path, tokens: Path) -> None:
+    with MadeFrom("split", [tokens], params, ["split"]):
+        text = params.read_text().replace("max_steps: 3", "max_steps: 4")
+        params.write_text("# a comment\n" + text)
+
+
+def test_everything_that_changed_is_named_and_a_sealed_folder_once(
+    params: Path, tokens: Path
+) -> None:
+    with (
+        pytest.raises(ValueError, match=r"^changed while split ran: ") as told,
+        MadeFrom("split", [tokens], params, ["seed", "split"]),
+    ):
+        params.write_text(params.read_text().replace("1\n", "2\n"))
+        (tokens / "b.npy").write_bytes(b"b")
+        seal(tokens)
+    assert f"ran: {tokens}/, seed, split.test_fraction; " in str(told.value)
+
+
+def test_a_failure_because_something_changed_says_so(tokens: Path) -> None:
+    """Half of a last line, for one, is no reason to advise on the format of the text."""
+    with (
+        pytest.raises(ValueError, match=r"^changed while split ran: .*/a\.npy; ") as told,
+        MadeFrom("split", [tokens]),
+    ):
+        (tokens / "a.npy").write_bytes(b"longer")
+        raise ValueError("line 7 is no JSON")
+    assert "line 7 is no JSON" in str(told.value.__context__)
+
+
+def test_another_failure_stays_what_it_is(tokens: Path) -> None:
+    with pytest.raises(ValueError, match=r"^line 7$"), MadeFrom("split", [tokens]):
+        raise ValueError("line 7")
+    with pytest.raises(KeyboardInterrupt), MadeFrom("split", [tokens]):
+        (tokens / "a.npy").write_bytes(b"longer")
+        raise KeyboardInterrupt
+
+
+def test_settings_that_can_not_be_read_any_more_are_named(params: Path) -> None:
+    with (
+        pytest.raises(ValueError, match=r"^params\.yaml: "),
+        MadeFrom("split", [], params, ["split"]),
+    ):
+        params.write_text("split: [")
