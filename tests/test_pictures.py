@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.helpers import ROOT
+from tinyllm import pictures
 from tinyllm.pictures import comparison, lengths, loss_curve, smooth
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -71,6 +73,8 @@ def test_smoothing_does_not_trail_behind() -> None:
 DRAW = """
 import sys
 from pathlib import Path
+from typing import Any
+from tinyllm import pictures
 from tinyllm.pictures import comparison, lengths, loss_curve
 
 folder = Path(sys.argv[1])
@@ -143,3 +147,23 @@ def test_a_picture_that_can_not_be_drawn_is_missing_and_told(tmp_path: Path) -> 
         f"{name} is missing, it can't be drawn: libfreetype is not here"
         for name in ("loss.png", "lengths.png", "comparison.png")
     ]
+
+
+def test_no_curve_passes_the_caption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever way the loss goes: falling, rising, or falling late."""
+    captions: list[Any] = []
+
+    def remember(axes: Any, best: dict[str, float]) -> None:
+        mark(axes, best)
+        captions.extend([axes, *axes.texts, axes.title, axes._left_title])
+
+    mark = pictures._mark_best
+    monkeypatch.setattr(pictures, "_mark_best", remember)
+    for losses in ([3.0 - i / 40 for i in range(100)], [1.0 + i / 40 for i in range(100)]):
+        steps = [{"step": float(i), "loss": loss} for i, loss in enumerate(losses)]
+        loss_curve(tmp_path / "a.png", steps, [evaluation(0, 3.0), evaluation(99, 0.6)], 99)
+        axes, *texts = captions
+        (caption,) = [text for text in texts if "best: " in text.get_text()]
+        # Above the axes, which clip every curve.
+        assert caption.get_window_extent().y0 > axes.get_window_extent().y1
+        captions.clear()

@@ -161,6 +161,7 @@ class _Chances:
         self._rows = list(zip(begins, generators, strict=True))
         self._count = count
         self._start = min(begins)  # the place of the first number held
+        self._held: Tensor
         self._draw()
 
     def at(self, place: int) -> Tensor:
