@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import shakespeare, tracking_overhead
 from benchmarks.pairs import Comparison, alternate
 from benchmarks.workers.shapes import DEFAULT, SMALL, WIDE, Shape
+from tinyllm.common import console
 
 NAMES: dict[object, str] = {
     "nanogpt": "nanoGPT",
@@ -198,4 +199,4 @@ def machine() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main)

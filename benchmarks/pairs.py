@@ -5,13 +5,19 @@ the ratio of two that were measured side by side does.
 """
 
 import json
+import shlex
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import IO
+
+ERROR_LINES = 15  # of a worker that ended, to show
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,9 @@ class Comparison:
 class Worker:
     """A process that does a round of work for each line it is sent (see `serve`)."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str]", errors: IO[str]) -> None:
         self._process = process
+        self._errors = errors  # what it wrote to standard error
         assert process.stdout is not None and process.stdin is not None
         self._in, self._out = process.stdin, process.stdout
         self.peak = 0.0  # bytes of resident memory
@@ -50,29 +57,43 @@ class Worker:
             its speed.
 
         Raises:
-            RuntimeError: it ended instead.
+            ChildProcessError: it ended instead.
         """
-        self._in.write("\n")
-        self._in.flush()
+        with suppress(BrokenPipeError):  # why it ended is found below
+            self._in.write("\n")
+            self._in.flush()
         for line in self._out:
             if line.startswith("["):  # peers may print other things
                 speed, self.peak = json.loads(line)
                 return float(speed)
-        raise RuntimeError(f"{self._process.args!r} ended")
+        raise ChildProcessError(self._ending())
+
+    def _ending(self) -> str:
+        """How and why it ended: its status or signal, and the last lines of its errors."""
+        status = self._process.wait()
+        how = f"with status {status}"
+        if status < 0:
+            how = f"by {signal.Signals(-status).name}"
+        self._errors.seek(0)
+        last = self._errors.read().strip().splitlines()[-ERROR_LINES:]
+        command = shlex.join(map(str, self._process.args))  # type: ignore[arg-type]
+        return "\n".join([f"{command} ended {how}", *(last or ["(it wrote no error)"])])
 
 
 @contextmanager
 def worker(module: str, *arguments: object) -> Iterator[Worker]:
     """Start `python -m benchmarks.workers.MODULE`; it is ended with the context."""
     command = [sys.executable, "-m", f"benchmarks.workers.{module}", *map(str, arguments)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        yield Worker(process)
-    finally:
-        process.kill()
-        process.communicate()
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        try:
+            yield Worker(process, errors)
+        finally:
+            process.kill()
+            with suppress(BrokenPipeError):  # a line that was not read
+                process.communicate()
 
 
 def alternate(ours: tuple[object, ...], peer: tuple[object, ...], rounds: int) -> Comparison:
