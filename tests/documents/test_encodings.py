@@ -93,7 +93,7 @@ def test_replaced_characters_are_counted_by_file(
     assert found == [good + "\ufffd" * 3 + good, good, "\ufffd"]
     manifest = read_manifest(raw)
     assert manifest.replaced == {"a.txt": 3, "c.jsonl": 1}
-    assert manifest.notes == ["4 characters replaced by U+FFFD, in a.txt: 3, c.jsonl: 1"]
+    assert manifest.notes == ["4 character(s) replaced by U+FFFD, in a.txt: 3, c.jsonl: 1"]
 
 
 @pytest.mark.parametrize("name", ["utf-9", "rot13", "hex", "undefined", "base64", "a\0b"])

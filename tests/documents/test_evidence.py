@@ -133,6 +133,7 @@ def test_text_that_only_resembles_something_else_is_read(documents: Bring, texts
         "\x1b[31mred\x1b[0m", "PAR1 is a magic word", "[1] Somebody: a paper", "{\n\\it TeX}",
         "<mediawiki xml:lang='en'>", "<p>part of a page",
         "I saw a DUCK in the pond", "The ftyp box", "GIF89a is a format", "xar! he said", "PAR1 é",
+        "<!-- a comment -->\n" * 40 + "<p>and a page that ends otherwise",
     ]  # fmt: skip
     for number, text in enumerate(found):
         (texts / f"{number:02}.txt").write_text(text)

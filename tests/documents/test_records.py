@@ -246,7 +246,7 @@ def test_records_that_are_not_valid_are_skipped_and_counted(
     count = 7 if name == "a.jsonl" else len(reasons)
     assert manifest.skipped == count
     (note,) = manifest.notes
-    assert note.startswith(f"{count} invalid records skipped: {name}, ")
+    assert note.startswith(f"{count} invalid record(s) skipped: {name}, ")
     for reason in reasons:
         assert f"{name}, {reason}" in note
 
@@ -273,7 +273,9 @@ def test_nothing_is_lost_behind_a_quote_without_an_end(bring_it: BringIt, texts:
 
 def test_a_corpus_of_which_all_is_skipped_says_why(bring_it: BringIt, texts: Path) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl([{"body": "a"}] * 9))
-    with pytest.raises(ValueError, match=r"is empty: .*9 invalid records skipped: .* but 'body'"):
+    with pytest.raises(
+        ValueError, match=r"is empty: .*9 invalid record\(s\) skipped: .* but 'body'"
+    ):
         bring_it(path=str(texts), on_invalid="skip")
 
 

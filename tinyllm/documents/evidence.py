@@ -55,17 +55,18 @@ BINARY: list[tuple[bytes, str, str]] = [
     (rb"GGUF.\0\0\0|.{6}\0\0\{\"", "weights of a model", _CHOOSE),
     (rb"bplist0\d", "a property list", _CHOOSE),
 ]  # fmt: skip
+# Comments are matched without going back: there are as many ways to take n of them as 2 to the n.
 # Text that stands for something else; by `download.format: text` it is what is wanted.
 TEXTUAL: list[tuple[str, str, str]] = [
     (r"version https://git-lfs\.github\.com/", "a git-lfs pointer, not the file itself",
      "run `git lfs pull` where it comes from"),
     (r"(\.git/annex|/annex)/objects/|(\.\./)*\.git/annex/objects/",
      "a git-annex pointer, not the file itself", "run `git annex get` where it comes from"),
-    (r"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html)[\s>]", "an HTML page",
+    (r"\s*(<\?xml[^>]*\?>\s*)?(?><!--.*?-->\s*)*+<(!doctype\s+html|html)[\s>]", "an HTML page",
      "see in a browser what its address gives, and take the text out of it"),
     (r"\s*(<\?xml[^>]*\?>\s*)?<Error>\s*<Code>", "an error message of a file store",
      "see in a browser what its address gives"),
-    (r"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
+    (r"\s*(<\?xml[^>]*\?>\s*)?(?><!--.*?-->\s*)*+(<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
      "an SVG picture", _CHOOSE),
     (r"%PDF-\d", "a PDF document", _CONVERT),
     (r"\{\\rtf\d", "an RTF document", _CONVERT),

@@ -12,7 +12,7 @@ class Findings:
     Attributes:
         skipped: records that are not valid (`download.on_invalid: skip`).
         first_skipped: the first of them, with their place and reason.
-        replaced: characters replaced by U+FFFD (`download.errors: replace`), by file.
+        replaced: character(s) replaced by U+FFFD (`download.errors: replace`), by file.
         encodings: what `download.encoding: auto` decided, by file; without UTF-8.
         texts: files of plain text.
         cuts: separators or document starts found in them.
@@ -45,13 +45,13 @@ class Findings:
         notes = []
         if self.skipped:
             notes.append(
-                f"{self.skipped:,} invalid records skipped: "
+                f"{self.skipped:,} invalid record(s) skipped: "
                 f"{_some(self.first_skipped, self.skipped, '; ')}"
             )
         if self.replaced:
             files = [f"{name}: {count:,}" for name, count in self.replaced.items()]
             notes.append(
-                f"{sum(self.replaced.values()):,} characters replaced by U+FFFD, in "
+                f"{sum(self.replaced.values()):,} character(s) replaced by U+FFFD, in "
                 f"{_some(files, len(files))}"
             )
         if self.encodings:
