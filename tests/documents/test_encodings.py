@@ -66,10 +66,13 @@ def test_text_in_another_encoding_is_not_advised_to_be_replaced(
         bring_it(path=str(texts), encoding="ascii")
 
 
-def test_a_few_bytes_that_are_not_utf8_may_be_replaced(bring_it: BringIt, texts: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "auto"])
+def test_a_few_bytes_that_are_not_utf8_may_be_replaced(
+    bring_it: BringIt, texts: Path, encoding: str
+) -> None:
     (texts / "a.txt").write_bytes(CHINESE.encode() + b"\xff" + CHINESE.encode())
     with pytest.raises(ValueError, match=r"not UTF-8: byte 0xff at .*: replace puts U\+FFFD in"):
-        bring_it(path=str(texts))
+        bring_it(path=str(texts), encoding=encoding)
 
 
 def test_utf16_without_a_byte_order_mark_is_told_which_name_reads_it(

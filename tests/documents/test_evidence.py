@@ -96,6 +96,18 @@ def test_what_is_no_text_is_refused_by_name(
                 bring_it(path=str(texts / name))
 
 
+@pytest.mark.parametrize(
+    "packing", ["a.txt.gz", "a.jsonl.zst", "a.txt.bz2", "a.xz", "a.zip", "a.tar", "a.tgz"]
+)
+@pytest.mark.parametrize(("what", "data"), [("HTML page", HTML), ("git-lfs pointer", LFS)])
+def test_what_should_be_packed_is_no_web_page_either(
+    bring_it: BringIt, texts: Path, packing: str, what: str, data: bytes
+) -> None:
+    (texts / packing).write_bytes(data)
+    with pytest.raises(ValueError, match=rf"^{packing} is not .*: it looks like an? {what}"):
+        bring_it(path=str(texts / packing))
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet"])
 @pytest.mark.parametrize(("what", "data"), [("HTML page", HTML), ("git-lfs pointer", LFS)])
 def test_records_are_no_web_page_either(
@@ -133,6 +145,7 @@ def test_text_that_only_resembles_something_else_is_read(documents: Bring, texts
         "\x1b[31mred\x1b[0m", "PAR1 is a magic word", "[1] Somebody: a paper", "{\n\\it TeX}",
         "<mediawiki xml:lang='en'>", "<p>part of a page",
         "I saw a DUCK in the pond", "The ftyp box", "GIF89a is a format", "xar! he said", "PAR1 é",
+        '{"key": "value"} is how a text on JSON may begin\n',
         "<!-- a comment -->\n" * 40 + "<p>and a page that ends otherwise",
     ]  # fmt: skip
     for number, text in enumerate(found):
@@ -148,6 +161,10 @@ def test_a_nul_is_named_with_its_place_or_replaced(
         bring_it(path=str(texts))
     (found,) = documents(path=str(texts), errors="replace")
     assert found.endswith("a text\ufffd with a NUL")
+    (texts / "a.txt").write_bytes(b"hello\0world")
+    for format in ("auto", "text"):
+        with pytest.raises(ValueError, match=r"^a\.txt has a NUL at offset 5, which is not text"):
+            bring_it(path=str(texts), format=format)
     (texts / "a.txt").rename(texts / "a.jsonl").write_bytes(as_jsonl([{"text": "a\0b"}]))
     with pytest.raises(ValueError, match=r"^a\.jsonl, line 1: has a NUL, which is not text"):
         bring_it(path=str(texts))

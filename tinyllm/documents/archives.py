@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from tinyllm.documents.evidence import instead
 from tinyllm.documents.packing import (
     CHUNK,
     Counted,
@@ -89,6 +90,12 @@ def _check(member: str, name: str, is_link: bool) -> None:
         raise ValueError(f"{name} holds {member!r}, which is a link")
 
 
+def _check_head(head: bytes, name: str, wanted: str) -> None:
+    """See that what should be an archive is not evidently something else."""
+    if (kind := instead(head)) and kind.what != wanted:
+        raise ValueError(f"{name} is not {wanted}: {kind}")
+
+
 # ----- zip
 
 
@@ -99,6 +106,8 @@ def _open_zip(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
             archive = zipfile.ZipFile(file)
         # Its directory is damaged, and what zipfile reads there leads it astray.
         except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, OverflowError) as error:
+            file.seek(0)
+            _check_head(file.peek(512), name, "a zip archive")
             raise ValueError(f"{name} is damaged: {error}") from None
         with archive:
             yield archive
@@ -140,7 +149,9 @@ class _TarInfo(tarfile.TarInfo):
 def _tar(path: Path, name: str, spend: Spend) -> Iterator[tuple[str, IO[bytes]]]:
     """Each file of a tar archive, in its order, whatever its compression."""
     with path.open("rb") as file:
-        packing = packing_of(file.peek(16))
+        packing = packing_of(head := file.peek(512))
+        if not packing:
+            _check_head(head, name, "a tar archive")
         stream = unpacked(file, name, packing)
         if packing:
             stream = _Spending(stream, name, spend)  # type: ignore[assignment]

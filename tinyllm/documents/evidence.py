@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tinyllm.documents.decoding import BOMS, ascii_compatible, encoding_hint, wide
 from tinyllm.documents.layout import Layout
@@ -22,6 +22,9 @@ class Kind(NamedTuple):
     what: str
     seen: str
     advice: str
+
+    def __str__(self) -> str:
+        return f"it looks like {self.what} ({self.seen}); {self.advice}"
 
 
 # What begins so is nothing else: the pattern, what it is, what to do.
@@ -72,7 +75,7 @@ TEXTUAL: list[tuple[str, str, str]] = [
     (r"\{\\rtf\d", "an RTF document", _CONVERT),
     (r"%!PS", "a PostScript document", _CONVERT),
 ]  # fmt: skip
-JSON = r'\s*(\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*\{\s*"(?:[^"\\]|\\.)*"\s*:)'
+JSON = r'(\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*\{\s*"(?:[^"\\]|\\.)*"\s*:)'
 
 
 def check_signature(head: bytes, name: str) -> None:
@@ -124,9 +127,7 @@ def _check_replaced(head: bytes, name: str, encoding: str) -> None:
 
 def _refuse(kind: Kind | None, name: str, more: str = "") -> None:
     if kind is not None:
-        raise ValueError(
-            f"{name} is not text: it looks like {kind.what} ({kind.seen}); {kind.advice}{more}"
-        )
+        raise ValueError(f"{name} is not text: {kind}{more}")
 
 
 def binary(head: bytes) -> Kind | None:
@@ -165,19 +166,31 @@ def _wide(head: bytes, encoding: str) -> Kind | None:
     return None
 
 
-def is_json(text: str) -> bool:
-    """Whether a text begins as an object of JSON does, or as an array of them."""
-    return re.match(JSON, text.removeprefix("\ufeff")) is not None
+def json_format(text: str) -> Literal["jsonl", "json"] | None:
+    """JSON Lines, or an array of objects or an object over several lines, if a text begins so."""
+    text = text.removeprefix("\ufeff").lstrip()
+    if not re.match(JSON, text):
+        return None
+    if text.startswith("["):
+        return "json"
+    first, line_end, _ = text.partition("\n")
+    try:
+        json.loads(first)
+    except json.JSONDecodeError as error:
+        if line_end:  # else what is known of the text ends here
+            return "json" if error.pos >= len(first.rstrip()) else None
+    except (ValueError, RecursionError):
+        return None
+    return "jsonl"
 
 
 def _json(text: str) -> Kind | None:
-    if not (found := re.match(JSON, text)):
+    if (format := json_format(text)) is None:
         return None
-    first = text.strip().split("\n", 1)[0]
-    try:
-        json.loads(first)
-        format = "jsonl" if first.startswith("{") else "json"
-    except ValueError:
-        format = "json"
-    seen = f"it begins with {found[0].strip()[:40]!r}"
+    seen = f"it begins with {text.strip()[:20]!r}"
     return Kind("JSON", seen, f"set download.format: {format} to read its records")
+
+
+def instead(head: bytes) -> Kind | None:
+    """What a file is that should be something else than text, and is not."""
+    return binary(head[:HEAD]) or textual(head[:HEAD].decode("utf-8", "ignore"))

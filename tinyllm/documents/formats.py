@@ -1,7 +1,6 @@
 """The documents in a file of text, JSON Lines, JSON, CSV, TSV or Parquet."""
 
 import io
-import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -102,20 +101,16 @@ def _parquet(
 
 def _check_parquet(head: bytes, name: str) -> None:
     """See that a file is not evidently something else than Parquet; the reader sees the rest."""
-    kind = None
-    if not head.startswith((b"PAR1", b"PARE")):
-        kind = evidence.binary(head) or evidence.textual(head.decode("utf-8", "ignore"))
-    if kind is not None:
-        raise ValueError(
-            f"{name} is not Parquet: it looks like {kind.what} ({kind.seen}); {kind.advice}"
-        )
+    if not head.startswith((b"PAR1", b"PARE")) and (kind := evidence.instead(head)):
+        raise ValueError(f"{name} is not Parquet: {kind}")
 
 
 def _format_by_content(head: bytes) -> Format:
     """The format of a file whose name does not say it."""
     if head.startswith(b"PAR1"):
         return "parquet"
-    return "json" if evidence.is_json(head[: evidence.HEAD].decode("utf-8", "ignore")) else "text"
+    text = head[: evidence.HEAD].decode("utf-8", "ignore")
+    return evidence.json_format(text) or "text"
 
 
 def _json_format(head: str, named: Format) -> Format:
@@ -124,12 +119,4 @@ def _json_format(head: str, named: Format) -> Format:
     if text.startswith("["):
         rest = text[1:].lstrip()
         return "json" if named == "json" or rest[:1] in ("{", '"') else "jsonl"
-    first, line_end, _ = text.partition("\n")
-    try:
-        json.loads(first)
-    except json.JSONDecodeError as error:
-        goes_on = line_end and error.pos >= len(first.rstrip())
-        return "json" if goes_on else "jsonl"
-    except (ValueError, RecursionError):
-        pass
-    return "jsonl"
+    return "json" if evidence.json_format(text) == "json" else "jsonl"

@@ -2,10 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tinyllm.documents.archives import member_streams
-from tinyllm.documents.packing import Spend, spend_freely, unpacked
+from tinyllm.documents.evidence import instead
+from tinyllm.documents.packing import (
+    PACKED,
+    Spend,
+    damage_named,
+    packing_of,
+    spend_freely,
+    unpacked,
+)
 
 
 def streams(
@@ -23,7 +31,17 @@ def streams(
     """
     if members is None:
         with path.open("rb") as file:
-            yield name, unpacked(file, name)
+            yield name, _unpacked(file, name)
         return
     for member, inner in member_streams(path, name, members, spend):
-        yield f"{name}/{member}", unpacked(inner, f"{name}/{member}")
+        yield f"{name}/{member}", _unpacked(inner, f"{name}/{member}")
+
+
+def _unpacked(file: Any, name: str) -> IO[bytes]:
+    packing = Path(name).suffix.lower()
+    if packing in PACKED:
+        with damage_named(name):
+            head = file.peek(512)
+        if packing_of(head) != packing and (kind := instead(head)):
+            raise ValueError(f"{name} is not {packing[1:]}-compressed: {kind}")
+    return unpacked(file, name)
