@@ -38,8 +38,8 @@ def main() -> None:
     )
     for note in manifest.notes:
         print(f"download: {note}")
-    if empty := [file.name for file in manifest.files if file.documents == 0]:
-        print(f"download: {len(empty)} of {len(manifest.files)} files hold no text: {empty[0]} ...")
+    if empty := manifest.without_text:
+        print(f"download: {len(empty)} of {manifest.count:,} files hold no text: {empty[0]} ...")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ PLAIN = {
 }  # fmt: skip
 
 Bring = Callable[..., list[str]]
+BringIt = Callable[..., Manifest]
 
 
 def download(**changes: Any) -> Download:

@@ -1,0 +1,111 @@
+"""Files of a corpus, read through and put into a raw folder: as they are, or packed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tinyllm.corpus.folder import Found, printable, wanted_by
+from tinyllm.corpus.packs import Packs, packable
+from tinyllm.documents.archives import is_archive, member_names
+from tinyllm.documents.findings import Findings
+from tinyllm.documents.formats import file_pieces
+from tinyllm.documents.layout import Layout
+from tinyllm.documents.packing import Spend, bounded
+from tinyllm.documents.pieces import Piece
+from tinyllm.documents.raw import RawFile
+
+# Puts a file into the folder as it is, and returns its SHA-256.
+Keep = Callable[[Found], str]
+
+
+@dataclass
+class Reading:
+    """How the files of a corpus are read, and what comes of it.
+
+    Attributes:
+        layout: how documents lie in the files.
+        spend: counts what is unpacked.
+        each: called with the bytes of each piece of text.
+        findings: what is noticed.
+        text: bytes of the documents that were read, UTF-8.
+    """
+
+    layout: Layout
+    spend: Spend
+    each: Callable[[int], object]
+    findings: Findings = field(default_factory=Findings)
+    text: int = 0
+
+    def pieces(self, path: Path, file: Found) -> Iterator[Piece]:
+        """The documents of a file that lies at `path`."""
+        shown = printable(file.name)
+        given = (path, shown, file.members, self.layout, self.spend, self.findings)
+        for piece in file_pieces(*given):
+            size = len(piece.text) if piece.text.isascii() else len(piece.text.encode())
+            self.text += size
+            self.each(size)
+            yield piece
+
+
+def take_in(found: Sequence[Found], keep: Keep, files: Path, reading: Reading) -> list[RawFile]:
+    """Fill the folder `files` with a corpus; all is read through, which finds what can't be read.
+
+    Returns:
+        the files of the folder, in reading order: first the packs, then what is kept as it is, by
+        name. (Small files that hold long documents, being compressed, are not packed.)
+
+    Raises:
+        ValueError: see `file_pieces`.
+    """
+    packs, kept = Packs(files, found), []
+    to_pack = packable(found)
+    for file in found:
+        if file.name not in to_pack:
+            kept.append(_kept(file, keep, files, reading))
+            continue
+        packed = packs.archive(file) if is_archive(file.name) else packs.file(file)
+        documents, fits = 0, True
+        for piece in reading.pieces(file.path, file):
+            documents += piece.last
+            fits = fits and packed.add(piece)
+        if fits:
+            packed.close()
+        else:
+            kept.append(RawFile(file.name, file.size, keep(file), documents, file.members))
+    packs.flush()
+    return [*packs.done, *kept]
+
+
+def _kept(file: Found, keep: Keep, files: Path, reading: Reading) -> RawFile:
+    digest, path = keep(file), files / file.name
+    documents = sum(piece.last for piece in reading.pieces(path, file))
+    return RawFile(file.name, path.stat().st_size, digest, documents, file.members)
+
+
+def with_members(found: Sequence[Found], layout: Layout, most: int) -> list[Found]:
+    """The same files, those that are archives with the members to read.
+
+    Raises:
+        ValueError: an archive is damaged, or holds nothing to read.
+    """
+    return [
+        file._replace(members=_members(file, layout, most, alone=len(found) == 1))
+        if is_archive(file.name)
+        else file
+        for file in found
+    ]
+
+
+def _members(file: Found, layout: Layout, most: int, alone: bool) -> list[str]:
+    """What to read of an archive; if there is but one file in it, that."""
+    name, members = file.name, file.members
+    if members is None:
+        members = member_names(file.path, name, bounded(most, name))
+    if layout.files is None and len(members) == 1:
+        return members
+    prefix, is_wanted = "" if alone else f"{name}/", wanted_by(layout)
+    wanted = [member for member in members if is_wanted(prefix + member)]
+    if not wanted:
+        there = ", ".join(members[:5]) or "nothing"
+        raise ValueError(f"{name} holds {there}; download.files says which to read")
+    return wanted
