@@ -69,7 +69,7 @@ def write(root: Path, count: int, size: int) -> None:
 
 def compare(root: Path, rounds: int) -> None:
     """Print the table of ratios."""
-    corpora = (ONE, FOLDER, ZIP)
+    corpora = (ONE, FOLDER, ZIP, TAR)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in corpora}
     for number in range(rounds):
         for name in corpora if number % 2 else reversed(corpora):

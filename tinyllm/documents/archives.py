@@ -163,6 +163,7 @@ def _tar(path: Path, name: str, spend: Spend) -> Iterator[tuple[str, IO[bytes]]]
             if member.isdir():
                 continue
             shown = member.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            shown = re.sub(r"^(\./+)+", "", shown)  # `tar -c .` names its members so
             _check(shown, name, member.issym() or member.islnk())
             if not member.isreg() or member.issparse():
                 raise ValueError(f"{name} holds {shown!r}, which is not a plain file")
