@@ -10,6 +10,7 @@ to hash the folder, before the stage starts, the first time and again.
 import argparse
 import json
 import random
+import re
 import shutil
 import statistics
 import subprocess
@@ -50,7 +51,8 @@ def main() -> None:
 
 def write(root: Path, count: int, size: int) -> None:
     """Write the corpora: words of this project's own documentation in any order."""
-    words = sorted({word for path in ROOT.rglob("*.md") for word in path.read_text().split()})
+    text = "".join(path.read_text(encoding="utf-8") for path in ROOT.rglob("*.md"))
+    words = sorted(set(re.findall(r"[A-Za-z]+[,.]?", text)))
     chance = random.Random(1)
     with (
         (root / ONE).open("w", encoding="utf-8") as one,

@@ -15,7 +15,8 @@ import pytest
 from tests.helpers import AWKWARD, random_text
 from tests.tokens.test_tokenizer import PATTERNS, cutting
 from tinyllm.documents.pieces import Piece
-from tinyllm.encoding.pieces import cut_safely, shown
+from tinyllm.encoding import pieces
+from tinyllm.encoding.pieces import _ALSO_SAFE, _SAFE, _places, cut_safely, shown
 from tinyllm.tokens.tokenizer import Tokenizer
 
 SIZE, LONGEST = 60, 100_000
@@ -38,12 +39,69 @@ def test_the_ids_of_the_pieces_are_those_of_the_whole(tokenizer: Tokenizer, name
     whole = cutting(tokenizer, PATTERNS[name])
     count = 0
     for text in texts(150):
-        pieces = [piece.text for piece in cut_safely([Piece(text, True)], SIZE, LONGEST)]
-        count += len(pieces)
-        assert "".join(pieces) == text
-        found = [token for piece in pieces for token in whole.encode_ordinary(piece)]
-        assert found == whole.encode_ordinary(text), pieces
+        cut = [piece.text for piece in cut_safely([Piece(text, True)], SIZE, LONGEST)]
+        count += len(cut)
+        assert "".join(cut) == text
+        found = [token for piece in cut for token in whole.encode_ordinary(piece)]
+        assert found == whole.encode_ordinary(text), cut
     assert count > 2500  # it did cut
+
+
+UNSPACED = list("aBzé日本1٣½Ⅷ'._-/\\。、\uff01“”\uff0c\u017f\u2019'ก้ไ\u0301_😀\"")
+UNSPACED += ["'s", "'ll", "'T", "12", "Ab", "\n", "\n", "\r\n", "\n\n", "\t", "\x0b"]
+UNSPACED += ["\u3000", "\u3000\u3000", "\xa0", "\x85", "\x1c", "\u2028", "\u2009", " ", "  "]
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_every_place_to_cut_at_is_a_safe_one(tokenizer: Tokenizer, name: str) -> None:
+    whole, chance, count = cutting(tokenizer, PATTERNS[name]), random.Random(3), 0
+    for _ in range(1500):
+        text = "".join(chance.choices(UNSPACED, k=chance.randint(2, 24)))
+        ids = whole.encode_ordinary(text)
+        for at in (*_places(_SAFE, text, 1, len(text)), *_places(_ALSO_SAFE, text, 1, len(text))):
+            count += 1
+            assert whole.encode_ordinary(text[:at]) + whole.encode_ordinary(text[at:]) == ids, (
+                text[:at],
+                text[at:],
+            )
+    assert count > 3000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u3000\u3000天地玄黄、宇宙洪荒。\n" * 40,
+        "\u3000天地玄黄\n" * 40,
+        "天地玄黄\n\n宇宙洪荒。\n\n" * 40,
+        "ああ、いい。うう「ええ」おお" * 40,
+        "สวัสดี\n\nครับ?" * 40,
+        "\tif x:\n\t\treturn\n" * 40,
+        "a\xa0b\xa0\u2009c" * 80,
+        '{"a":[1,2,{"b":null}],"c":"d"}' * 40,
+        "ab12cd34ef56+/" * 40,
+        "0123456789abcdef" * 40,
+    ],
+)
+def test_text_without_spaces_is_cut_into_short_pieces(text: str) -> None:
+    cut = [piece.text for piece in cut_safely([Piece(text, True)], SIZE, LONGEST)]
+    assert "".join(cut) == text
+    assert max(map(len, cut)) <= SIZE
+
+
+def test_text_without_any_safe_place_is_looked_at_once() -> None:
+    """However it comes: else the time grows with the square of it."""
+    looked, found = 0, pieces._places
+
+    def count(safe: object, text: str, first: int, last: int) -> Iterator[int]:
+        nonlocal looked
+        looked += max(min(last, len(text)) - first, 0)
+        return found(safe, text, first, last)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "_places", count)
+        parts = [*[Piece("字" * 1000, False)] * 100, Piece("字", True)]
+        assert len(list(cut_safely(parts, SIZE, LONGEST))) == 2
+    assert looked < 6 * 100_000
 
 
 def test_where_it_is_cut_does_not_depend_on_the_pieces_before() -> None:
