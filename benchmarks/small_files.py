@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.tokenize import ROOT, STAGES, measure
-from tinyllm.common import strict_yaml
+from tinyllm.settings import strict_yaml
 
 GOAL = 1.5
 ONE = "one.jsonl"
