@@ -3,6 +3,7 @@
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 5000
+ALLOWED_HOSTS ?=
 # Nothing is reported to anybody. To let MLflow report: make ui MLFLOW_DISABLE_TELEMETRY=false;
 # to let DVC: make repro DVC_NO_ANALYTICS= after `dvc config --local core.analytics true`.
 export MLFLOW_DISABLE_TELEMETRY ?= true
@@ -27,16 +28,10 @@ help: ## Show this list
 repro: $(INSTALLED) ## Run what has to run of the pipeline: text to tokens to model to scores
 	@PATH="$$PWD/$(BIN):$$PATH" python -m dvc repro $(ARGS)
 
-# MLflow's job runners are seven processes and 1.7 GB that looking at runs has no use for.
 .PHONY: ui
 ui: $(INSTALLED) ## Look at the runs in MLflow, on this machine only (PORT=5000)
-	@export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=$${MLFLOW_SERVER_ENABLE_JOB_EXECUTION:-false}; \
-	case "$${MLFLOW_TRACKING_URI:=sqlite:///mlflow.db}" in \
-	http*) echo "The runs are at $$MLFLOW_TRACKING_URI" ;; \
-	*) echo "The runs: http://$(HOST):$(PORT)/#/experiments/1?workflowType=machine_learning"; \
-		exec $(BIN)/python -m mlflow ui --host $(HOST) --port $(PORT) --workers 1 \
-		--backend-store-uri "$$MLFLOW_TRACKING_URI" $(ARGS) ;; \
-	esac
+	@$(BIN)/python -m tinyllm.sync ui --host "$(HOST)" --port "$(PORT)" \
+		--allowed-hosts "$(ALLOWED_HOSTS)" $(ARGS)
 
 .PHONY: test
 test: $(INSTALLED) ## Run the tests (ARGS="-k name" chooses some)

@@ -3,6 +3,7 @@
 python -m tinyllm.sync                 send what is left, of all journals
 python -m tinyllm.sync rebuild         make the run of a model that DVC brought here, if MLflow has
                                        none, from the reports and settings
+python -m tinyllm.sync ui              look at the runs in MLflow (`make ui` starts it)
 python -m tinyllm.sync follow JOURNAL  send one journal while it grows (the stages start it)
 """
 
@@ -29,8 +30,19 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("rebuild")
     commands.add_parser("follow").add_argument("journal", type=Path)
-    args = parser.parse_args()
+    pages = commands.add_parser("ui", help="further arguments are for `mlflow ui`")
+    pages.add_argument("--host", default="127.0.0.1")
+    pages.add_argument("--port", default="5000")
+    pages.add_argument("--allowed-hosts", default="", help="names in a browser's address")
+    args, further = parser.parse_known_args()
+    if further and args.command != "ui":
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
     set_up_mlflow(project_root())
+    if args.command == "ui":
+        from tinyllm.sync.ui import serve
+
+        serve(args.host, args.port, args.allowed_hosts, further)
+        return
     if args.command == "follow":
         sys.exit(follow(args.journal))
     if args.command == "rebuild":
@@ -52,6 +64,8 @@ def set_up_mlflow(root: Path) -> None:
     defaults = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # a trace at each failure; what failed is told anyway
+        # MLflow's job runners are seven processes and 1.7 GB that looking at runs has no use for.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # of no use in a log
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
         # A call made again by itself could make a second run; the next attempt looks first.

@@ -21,15 +21,22 @@ def prepare(uri: str) -> None:
     Raises:
         RuntimeError: another process is making it.
     """
-    from sqlalchemy import make_url
-
-    if not uri.startswith("sqlite:") or not (name := make_url(uri).database):
+    path = path_of(uri)
+    if path is None:
         return
-    path = Path(name)
     if not path.exists():
         _make(path)
     if not _is_whole(path) and time.time() - path.stat().st_mtime < MAKING:
         raise RuntimeError(f"{path} is being made by another process")
+
+
+def path_of(uri: str) -> Path | None:
+    """The file of the SQLite database that a tracking URI names; None: it names another store."""
+    from sqlalchemy import make_url
+
+    if not uri.startswith("sqlite:") or not (name := make_url(uri).database):
+        return None
+    return Path(name)
 
 
 def _make(path: Path) -> None:

@@ -1,0 +1,120 @@
+"""`make ui`: it says where the runs are, and what MLflow serves there is this project's."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import ROOT
+from tests.tracking.helpers import PYTHON, free_port, wait_until
+
+
+@pytest.fixture
+def project(tmp_path: Path, empty_database: Path) -> Path:
+    """A project in a folder of an odd name, whose experiment is not MLflow's first."""
+    from mlflow import MlflowClient
+
+    root = tmp_path / "100% odd?#%2F"
+    (root / ".dvc").mkdir(parents=True)
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (root / "params.yaml").write_text(text.replace("experiment: tinyllm", "experiment: 'oth\"er'"))
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for name in ("tinyllm", 'oth"er'):
+        client.create_experiment(name)
+    (tmp_path / "mlflow.db").rename(root / "mlflow.db")
+    return root
+
+
+def start(project: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    kept = {name: v for name, v in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
+    return subprocess.Popen(
+        [PYTHON, "-m", "tinyllm.sync", "ui", *arguments],
+        cwd=project,
+        env={**kept, "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def status(port: int, host: str) -> int:
+    """What MLflow answers a page that was opened under a host's name and asks for experiments."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/search",
+        data=json.dumps({"max_results": 9}).encode(),
+        headers={
+            "Content-Type": "application/json",
+            "Host": f"{host}:{port}",
+            "Origin": f"http://{host}:{port}",
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_it_links_to_the_experiment_and_answers_the_names_it_was_given(project: Path) -> None:
+    port = free_port()
+    server = start(
+        project, "--host", "0.0.0.0", "--port", str(port), "--allowed-hosts", "gpu.example"
+    )
+    try:
+        assert server.stdout is not None
+        first, second, third = (server.stdout.readline() for _ in range(3))
+        assert first.startswith("Starting MLflow")
+        own = socket.gethostname()
+        assert (
+            second
+            == f"The runs: http://{own}:{port}/#/experiments/2?workflowType=machine_learning\n"
+        )
+        assert "ALLOWED_HOSTS" in third
+
+        def answers() -> bool:
+            assert server.poll() is None
+            try:
+                return status(port, "127.0.0.1") == 200
+            except OSError:
+                return False
+
+        wait_until(answers, 90, "MLflow does not start")
+        assert [status(port, host) for host in ("gpu.example", own, "localhost")] == [200] * 3
+        assert status(port, "evil.example") == 403
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.communicate()
+    assert sorted(path.name for path in project.parent.iterdir()) == [project.name]
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://me:secret@127.0.0.1:{port}", "http://me:***@127.0.0.1:{port}/#/experiments"),
+        ("https://token@localhost:{port}/base/", "https://***@localhost:{port}/base/#/experiments"),
+    ],
+)
+def test_runs_on_a_server_are_linked_without_the_password(
+    project: Path, uri: str, shown: str
+) -> None:
+    port = str(free_port())  # where nothing answers
+    (project / "params.yaml").write_text("wrong")
+    server = start(
+        project,
+        MLFLOW_TRACKING_URI=uri.format(port=port),
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
+    )
+    printed, _ = server.communicate(timeout=60)
+    assert server.returncode == 0
+    assert re.match(r"The runs: (\S+)\?", printed), printed
+    assert printed.startswith(f"The runs: {shown.format(port=port)}?")
