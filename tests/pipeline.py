@@ -46,6 +46,7 @@ SMALL: dict[str, object] = {
     "evaluate.prompts": ["the "],
     "evaluate.sample_tokens": 8,
     "hardware.device": "cpu",
+    "hardware.precision": "fp32",
     "hardware.threads": 1,
 }
 
