@@ -4,6 +4,9 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 5000
 ALLOWED_HOSTS ?=
+# Where pip also looks for packages. On Linux its default build of torch brings CUDA's libraries
+# (some 5 GB in all); of https://download.pytorch.org/whl/cpu it takes the one without (some 2 GB).
+TORCH_INDEX ?=
 # Nothing is reported to anybody. To let MLflow report: make ui MLFLOW_DISABLE_TELEMETRY=false;
 # to let DVC: make repro DVC_NO_ANALYTICS= after `dvc config --local core.analytics true`.
 export MLFLOW_DISABLE_TELEMETRY ?= true
@@ -73,11 +76,35 @@ clean: ## Remove the caches of tools; no data, no model, no run
 	rm -rf $(CACHES)
 	find stages tinyllm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# What an environment lacks of what pyproject.toml pins, a line; nothing where it is complete.
+define LACKING
+import re, tomllib
+from importlib.metadata import distributions
+plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
+there = {plain(d.name): d.version.split("+")[0] for d in distributions()}
+project = tomllib.load(open("pyproject.toml", "rb")).get("project", {})
+pins = sum(project.get("optional-dependencies", {}).values(), project.get("dependencies", []))
+pins = [pin.split("==") for pin in pins if "==" in pin]
+print(next((f"{name}=={version}" for name, version in pins if there.get(plain(name)) != version), ""))
+endef
+export LACKING
+
+# A link leads to the environment of another folder, which is used as it is or not at all.
+#
 # The marker is made before the work and becomes the stamp after it. Where it is found again, a
 # set-up was interrupted, and what that left can't be trusted. The lock is a constraint, not a list
 # to install, so that a CPU build of torch brings no CUDA libraries.
 $(INSTALLED): pyproject.toml requirements-dev.lock
 	@set -e; \
+	if [ -L .venv ]; then \
+		linked=".venv is a link to $$(readlink .venv), which"; mend="set it up there, or remove the link"; \
+		if [ ! -e $(INSTALLED) ] || [ -e $(INSTALLING) ]; then \
+			echo "error: $$linked is no finished environment; $$mend" >&2; exit 1; \
+		fi; \
+		lacking=$$($(BIN)/python -c "$$LACKING") || lacking="a Python that works"; \
+		if [ -n "$$lacking" ]; then echo "error: $$linked lacks $$lacking; $$mend" >&2; exit 1; fi; \
+		exit 0; \
+	fi; \
 	python=$(BIN)/python; mend="remove .venv"; \
 	if [ -e $(INSTALLING) ] || [ ! -x $$python ]; then \
 		python="$(PYTHON)"; mend="name another: make PYTHON=..."; \
@@ -85,13 +112,14 @@ $(INSTALLED): pyproject.toml requirements-dev.lock
 	if ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		echo "error: $$python is not there, or is not 3.11 or newer; $$mend" >&2; exit 1; \
 	fi; \
-	echo "Setting up .venv (the first time some minutes and 2 GB)"; \
+	echo "Setting up .venv (the first time some minutes and 2 GB, or 5 with CUDA: see TORCH_INDEX)"; \
 	if [ "$$python" != $(BIN)/python ]; then \
 		rm -rf .venv; mkdir .venv; touch $(INSTALLING); \
 		"$$python" -m venv .venv; \
 	fi; \
 	rm -f $@; touch $(INSTALLING); \
-	$(BIN)/python -m pip install --disable-pip-version-check -c requirements-dev.lock -e '.[dev]'; \
+	$(BIN)/python -m pip install --disable-pip-version-check \
+		$(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -c requirements-dev.lock -e '.[dev]'; \
 	mv $(INSTALLING) $@
 
 # The Python that .venv was made with may be gone after an upgrade of the system.

@@ -1,10 +1,14 @@
 """What `make` does before anything is installed. (.ci/run is the test of what it does after.)"""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -98,3 +102,118 @@ def test_clean_takes_caches_and_leaves_the_rest(folder: Path) -> None:
     assert make(folder, "clean").returncode == 0
     assert all((folder / name).exists() for name in kept)
     assert not any((folder / name).parent.exists() for name in caches)
+
+
+# ----- an environment that is a link
+
+
+@pytest.fixture
+def other(folder: Path) -> Path:
+    """An environment elsewhere that is complete, to which the project's `.venv` is a link."""
+    other = folder.parent / "other" / ".venv"
+    python = other / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    # It answers as the one that runs this test does, in which nothing must be installed either.
+    refuse = 'case "$*" in *pip*) touch "$(dirname "$0")/pip-was-here"; exit 1;; esac'
+    python.write_text(f'#!/bin/sh\n{refuse}\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    (other / ".installed").touch()
+    os.utime(other / ".installed", (1e9, 1e9))  # older than this clone's files
+    (folder / ".venv").symlink_to(other)
+    (folder / "pyproject.toml").write_text(
+        f'[project]\ndependencies = ["torch=={version("torch").split("+")[0]}"]\n'
+        f'[project.optional-dependencies]\ndev = ["types_PyYAML=={version("types-PyYAML")}"]\n'
+    )
+    return other
+
+
+def state(folder: Path) -> dict[str, float]:
+    return {str(f.relative_to(folder)): f.lstat().st_mtime for f in folder.rglob("*")}
+
+
+def test_a_linked_environment_is_used_as_it_is(folder: Path, other: Path) -> None:
+    for name in ("stages", "tinyllm", "tests", "benchmarks"):
+        (folder / name).mkdir()
+    before = state(other)
+    for target in ("setup", "clean"):
+        done = make(folder, target)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert "Setting up" not in done.stdout
+    assert state(other) == before and (folder / ".venv").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda project, _: (project / "pyproject.toml").write_text(
+            '[project]\ndependencies = ["torch==0.1"]'), "lacks torch==0.1;"),
+        (lambda _, other: (other / ".installed").unlink(), "is no finished environment;"),
+        (lambda _, other: (other / ".installing").touch(), "is no finished environment;"),
+        (lambda _, other: (other / "bin" / "python").unlink(), "lacks a Python that works;"),
+        (lambda _, other: shutil.rmtree(other), "is no finished environment;"),
+    ],
+    ids=["other versions", "not installed", "interrupted", "without Python", "gone"],
+)  # fmt: skip
+@pytest.mark.parametrize("target", ["repro", "setup"])
+def test_one_that_does_not_fit_is_left_alone_and_a_line_says_what_to_do(
+    folder: Path, other: Path, spoil: Callable[[Path, Path], object], told: str, target: str
+) -> None:
+    spoil(folder, other)
+    before = state(other)
+    done = make(folder, target)
+    assert done.returncode != 0
+    line = next(line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert f".venv is a link to {other}, which {told}" in line, done.stderr
+    assert line.endswith("set it up there, or remove the link")
+    assert state(other) == before and (folder / ".venv").is_symlink()
+
+
+# ----- where torch comes from
+
+
+def test_an_index_of_ones_own_reaches_pip(folder: Path) -> None:
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@" >> calls.txt\n')
+    python.chmod(0o755)
+    address = "https://download.pytorch.org/whl/cpu"
+    assert make(folder, "setup", f"TORCH_INDEX={address}").returncode == 0
+    (folder / ".venv" / ".installed").unlink()
+    assert make(folder, "setup").returncode == 0
+    with_index, without = re.findall(r".*install.*", (folder / "calls.txt").read_text())
+    assert f"--extra-index-url {address} -c requirements-dev.lock" in with_index
+    assert "index" not in without
+
+
+def test_pip_takes_the_build_of_torch_that_such_an_index_has(tmp_path: Path) -> None:
+    """Of two builds of the version that is pinned, the one whose name says more."""
+    for index, build in (("pypi", "2.13.0"), ("cpu", "2.13.0+cpu")):
+        package = tmp_path / index / "torch"
+        package.mkdir(parents=True)
+        with zipfile.ZipFile(package / f"torch-{build}-py3-none-any.whl", "w") as wheel:
+            info = f"torch-{build}.dist-info"
+            wheel.writestr(
+                f"{info}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {build}\n"
+            )
+            wheel.writestr(
+                f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            )
+            wheel.writestr(f"{info}/RECORD", "")
+        name = f"torch-{build}-py3-none-any.whl"
+        (package / "index.html").write_text(f'<a href="{name.replace("+", "%2B")}">{name}</a>')
+    (tmp_path / "lock").write_text("torch==2.13.0\n")
+    command = [
+        sys.executable, "-m", "pip", "--isolated", "install", "--dry-run", "--quiet",
+        "--report", "-", "--ignore-installed", "--disable-pip-version-check",
+        "-c", str(tmp_path / "lock"), "--index-url", (tmp_path / "pypi").as_uri(), "torch==2.13.0",
+    ]  # fmt: skip
+    for more, build in (
+        ([], "2.13.0"), (["--extra-index-url", (tmp_path / "cpu").as_uri()], "2.13.0+cpu"),
+    ):  # fmt: skip
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
+        environment["PIP_CONFIG_FILE"] = os.devnull
+        done = subprocess.run(
+            [*command, *more], env=environment, capture_output=True, text=True, check=True
+        )
+        (chosen,) = json.loads(done.stdout)["install"]
+        assert chosen["metadata"]["version"] == build
