@@ -19,7 +19,8 @@ def main() -> None:
     from tinyllm.common.unchanged import MadeFrom
 
     inputs = [args.model, args.train, args.test]
-    made_from = MadeFrom("evaluate", inputs, args.params, ["seed", "evaluate", "hardware"])
+    keys = ["seed", "evaluate", "hardware.device", "hardware.threads"]
+    made_from = MadeFrom("evaluate", inputs, args.params, keys)
 
     from tinyllm.common.files import publish_file, publish_folder, sha256_of
     from tinyllm.model import runtime
@@ -30,9 +31,9 @@ def main() -> None:
     from tinyllm.tracking.journal import Journal
 
     params = load_params(args.params)
-    compute = runtime.choose(params.hardware)
+    device = runtime.prepare(params.hardware.device, params.hardware.threads)
     model, tokenizer = load_model(args.model)
-    model.to(compute.device)
+    model.to(device)
     train, test = read_split(args.train), read_split(args.test)
     header = final.header(params, test, sha256_of(args.model / WEIGHTS))
     with Journal(header, params.runtime) as journal:

@@ -30,6 +30,20 @@ def test_what_a_stage_does_not_depend_on_may_change(params: Path, tokens: Path) 
         params.write_text("# a comment\n" + text)
 
 
+def test_of_a_section_a_stage_may_depend_on_some_keys(params: Path) -> None:
+    def change(key: str) -> None:
+        params.write_text(params.read_text().replace(f"{key}: ", f"{key}: 9"))
+
+    params.write_text(params.read_text() + "  batch_size: 8\n")
+    with MadeFrom("split", [], params, ["train.max_steps"]):
+        change("batch_size")
+    with (
+        pytest.raises(ValueError, match=r"^changed while split ran: train\.max_steps; "),
+        MadeFrom("split", [], params, ["train.max_steps"]),
+    ):
+        change("max_steps")
+
+
 def test_everything_that_changed_is_named_and_a_sealed_folder_once(
     params: Path, tokens: Path
 ) -> None:

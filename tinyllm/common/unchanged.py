@@ -23,7 +23,7 @@ class MadeFrom:
         stage: its name.
         inputs: files and folders that it reads.
         params: params.yaml.
-        sections: those sections of it that the stage depends on.
+        sections: those sections of it that the stage depends on, or single keys of them.
     """
 
     def __init__(
@@ -81,10 +81,12 @@ def _of_settings(params: Path, sections: Sequence[str]) -> Parts:
     except (ValueError, OSError) as error:
         raise ValueError(f"{params.name}: {error}") from None
     parts: Parts = {}
-    for section in sections if isinstance(settings, Mapping) else ():
+    for name in sections if isinstance(settings, Mapping) else ():
+        section, _, key = name.partition(".")
         value = settings.get(section)
         if isinstance(value, Mapping):
-            parts |= {f"{section}.{key}": repr(setting) for key, setting in value.items()}
+            keys = [key] if key else list(value)
+            parts |= {f"{section}.{each}": repr(value.get(each)) for each in keys}
         else:
-            parts[section] = repr(value)
+            parts[name] = repr(value)
     return parts

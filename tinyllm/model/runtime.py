@@ -78,27 +78,20 @@ def choose(settings: Hardware, ranks: Processes | None = None) -> Compute:
     Raises:
         ValueError: the device or the compiler asked for is not there.
     """
-    device = find_device(settings.device)
-    if ranks is None or ranks.first:
-        _print_fallbacks(settings, device, training=ranks is not None)
+    sharing, first = (1, True) if ranks is None else (ranks.local_size, ranks.first)
+    device = prepare(settings.device, settings.threads, sharing, verbose=first)
     compiled = ranks is not None and _compiles(settings.compile, device, ranks)
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if _fast_bf16(device) else "fp32"
-    sharing = 1 if ranks is None else ranks.local_size
-    threads = settings.threads or max(1, available_cores() // sharing)
-    torch.set_num_threads(threads)
-    _keep_memory()
-    # CUDA's matrix library is deterministic only with a fixed workspace, set before it starts.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # What use_deterministic_algorithms(True) does, but for its import of a compiler (1.8 s here).
-    torch.set_deterministic_debug_mode("error")
-    # Filling new memory guards against reading it unwritten, which costs up to 4 % of a step here.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        if precision == "fp32" and device == "cuda" and ranks is not None and first:
+            print(
+                f"hardware.precision: fp32, since {_device_name(device)} does not compute in bf16"
+            )
     return Compute(
         device=device,
         precision=precision,
-        threads=threads,
+        threads=torch.get_num_threads(),
         device_name=_device_name(device),
         instruction_set=torch.backends.cpu.get_cpu_capability(),
         torch_version=torch.__version__,
@@ -107,6 +100,33 @@ def choose(settings: Hardware, ranks: Processes | None = None) -> Compute:
         sharding=settings.sharding,
         compiled=compiled,
     )
+
+
+def prepare(device: str, threads: int | None, sharing: int = 1, *, verbose: bool = True) -> str:
+    """Set torch up to compute, deterministic, with so many threads; the settings of `hardware`.
+
+    Args:
+        sharing: processes that share this machine's cores.
+        verbose: whether to say which card that is there is not used.
+
+    Returns:
+        the device that is meant.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    found = find_device(device)
+    if verbose and device == "auto" and found != "cuda" and torch.cuda.is_available():
+        print(f"hardware.device: {found}, since {unsupported_card()}")
+    torch.set_num_threads(threads or max(1, available_cores() // sharing))
+    _keep_memory()
+    # CUDA's matrix library is deterministic only with a fixed workspace, set before it starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # What use_deterministic_algorithms(True) does, but for its import of a compiler (1.8 s here).
+    torch.set_deterministic_debug_mode("error")
+    # Filling new memory guards against reading it unwritten, which costs up to 4 % of a step here.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return found
 
 
 def _keep_memory() -> None:
@@ -168,14 +188,6 @@ def unsupported_card() -> str | None:
         f"torch {torch.__version__} has no kernels for {torch.cuda.get_device_name()} "
         f"(sm_{wanted}), only for {', '.join(kernels)}; install a build of torch that supports it"
     )
-
-
-def _print_fallbacks(settings: Hardware, device: str, *, training: bool) -> None:
-    """Say in a line each what a graphics card that is there is not used for."""
-    if settings.device == "auto" and device != "cuda" and torch.cuda.is_available():
-        print(f"hardware.device: {device}, since {unsupported_card()}")
-    if training and settings.precision == "auto" and device == "cuda" and not _fast_bf16(device):
-        print(f"hardware.precision: fp32, since {_device_name(device)} does not compute in bf16")
 
 
 def _compiles(wanted: bool | str, device: str, ranks: Processes) -> bool:
