@@ -1,9 +1,13 @@
 """A result is refused if what it was made from changed, and only then."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tinyllm.common import source_files, unchanged
 from tinyllm.common.files import seal
 from tinyllm.common.unchanged import MadeFrom
 
@@ -82,3 +86,28 @@ def test_settings_that_can_not_be_read_any_more_are_named(params: Path) -> None:
         MadeFrom("split", [], params, ["split"]),
     ):
         params.write_text("split: [")
+
+
+def test_an_edit_within_a_second_is_what_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same size and time, so that Python takes what it compiled before for it."""
+    (tmp_path / "stages").mkdir()
+    module = tmp_path / "stages/split.py"
+    compiling = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    command = [sys.executable, "-c", "from stages.split import STD; print(STD)"]
+
+    def runs() -> str:
+        return subprocess.check_output(command, cwd=tmp_path, env=compiling, text=True).strip()
+
+    module.write_text("STD = 1.0\n")
+    before = module.stat()
+    assert runs() == "1.0"
+    module.write_text("STD = 0.5\n")
+    os.utime(module, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert runs() == "1.0"
+    for part in (source_files, unchanged):
+        monkeypatch.setattr(part, "ROOT", tmp_path)
+    (tmp_path / "requirements.lock").touch()
+    MadeFrom("split")
+    assert runs() == "0.5"

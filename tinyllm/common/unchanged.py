@@ -1,10 +1,11 @@
 """Refuse a result whose settings, code or inputs changed while it was made."""
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tinyllm.common.fingerprint import Fingerprint, Parts, of_code, of_content, of_state
-from tinyllm.common.source_files import ROOT
+from tinyllm.common.source_files import ROOT, files_of
 from tinyllm.settings import strict_yaml
 
 
@@ -35,6 +36,7 @@ class MadeFrom:
     ) -> None:
         self.stage = stage
         self.inputs = inputs
+        _forget_stale_bytecode(f"stages.{stage}")
         self._takes: list[tuple[Callable[[], Parts], Parts]] = []
         self.add(lambda: of_code(f"stages.{stage}") | of_content([ROOT / "requirements.lock"]))
         self.add(lambda: of_state(inputs))
@@ -72,6 +74,19 @@ class MadeFrom:
                 f"changed while {self.stage} ran: {shown}{more}; the result belongs to neither "
                 "state, so it is not published. Put it back or keep the change, and run `dvc repro`"
             )
+
+
+def _forget_stale_bytecode(module: str) -> None:
+    """Have Python compile what was edited since it was compiled.
+
+    Python compares the size of the source, and its time in whole seconds: after an edit within the
+    second it would run the code from before.
+    """
+    for name in files_of(module):
+        source = ROOT / name
+        compiled = Path(importlib.util.cache_from_source(str(source)))
+        if compiled.exists() and compiled.stat().st_mtime_ns <= source.stat().st_ctime_ns:
+            compiled.unlink(missing_ok=True)
 
 
 def _of_settings(params: Path, sections: Sequence[str]) -> Parts:

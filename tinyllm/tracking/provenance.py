@@ -82,9 +82,9 @@ class Provenance:
 
     def note(self, description: str) -> str:
         """A description in Markdown; the command first, for a page that shows its beginning."""
-        lines = ["```sh", self.command(), "```", "", description]
         if self.unknown:
-            lines += ["", f"What differed from the commit is unknown. Git: {self.unknown}"]
+            return f"{description}\n\nThe code of this run is unknown. Git: {self.unknown}"
+        lines = ["```sh", self.command(), "```", "", description]
         if self.untracked:
             lines += ["", f"{_listed(self.untracked)}: not in Git; {PATCH} has them."]
         if self.inputs:
