@@ -75,6 +75,28 @@ def test_a_few_bytes_that_are_not_utf8_may_be_replaced(
         bring_it(path=str(texts), encoding=encoding)
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (GERMAN, "latin-1"),
+        (GERMAN, "cp1252"),
+        (CHINESE, "gb18030"),
+        (CHINESE, "utf-16-le"),
+        ("plain text of an even length..", "utf-16-le"),
+        ("plain text, 32 characters of it.", "utf-32-be"),
+    ],
+)
+def test_utf8_is_not_read_as_something_else(
+    bring_it: BringIt, texts: Path, text: str, encoding: str
+) -> None:
+    (texts / "a.txt").write_text(text, encoding="utf-8")
+    for format in ("auto", "text"):
+        with pytest.raises(
+            ValueError, match=rf"^a\.txt is not {encoding} text: it looks like UTF-8"
+        ):
+            bring_it(path=str(texts), encoding=encoding, format=format)
+
+
 def test_utf16_without_a_byte_order_mark_is_told_which_name_reads_it(
     bring_it: BringIt, texts: Path
 ) -> None:
@@ -99,7 +121,7 @@ def test_replaced_characters_are_counted_by_file(
     assert manifest.notes == ["4 character(s) replaced by U+FFFD, in a.txt: 3, c.jsonl: 1"]
 
 
-@pytest.mark.parametrize("name", ["utf-9", "rot13", "hex", "undefined", "base64", "a\0b"])
+@pytest.mark.parametrize("name", ["utf-9", "rot13", "hex", "undefined", "idna", "a\0b"])
 def test_a_name_of_no_encoding_is_found_with_the_settings(name: str) -> None:
     with pytest.raises(ValueError, match="must be auto or an encoding that Python knows"):
         download(encoding=name)

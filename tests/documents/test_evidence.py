@@ -19,6 +19,7 @@ from tinyllm.documents.raw import Manifest
 BringIt = Callable[..., Manifest]
 HTML = b"\n<!-- saved -->\n<!DOCTYPE html>\n<html><body>Sign in to go on</body></html>\n"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+DVC = b"outs:\n- md5: 86c4e6aa9db7c042ec79f339dcb96d42\n  size: 12345\n"
 ANNEX = b"/annex/objects/SHA256E-s1115394--86c4e6aa9db7c042.txt\n"
 
 
@@ -51,6 +52,7 @@ NOT_TEXT: list[tuple[str, Callable[[], bytes], str]] = [
     ("an HTML page", lambda: b"<?xml version='1.0'?>\n<HTML lang='en'>", "see in a browser"),
     ("a git-lfs pointer", lambda: LFS, "run `git lfs pull`"),
     ("a git-annex pointer", lambda: ANNEX, "run `git annex get`"),
+    ("a DVC pointer", lambda: DVC, "run `dvc pull`"),
     ("an error message of a file store", lambda: b"<Error><Code>NoSuchKey</Code></Error>", "see"),
     ("a PDF document", lambda: picture("pdf"), "convert it to text first"),
     ("a PostScript document", lambda: picture("ps"), "convert it"),
@@ -84,7 +86,7 @@ def test_what_is_no_text_is_refused_by_name(
     bring_it: BringIt, texts: Path, what: str, data: Callable[[], bytes], advice: str
 ) -> None:
     (texts / "input.txt").write_bytes(data())
-    seen = rf"^input\.txt is not text: it looks like {what}.* \(.+\); .*{advice}"
+    seen = rf"^input\.txt is not (utf-8 )?text: it looks like {what}.* \(.+\); .*{advice}"
     with pytest.raises(ValueError, match=seen) as caught:
         bring_it(path=str(texts))
     assert "\n" not in str(caught.value)
@@ -92,7 +94,9 @@ def test_what_is_no_text_is_refused_by_name(
     (texts / "a.zip").write_bytes(zipped([("input.md", data())]))
     if what not in ("JSON", "a Parquet file"):  # which are read, whatever the name does not say
         for name in ("input.md", "a.zip"):
-            with pytest.raises(ValueError, match=r"input\.md is not text: it looks like " + what):
+            with pytest.raises(
+                ValueError, match=r"input\.md is not (utf-8 )?text: it looks like " + what
+            ):
                 bring_it(path=str(texts / name))
 
 

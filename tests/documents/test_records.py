@@ -167,6 +167,18 @@ def test_what_lies_there_instead_is_named(
         bring_it(path=str(texts), field=field)
 
 
+def test_a_message_stays_short_whatever_a_file_holds(bring_it: BringIt, texts: Path) -> None:
+    for name, data in {
+        "a.csv": as_csv([["x" * 100_000, "y" * 100_000]]),
+        "a.jsonl": as_jsonl([{"x" * 100_000: 1}]),
+        "a.parquet": as_parquet(pa.array(["a"]), "x" * 100_000),
+    }.items():
+        (texts / name).write_bytes(data)
+        with pytest.raises(ValueError, match=r"x\.\.\.'.*; download\.field says which") as caught:
+            bring_it(path=str(texts / name))
+        assert len(str(caught.value)) < 300
+
+
 # ----- columns
 
 

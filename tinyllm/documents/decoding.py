@@ -160,7 +160,7 @@ def detected(head: bytes, name: str) -> str:
             return encoding
     if found := wide(head):
         return found
-    if _is_utf8(head) or _mostly_utf8(head):
+    if is_utf8(head) or _mostly_utf8(head):
         return "utf-8"
     if (found := _guess(head)) is None:
         raise ValueError(
@@ -169,7 +169,7 @@ def detected(head: bytes, name: str) -> str:
     return found
 
 
-def _is_utf8(head: bytes) -> bool:
+def is_utf8(head: bytes) -> bool:
     """Whether it is valid, but for a character that may be cut at its end."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
@@ -191,9 +191,7 @@ def _guess(sample: bytes) -> str | None:
 def wide(head: bytes) -> str | None:
     """UTF-16 or UTF-32 without a byte-order mark, if bytes look like it."""
     head = head[:4096]
-    if b"\0" not in head or (
-        head.count(0) < 0.2 * len(head) and _is_utf8(head.replace(b"\0", b""))
-    ):
+    if b"\0" not in head or (head.count(0) < 0.2 * len(head) and is_utf8(head.replace(b"\0", b""))):
         return None  # there may be a stray NUL in other text
     found = {}
     for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):

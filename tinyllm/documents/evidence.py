@@ -1,10 +1,17 @@
 """What a file evidently is, if it is no text: seen by its first bytes."""
 
+import codecs
 import json
 import re
 from typing import Literal, NamedTuple
 
-from tinyllm.documents.decoding import BOMS, ascii_compatible, encoding_hint, wide
+from tinyllm.documents.decoding import (
+    BOMS,
+    ascii_compatible,
+    encoding_hint,
+    is_utf8,
+    wide,
+)
 from tinyllm.documents.layout import Layout
 
 HEAD = 1 << 16  # bytes looked at
@@ -65,6 +72,7 @@ TEXTUAL: list[tuple[str, str, str]] = [
      "run `git lfs pull` where it comes from"),
     (r"(\.git/annex|/annex)/objects/|(\.\./)*\.git/annex/objects/",
      "a git-annex pointer, not the file itself", "run `git annex get` where it comes from"),
+    (r"outs:\n- md5: [0-9a-f]{32}\n", "a DVC pointer, not the file itself", "run `dvc pull`"),
     (r"\s*(<\?xml[^>]*\?>\s*)?(?><!--.*?-->\s*)*+<(!doctype\s+html|html)[\s>]", "an HTML page",
      "see in a browser what its address gives, and take the text out of it"),
     (r"\s*(<\?xml[^>]*\?>\s*)?<Error>\s*<Code>", "an error message of a file store",
@@ -97,7 +105,7 @@ def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text
         ValueError: it is evidently something else; says what, by which evidence, and what to do.
     """
     head = head[:HEAD]
-    _refuse(_wide(head, encoding), name)
+    _refuse(_other_encoding(head, encoding), name, what=f"is not {encoding} text")
     text = head.decode(encoding, "ignore").removeprefix("\ufeff")
     kind = textual(text)
     count, size = _controls(head, encoding)
@@ -125,9 +133,9 @@ def _check_replaced(head: bytes, name: str, encoding: str) -> None:
         )
 
 
-def _refuse(kind: Kind | None, name: str, more: str = "") -> None:
+def _refuse(kind: Kind | None, name: str, more: str = "", what: str = "is not text") -> None:
     if kind is not None:
-        raise ValueError(f"{name} is not text: {kind}{more}")
+        raise ValueError(f"{name} {what}: {kind}{more}")
 
 
 def binary(head: bytes) -> Kind | None:
@@ -153,7 +161,15 @@ def _controls(head: bytes, encoding: str) -> tuple[int, int]:
     return len(head) - len(head.translate(None, _CONTROLS)), len(head)
 
 
-def _wide(head: bytes, encoding: str) -> Kind | None:
+def _other_encoding(head: bytes, encoding: str) -> Kind | None:
+    """The encoding that a file evidently is in, if it is not the one that is set."""
+    name = codecs.lookup(encoding).name
+    if not name.startswith("utf-8") and is_utf8(head):
+        # Of other text, not one in a million has eight characters that are valid UTF-8 too.
+        beyond_ascii = sum(not c.isascii() for c in head[:4096].decode("utf-8", "ignore"))
+        of_ascii = name.startswith(("utf-16", "utf-32")) and len(head) >= 16 and 0 not in head
+        if beyond_ascii >= 8 or of_ascii:
+            return Kind("UTF-8 text", "all of it is valid", "set download.encoding: utf-8, or auto")
     if not ascii_compatible(encoding):
         return None
     for mark, name in BOMS[1:]:

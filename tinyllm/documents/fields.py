@@ -1,6 +1,6 @@
 """The text in a record: a field of it, or one further in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -34,10 +34,10 @@ def _text(text: Any, value: Any, field: str, decode: Callable[[bytes], str] | No
     if isinstance(text, str):
         return text
     if value is text:
-        inside = f", with {_names(text)}" if isinstance(text, dict) else ""
+        inside = f", with {listed(text)}" if isinstance(text, dict) else ""
         raise Invalid(f"its {field!r} is {kind(text)}{inside}, not text")
     inside = (
-        f", with {_names(text)}; {field}[] and a key reads one of them"
+        f", with {listed(text)}; {field}[] and a key reads one of them"
         if isinstance(text, dict)
         else ""
     )
@@ -61,7 +61,7 @@ def _at(value: Any, keys: list[str], path: str) -> Any:
             return _each(value[bare], keys[count:], inside)
     missing = keys[0].removesuffix("[]")
     where = f"its {path!r} has" if path else "has"
-    raise Invalid(f"{where} no {missing!r}, but {_names(value)}; download.field says which to read")
+    raise Invalid(f"{where} no {missing!r}, but {listed(value)}; download.field says which to read")
 
 
 def _each(elements: Any, keys: list[str], path: str) -> list[Any]:
@@ -74,8 +74,10 @@ def _each(elements: Any, keys: list[str], path: str) -> list[Any]:
     return found
 
 
-def _names(value: dict[Any, Any]) -> str:
-    return ", ".join(repr(name) for name in list(value)[:10]) or "nothing"
+def listed(names: Iterable[Any]) -> str:
+    """The first of some names, each cut short, as a message tells them."""
+    shown = [repr(name if len(str(name)) <= 40 else f"{str(name)[:37]}...") for name in names]
+    return ", ".join(shown[:10]) or "nothing"
 
 
 def kind(value: object) -> str:

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from tinyllm.documents.decoding import line_feeds
-from tinyllm.documents.fields import Invalid, text_of
+from tinyllm.documents.fields import Invalid, listed, text_of
 from tinyllm.documents.findings import Findings
 from tinyllm.documents.layout import Layout
 
@@ -281,5 +281,6 @@ def no_column(names: list[str], field: str, name: str, count: int) -> str:
     """What to report of a table in which no column, or more than one, has a name."""
     if count:
         return f"{name}: has {count} columns {field!r}; rename all but the one to read"
-    there = ", ".join(map(repr, names[:10])) or "nothing"
-    return f"{name}: has no column {field!r}, but {there}; download.field says which to read"
+    return (
+        f"{name}: has no column {field!r}, but {listed(names)}; download.field says which to read"
+    )

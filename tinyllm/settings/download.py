@@ -35,13 +35,16 @@ def _pattern(expression: str) -> str:
     return expression
 
 
+# Codecs of domain names and of Python's literals, and one that always fails.
+NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined")
+
+
 def _codec(name: str) -> str:
     if name == "auto":
         return name
     try:
         found = codecs.lookup(name)
-        # Some codecs turn bytes into bytes, and "undefined" turns them into nothing.
-        if not found._is_text_encoding or found.name == "undefined":
+        if not found._is_text_encoding or found.name in NOT_OF_FILES:
             raise LookupError
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError):
