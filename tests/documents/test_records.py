@@ -283,6 +283,15 @@ def test_nothing_is_lost_behind_a_quote_without_an_end(bring_it: BringIt, texts:
         bring_it(path=str(texts), on_invalid="skip")
 
 
+def test_a_file_without_any_valid_record_may_be_another_than_is_meant(
+    bring_it: BringIt, texts: Path
+) -> None:
+    (texts / "data.jsonl").write_bytes(as_jsonl(RECORDS))
+    (texts / "dataset_infos.json").write_bytes(b'{"default": {"features": {}}}')
+    with pytest.raises(ValueError, match=r"but 'default'; .* or download\.files to choose other"):
+        bring_it(path=str(texts))
+
+
 def test_a_corpus_of_which_all_is_skipped_says_why(bring_it: BringIt, texts: Path) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl([{"body": "a"}] * 9))
     with pytest.raises(

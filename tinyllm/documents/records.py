@@ -30,7 +30,7 @@ def texts(
     Raises:
         ValueError: a record holds no text, and `on_invalid` is "error".
     """
-    field, replace = layout.field, layout.errors == "replace"
+    field, replace, good = layout.field, layout.errors == "replace", False
     for number, record in records:
         try:
             if isinstance(record, Invalid):
@@ -41,11 +41,13 @@ def texts(
         except Invalid as reason:
             where = f"{name}, {unit} {number:,}: {reason}"
             if layout.on_invalid == "error":
+                hint = "" if good else ", or download.files to choose other files"
                 raise ValueError(
-                    f"{where} (set download.on_invalid: skip to skip such records)"
+                    f"{where} (set download.on_invalid: skip to skip such records{hint})"
                 ) from None
             findings.skip(where)
             continue
+        good = True
         yield line_feeds(text), True
 
 
