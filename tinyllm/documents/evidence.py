@@ -3,6 +3,7 @@
 import codecs
 import json
 import re
+from functools import cache
 from typing import Literal, NamedTuple
 
 from tinyllm.documents.decoding import (
@@ -122,6 +123,18 @@ def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text
         _refuse(kind, name, "" if flawed else more)
 
 
+@cache
+def _any_binary() -> re.Pattern[bytes]:
+    """All of them at once: a corpus may be many small files."""
+    return re.compile(b"|".join(b"(?:%s)" % pattern for pattern, *_ in BINARY), re.DOTALL)
+
+
+@cache
+def _any_textual() -> re.Pattern[str]:
+    patterns = "|".join(f"(?:{pattern})" for pattern, *_ in TEXTUAL)
+    return re.compile(patterns, re.DOTALL | re.IGNORECASE)
+
+
 def _check_replaced(head: bytes, name: str, encoding: str) -> None:
     """See that what would be replaced is the exception: else it is in another encoding."""
     text = head.decode(encoding, "replace")
@@ -140,6 +153,8 @@ def _refuse(kind: Kind | None, name: str, more: str = "", what: str = "is not te
 
 def binary(head: bytes) -> Kind | None:
     """What a file is by a signature."""
+    if not _any_binary().match(head):  # as a rule
+        return None
     for pattern, what, advice in BINARY:
         if found := re.match(pattern, head, re.DOTALL):
             return Kind(what, f"it begins with {found[0][:16]!r}", advice)
@@ -148,6 +163,8 @@ def binary(head: bytes) -> Kind | None:
 
 def textual(text: str) -> Kind | None:
     """What a text stands for by its beginning."""
+    if not _any_textual().match(text):
+        return None
     for pattern, what, advice in TEXTUAL:
         if found := re.match(pattern, text, re.DOTALL | re.IGNORECASE):
             return Kind(what, f"it begins with {found[0].strip()[:40]!r}", advice)
