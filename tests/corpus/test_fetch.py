@@ -34,7 +34,7 @@ def get(downloads: Path) -> Fetch:
     """Fetches an address and gives what came; under the final name there is nothing else."""
 
     def get(url: str, digest: str | None = None, most: int = 10**6) -> bytes:
-        path, found = fetch(url, downloads, sha256=digest, most=most, patience=PATIENCE)
+        path, found, _ = fetch(url, downloads, sha256=digest, most=most, patience=PATIENCE)
         assert found == sha256_of(path) == path.name
         assert whole(downloads) == [path]
         return path.read_bytes()

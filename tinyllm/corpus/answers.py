@@ -26,10 +26,12 @@ class Answer:
         start: bytes of it that are left out at its beginning.
         total: bytes of the whole file; None: not told.
         version: what is another for another content, to go on with no other; None: not told.
+        name: of the file.
         chunks: the bytes from `start` on. Raises Interrupted.
     """
 
     start: int
     total: int | None
     version: str | None
+    name: str
     chunks: Iterator[bytes]

@@ -7,22 +7,24 @@ again; the folder may be deleted at any time.
 
 import fcntl
 import hashlib
-import re
 import shutil
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from tinyllm.common.files import sha256_of
+from tinyllm.common.files import sha256_of, write_text
 from tinyllm.corpus.answers import Answer, Interrupted
+from tinyllm.corpus.names import file_name
 from tinyllm.corpus.part import Part
 from tinyllm.corpus.remote import open_remote
 from tinyllm.corpus.web import SCHEMES, open_web
 
+NAME = "name.txt"  # the file that holds a file's name
 PROGRESS = 1 << 20  # bytes: a try that brings as many more than any before does not count as failed
 
 
@@ -43,24 +45,23 @@ class Patience:
     longest: float = 120.0
 
 
-def file_name(url: str) -> str:
-    """The name of the file at an address."""
-    name = unquote(urlsplit(url).path).rsplit("/", 1)[-1]
-    return re.sub(r"[^\w.+=@ -]", "_", name, flags=re.ASCII)[-200:].lstrip(".") or "text.txt"
+class Fetched(NamedTuple):
+    """A file that is here: its path (not to be written to), its SHA-256, its name."""
+
+    path: Path
+    digest: str
+    name: str
 
 
 def fetch(
     url: str, downloads: Path, *, sha256: str | None, most: int, patience: Patience
-) -> tuple[Path, str]:
+) -> Fetched:
     """Download a file, unless it is here.
 
     Args:
         downloads: folder where parts and whole files lie.
         sha256: what the file's digest must be, in hex; None: whatever it is.
         most: bytes that it may have.
-
-    Returns:
-        its path, not to be written to, and its SHA-256.
 
     Raises:
         ValueError: it can't be had, is too large, or is another file than `sha256` says.
@@ -72,7 +73,7 @@ def fetch(
         if (found := _whole(folder, sha256)) is not None:
             if (size := found.stat().st_size) > most:
                 raise ValueError(_too_large(url, f"{size:,} bytes", most))
-            return found, found.name
+            return Fetched(found, found.name, _name(folder, url))
         part = Part(folder)
         _bring(url, part, most, patience)
         digest = part.digest()
@@ -84,7 +85,15 @@ def fetch(
         # It is not flushed to disk here: under that name, nobody takes it before it is read again.
         part.path.rename(folder / digest)
         part.discard()
-        return folder / digest, digest
+        return Fetched(folder / digest, digest, _name(folder, url))
+
+
+def _name(folder: Path, url: str) -> str:
+    """The name that the file was sent with."""
+    try:
+        return (folder / NAME).read_text(encoding="utf-8")
+    except FileNotFoundError:  # it came before names were kept
+        return file_name(url)
 
 
 def _whole(folder: Path, sha256: str | None) -> Path | None:
@@ -139,6 +148,7 @@ def _try(url: str, part: Part, most: int, stall: float) -> None:
             raise ValueError(_too_large(url, f"{total:,} bytes", most))
         if answer.start == 0:
             part.begin(answer.version, total)
+            write_text(part.path.parent / NAME, answer.name)
         if shutil.disk_usage(part.path.parent).free < (total or 0) - part.size:
             raise ValueError(f"{url}: its {total:,} bytes do not fit on the disk")
         try:

@@ -28,6 +28,7 @@ class Found(NamedTuple):
         size: in bytes.
         digest: its SHA-256; None: not known yet.
         members: of an archive: its files, or those to read; None: it is none, or not known yet.
+        origin: the address that it comes from; None: it lay here.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Found(NamedTuple):
     size: int
     digest: str | None = None
     members: list[str] | None = None
+    origin: str | None = None
 
 
 def files_of(source: Path, layout: Layout, most: int) -> list[Found]:

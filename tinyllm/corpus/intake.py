@@ -1,6 +1,7 @@
 """Files of a corpus, read through and put into a raw folder: as they are, or packed."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,11 +41,23 @@ class Reading:
         """The documents of a file that lies at `path`."""
         shown = printable(file.name)
         given = (path, shown, file.members, self.layout, self.spend, self.findings)
-        for piece in file_pieces(*given):
-            size = len(piece.text) if piece.text.isascii() else len(piece.text.encode())
-            self.text += size
-            self.each(size)
-            yield piece
+        with _origin_named(file):
+            for piece in file_pieces(*given):
+                size = len(piece.text) if piece.text.isascii() else len(piece.text.encode())
+                self.text += size
+                self.each(size)
+                yield piece
+
+
+@contextmanager
+def _origin_named(file: Found) -> Iterator[None]:
+    """Add the address of a file to what is wrong with it."""
+    try:
+        yield
+    except ValueError as error:
+        if file.origin is None:
+            raise
+        raise ValueError(f"{error} (from {file.origin})") from None
 
 
 def take_in(found: Sequence[Found], keep: Keep, files: Path, reading: Reading) -> list[RawFile]:
@@ -89,11 +102,14 @@ def with_members(found: Sequence[Found], layout: Layout, most: int) -> list[Foun
         ValueError: an archive is damaged, or holds nothing to read.
     """
     return [
-        file._replace(members=_members(file, layout, most, alone=len(found) == 1))
-        if is_archive(file.name)
-        else file
+        _with_members(file, layout, most, alone=len(found) == 1) if is_archive(file.name) else file
         for file in found
     ]
+
+
+def _with_members(file: Found, layout: Layout, most: int, alone: bool) -> Found:
+    with _origin_named(file):
+        return file._replace(members=_members(file, layout, most, alone))
 
 
 def _members(file: Found, layout: Layout, most: int, alone: bool) -> list[str]:

@@ -2,17 +2,15 @@
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
-from tinyllm.corpus.catalogue import CATALOGUE, OWN, PACKAGES, Address, check_source
+from tinyllm.corpus.catalogue import CATALOGUE, OWN, PACKAGES, check_source
 from tinyllm.corpus.docstrings import docstrings, licence
-from tinyllm.corpus.fetch import Patience, fetch, file_name
+from tinyllm.corpus.fetch import Patience
 from tinyllm.corpus.folder import Found, refusals_named
 from tinyllm.corpus.intake import Keep, Reading, take_in, with_members
 from tinyllm.corpus.local import from_path
+from tinyllm.corpus.network import addresses_of, from_network
 from tinyllm.corpus.progress import progress
 from tinyllm.documents.decoding import line_feeds
 from tinyllm.documents.layout import Layout
@@ -48,10 +46,13 @@ def bring(
     elif settings.source == "path":
         found, keep = from_path(settings, layout, files)
     else:
-        own = settings.source == "url"
-        addresses = _addresses(settings) if own else CATALOGUE[settings.source].addresses
-        found, keep = _from_web(
-            addresses, files, downloads, settings.max_bytes, patience or Patience()
+        patience = patience or Patience()
+        if settings.source == "url":
+            addresses = addresses_of(settings, patience.stall)
+        else:
+            addresses = list(CATALOGUE[settings.source].addresses)
+        found, keep = from_network(
+            addresses, layout, files, downloads, settings.max_bytes, patience
         )
     found = with_members(found, layout, settings.max_bytes)
     with progress("read") as each, refusals_named(found):
@@ -109,37 +110,3 @@ def _from_packages(packages: list[str], files: Path) -> tuple[list[Found], Keep]
                 digest.update(line)
     found = Found(path.name, path, path.stat().st_size, digest.hexdigest())
     return [found], lambda file: file.digest or ""
-
-
-# ----- the network
-
-
-def _addresses(settings: Download) -> tuple[Address, ...]:
-    assert settings.url is not None
-    sums: Sequence[str | None] = settings.sha256 or [None] * len(settings.url)
-    return tuple(Address(url, digest) for url, digest in zip(settings.url, sums, strict=True))
-
-
-def _from_web(
-    addresses: tuple[Address, ...], files: Path, downloads: Path, most: int, patience: Patience
-) -> tuple[list[Found], Keep]:
-    found: list[Found] = []
-    for number, address in enumerate(addresses, start=1):
-        path, digest = fetch(
-            address.url, downloads, sha256=address.sha256, most=most, patience=patience
-        )
-        size = path.stat().st_size
-        most -= size
-        name = file_name(address.url)
-        if any(name.lower() == other.name.lower() for other in found):
-            name = f"{number}-{name}"
-        found.append(Found(name, path, size, digest))
-
-    def link(file: Found) -> str:
-        try:
-            os.link(file.path, files / file.name)  # nobody writes to either
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(file.path, files / file.name)
-        return file.digest or ""
-
-    return found, link

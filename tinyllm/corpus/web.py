@@ -12,6 +12,7 @@ import requests
 import urllib3
 
 from tinyllm.corpus.answers import Answer, Interrupted
+from tinyllm.corpus.names import best_name
 
 SCHEMES = ("http", "https")
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -61,7 +62,8 @@ def open_web(url: str, offset: int, version: str | None, stall: float) -> Iterat
             found = _version(response)
             if start and found not in (None, version):
                 raise Interrupted("the file has changed on the server", anew=True)
-            yield Answer(start, total, found, _chunks(response, stall))
+            name = best_name(url, response.headers.get("Content-Disposition"), response.url)
+            yield Answer(start, total, found, name, _chunks(response, stall))
 
 
 def _follow(

@@ -19,6 +19,8 @@ CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
             p.download.source != "url"
             or p.download.sha256 is None
             or len(listed(p.download.sha256)) == len(listed(p.download.url or []))
+            # How many files a pattern stands for is known when they are listed.
+            or any(set("{*?[") & set(url) for url in listed(p.download.url or []))
         ),
         "must be one for each address of download.url",
     ),
