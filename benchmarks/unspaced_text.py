@@ -80,7 +80,7 @@ def run(kind: str, megabytes: int, folder: Path) -> tuple[float, float, float]:
     work.mkdir()
     write(work / "corpus.txt", kind, megabytes * 1_000_000)
     params = strict_yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["download"] |= {"source": "path", "path": "corpus.txt"}
+    params["download"] |= {"source": "path", "path": "corpus.txt", "format": "text"}
     (work / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     measure(work, "download", STAGES["download"])
     found = measure(work, "tokenize", STAGES["tokenize"])
