@@ -11,6 +11,9 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from tinyllm.common.files import project_root
+
+ARTIFACTS = "mlartifacts"  # in the project; with a database MLflow would take the current folder
 MAKING = 60.0  # seconds after its last change for which a database may be one in the making
 LOCKED = 20.0  # seconds to wait for another process that writes, as MLflow does
 
@@ -40,12 +43,14 @@ def path_of(uri: str) -> Path | None:
 
 
 def _make(path: Path) -> None:
-    from mlflow import MlflowClient
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        MlflowClient(f"sqlite:///{new.resolve()}").search_experiments(max_results=1)
+        # As an address, which escapes quotes: MLflow writes it into SQL as it is (3.17.2).
+        artifacts = (project_root() / ARTIFACTS).as_uri()
+        SqlAlchemyStore(f"sqlite:///{new}", artifacts)
         try:
             os.link(new, path)
         except OSError:

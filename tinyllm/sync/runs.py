@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tinyllm.common.files import project_root
+from tinyllm.sync.database import ARTIFACTS
 from tinyllm.sync.refusals import reason_of
 from tinyllm.sync.values import EXPERIMENT_LENGTH, PARAM_LENGTH, TAG_LENGTH, fit, fit_name
 from tinyllm.tracking.journal import FIELDS
@@ -101,9 +102,8 @@ class Runs:
         return experiment.experiment_id
 
     def _create_experiment(self) -> str:
-        # With a database MLflow would put artifacts below whatever folder is current.
         scheme = urlsplit(os.environ["MLFLOW_TRACKING_URI"]).scheme.split("+")[0]
-        place = (project_root() / "mlartifacts").as_uri() if scheme in DATABASES else None
+        place = (project_root() / ARTIFACTS).as_uri() if scheme in DATABASES else None
         try:
             return self.client.create_experiment(self.experiment_name, artifact_location=place)
         except Exception as error:  # whatever MLflow raises; it is said what of
