@@ -21,10 +21,11 @@ from tests.training.project import (
     final_state,
     resumed_at,
 )  # fmt: skip
-from tinyllm.model.compiler import obstacle
+from tinyllm.model.compiler import cpp_compiler, obstacle
 from tinyllm.training.compiled import compile_training
 
 BOTH = [arithmetic for arithmetic in ARITHMETICS if arithmetic.plain]  # which is what is compiled
+COMPILING = 400.0  # seconds until a test gives up, on a machine that has other work
 PROBE = "from tinyllm.model.compiler import obstacle; print(obstacle('cpu'))"
 
 
@@ -35,8 +36,9 @@ def compiler() -> None:
         pytest.skip(f"torch can't compile here: {reason}")
 
 
+# In bf16 alone, as on a GPU: compiling for a whole training takes a quarter of a minute.
 @pytest.mark.usefixtures("compiler", "arithmetic")
-@pytest.mark.parametrize("arithmetic", BOTH, ids=str, indirect=True)
+@pytest.mark.parametrize("arithmetic", BOTH[1:], ids=str, indirect=True)
 def test_a_compiled_training_is_interrupted_and_ends_in_the_same_bytes(
     project: Path, tmp_path: Path
 ) -> None:
@@ -44,7 +46,7 @@ def test_a_compiled_training_is_interrupted_and_ends_in_the_same_bytes(
     other = Path(shutil.copytree(project, tmp_path / "other"))
     kernels = project / ".tinyllm" / "compiled"
     whole = Stage(project, "train", *TRAIN, before=forget_place)
-    assert whole.wait() == 0 and ", compiled)" in whole.printed(), whole.printed()
+    assert whole.wait(COMPILING) == 0 and ", compiled)" in whole.printed(), whole.printed()
     found = sum(1 for _ in kernels.rglob("*.so"))
     assert found
 
@@ -59,7 +61,7 @@ def test_a_compiled_training_is_interrupted_and_ends_in_the_same_bytes(
 
     change(other, {"compile": "true"})
     rest = Stage(other, "train", *TRAIN, environment=place)
-    assert rest.wait() == 0 and resumed_at(rest.printed()) >= INTERVAL
+    assert rest.wait(COMPILING) == 0 and resumed_at(rest.printed()) >= INTERVAL
     assert final_state(other) == final_state(project)
     assert sum(1 for _ in kernels.rglob("*.so")) == found  # nothing was compiled again
 
@@ -92,20 +94,35 @@ def test_the_compiled_gradient_is_the_models_and_scoring_is_as_before(
         assert torch.equal(compiled(ids), plain(ids))
 
 
+def compiler_without_headers(folder: Path) -> Path:
+    """A compiler that answers what it is, and finds no header of Python's."""
+    script = folder / "no-headers"
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *-o*) echo "a.h:1: fatal error: Python.h: No such file or '
+        f'directory" >&2; exit 1;; esac\nexec {cpp_compiler()} "$@"\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
 @pytest.mark.parametrize(
     ("where", "changes", "told"),
     [
         ("here", {"PATH": "/nowhere"}, r"there is no C\+\+ compiler \(g\+\+|clang\+\+\)"),
+        ("here", {"CXX": "no-headers"}, r"fatal error: Python\.h: No such file or directory"),
         ("here", {"CXX": "false"}, r"No working C\+\+ compiler found.*'false'"),
         ("a path with spaces", {}, "cannot find.*does not quote paths.*a path with spaces"),
     ],
-    ids=["no compiler", "one that fails", "a space in the environment's path"],
+    ids=["no compiler", "no headers", "one that fails", "a space in the environment's path"],
 )
 def test_what_keeps_torch_from_compiling_is_found_beforehand(
     tmp_path: Path, where: str, changes: dict[str, str], told: str, request: pytest.FixtureRequest
 ) -> None:
     if where != "here":
         request.getfixturevalue("compiler")
+    if changes.get("CXX") == "no-headers":
+        request.getfixturevalue("compiler")
+        changes = {"CXX": str(compiler_without_headers(tmp_path))}
     environment = tmp_path / where
     environment.symlink_to(sys.prefix)
     variables = {
