@@ -237,3 +237,14 @@ def test_a_virtual_environment_in_the_project_is_no_part_of_it(repository: Path)
     package.mkdir(parents=True)
     (package / "core.py").write_text("x = 1\n")
     assert not provenance().dirty
+
+
+def test_what_git_converts_before_it_compares_is_named(repository: Path) -> None:
+    """Attributes of one's own repository, which nothing overrides."""
+    (repository / ".git/info").mkdir(exist_ok=True)
+    (repository / ".git/info/attributes").write_text("*.py text\n")
+    (repository / "code.py").write_bytes(b"x = 1\r\n")
+    assert git("diff", "--stat") == ""
+    origin = provenance()
+    assert origin.dirty and origin.inputs == ["code.py"]
+    assert "`code.py`: neither in Git nor in changes.patch" in origin.note("A title")

@@ -12,7 +12,7 @@ from typing import Any
 from tinyllm.common import source_files
 from tinyllm.settings import strict_yaml
 from tinyllm.tokens.store import TokenSplit
-from tinyllm.tracking.repository import Git, GitError, has_repository, read_changes
+from tinyllm.tracking.repository import Git, GitError, has_repository, hidden_changes, read_changes
 
 PATCH = "changes.patch"
 PARAMS = "params.yaml"
@@ -36,7 +36,7 @@ class Provenance:
         settings: params.yaml's settings that differ from the commit's.
         experiment: DVC experiment name, if there is one.
         base: revision that the experiment starts from.
-        inputs: other files that are not in Git and that a stage may have read.
+        inputs: other files that a stage may have read and that neither commit nor patch has.
         submodules: whether there are submodules that are checked out.
         unknown: why Git can't tell what differs, in its words; None: it can.
     """
@@ -115,17 +115,17 @@ def provenance() -> Provenance:
             also=_modules(),
             into_patch=_is_code,
         )
-    except GitError as error:
+        hidden = set(hidden_changes(here, revision=commit, wanted=_is_code)) - {*found.changed}
+    except (GitError, OSError) as error:  # OSError: no place for an index, a file without access
         print(f"The run's record says git.dirty: unknown. Git: {error}", file=sys.stderr)
         return replace(origin, unknown=str(error))
     read = _read_by_stages()
+    data = {name for name in found.untracked if not _is_code(name) and _is_in(name, read)}
     return replace(
         origin,
         changed=_printable(found.changed),
         untracked=_printable(name for name in found.untracked if _is_code(name)),
-        inputs=_printable(
-            name for name in found.untracked if not _is_code(name) and _is_in(name, read)
-        ),
+        inputs=_printable(sorted(hidden | data)),
         patch=found.patch,
         settings=settings or {},
         submodules=found.submodules,
@@ -148,17 +148,11 @@ def _is_code(name: str) -> bool:
 
 
 def _read_by_stages() -> list[PurePosixPath]:
-    """The files and folders that stages have read, by dvc.lock."""
+    """The files and folders that stages have read, by dvc.lock, if it can be read."""
     try:
         stages = strict_yaml.load(Path(LOCK).read_text(encoding="utf-8"))["stages"].values()
         return [PurePosixPath(dep["path"]) for stage in stages for dep in stage.get("deps", [])]
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-    ):  # none yet, or in conflict
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
         return []
 
 

@@ -8,10 +8,11 @@ The commands are plumbing, which ignores what is configured for `git diff` (pref
 order, renames). The options below replace the rest of what may be set.
 """
 
+import hashlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,6 +122,32 @@ def read_changes(
         found.untracked += [f"{name}/{path}" for path in inner.untracked]
         found.patch += inner.patch
     return found
+
+
+def hidden_changes(folder: Path, *, revision: str, wanted: Callable[[str], bool]) -> Iterator[str]:
+    """Files that Git takes for unchanged, though their bytes are not the commit's.
+
+    Git converts some before it compares them, if its own attributes say so (.git/info/attributes).
+
+    Args:
+        wanted: whether to look at a file.
+
+    Raises:
+        GitError: Git can't tell.
+    """
+    git = Git(folder)
+    here = git("rev-parse", "--show-prefix").removesuffix(b"\n")
+    for entry in git("ls-tree", "-r", "-z", "--full-name", revision).split(b"\0"):
+        about, _, path = entry.partition(b"\t")
+        name = os.fsdecode(path.removeprefix(here))
+        if about.startswith(b"100") and wanted(name) and (folder / name).is_file():
+            content, committed = (folder / name).read_bytes(), about.split()[2].decode()
+            digest = hashlib.new(
+                "sha1" if len(committed) == 40 else "sha256", usedforsecurity=False
+            )
+            digest.update(b"blob %d\0%s" % (len(content), content))
+            if digest.hexdigest() != committed:
+                yield name
 
 
 def _submodules(folder: Path, entries: bytes, here: bytes) -> dict[str, str]:
