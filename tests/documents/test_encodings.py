@@ -125,7 +125,7 @@ def test_replaced_characters_are_counted_by_file(
 def test_a_name_of_no_encoding_is_found_with_the_settings(name: str) -> None:
     with pytest.raises(ValueError, match="must be auto or an encoding that Python knows"):
         download(encoding=name)
-    assert download(encoding="GB18030").encoding == "GB18030"
+    assert download(encoding="UTF8").encoding == "utf-8"
 
 
 # ----- separators

@@ -292,6 +292,15 @@ def test_a_file_without_any_valid_record_may_be_another_than_is_meant(
         bring_it(path=str(texts))
 
 
+def test_a_quote_that_is_a_character_joins_no_lines_of_tsv(
+    bring_it: BringIt, documents: Bring, texts: Path
+) -> None:
+    (texts / "a.tsv").write_bytes(b'id\ttext\n1\tgood\n2\t"Hello\n3\tlost\n4\tbye"\n')
+    with pytest.raises(ValueError, match=r"^a\.tsv, line 3: from a quote in it to the next there"):
+        bring_it(path=str(texts), on_invalid="skip")
+    assert documents(path=str(texts), format="csv") == ["good", "Hello\n3\tlost\n4\tbye"]
+
+
 def test_a_corpus_of_which_all_is_skipped_says_why(bring_it: BringIt, texts: Path) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl([{"body": "a"}] * 9))
     with pytest.raises(

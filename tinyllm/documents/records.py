@@ -255,6 +255,11 @@ def csv_records(text: Iterable[str], name: str, delimiters: str, field: str) -> 
             return
         if not any(map(str.strip, row)):
             continue
+        if delimiters == "\t" and rows.line_num > number and any("\t" in cell for cell in row):
+            raise ValueError(  # in many files of TSV a quote is a character like others
+                f"{name}, line {number:,}: from a quote in it to the next there are several lines "
+                "with tabs; if that is one field, set download.format: csv, else remove the quote"
+            )
         if not header:
             header, column = row, _column(row, field, name)
         elif len(row) != len(header):

@@ -51,7 +51,7 @@ def _codec(name: str) -> str:
         raise ValueError(
             "must be auto or an encoding that Python knows, like utf-8, utf-16, cp1252 or gb18030"
         ) from None
-    return name
+    return "utf-8" if found.name == "utf-8" else name  # utf8, UTF_8, ... are the default too
 
 
 def _known(source: str, info: ValidationInfo) -> str:
