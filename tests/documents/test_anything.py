@@ -49,10 +49,13 @@ class Case(NamedTuple):
     binary: bool
 
 
+OTHER = b"a text in the other member of an archive"
+
+
 def zipped(data: bytes, name: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for member, content in [(name, data), ("b.txt", b"a text")][: 1 + len(data) % 2]:
+        for member, content in [(name, data), ("b.txt", OTHER)][: 1 + len(data) % 2]:
             archive.writestr(member, content)
     return buffer.getvalue()
 
@@ -60,7 +63,7 @@ def zipped(data: bytes, name: str) -> bytes:
 def tarred(data: bytes, name: str, mode: str) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
-        for member, content in [(name, data), ("b.txt", b"a text")][: 1 + len(data) % 2]:
+        for member, content in [(name, data), ("b.txt", OTHER)][: 1 + len(data) % 2]:
             info = tarfile.TarInfo(member)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
@@ -279,4 +282,4 @@ def check(case: Case, folder: Path) -> None:
     assert len(found) == manifest.documents > 0
     assert not any("\0" in document for document in found)
     assert sum(len(document.encode()) for document in found) == manifest.bytes
-    assert not case.binary or found == ["a text"]  # of the other member
+    assert not case.binary or found == [OTHER.decode()]

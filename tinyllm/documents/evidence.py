@@ -184,7 +184,7 @@ def _other_encoding(head: bytes, encoding: str) -> Kind | None:
     if not name.startswith("utf-8") and is_utf8(head):
         # Of other text, not one in a million has eight characters that are valid UTF-8 too.
         beyond_ascii = sum(not c.isascii() for c in head[:4096].decode("utf-8", "ignore"))
-        of_ascii = name.startswith(("utf-16", "utf-32")) and len(head) >= 16 and 0 not in head
+        of_ascii = len(head) >= 16 and 0 not in head and not ascii_compatible(encoding)
         if beyond_ascii >= 8 or of_ascii:
             return Kind("UTF-8 text", "all of it is valid", "set download.encoding: utf-8, or auto")
     if not ascii_compatible(encoding):
