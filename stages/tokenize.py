@@ -20,16 +20,28 @@ def main() -> None:
 
     made_from = MadeFrom("tokenize", [args.raw], args.params, ["tokenize", "split"])
 
-    from tinyllm.common.files import publish_folder, scratch_folder
+    from tinyllm.common.files import (
+        STATE_FOLDER,
+        project_root,
+        publish_folder,
+        scratch_folder,
+    )
+    from tinyllm.corpus.fetch import Patience
     from tinyllm.documents.raw import read_manifest, read_pieces
     from tinyllm.encoding import report
     from tinyllm.encoding.encode import encode_corpus, make_tokenizer
     from tinyllm.encoding.pieces import shown
+    from tinyllm.encoding.published import load_published
     from tinyllm.encoding.survey import survey
     from tinyllm.encoding.workers import Workers
     from tinyllm.settings.load import load_params
 
     params = load_params(args.params)
+    patience = Patience(
+        stall=params.runtime.download_timeout, retries=params.runtime.download_retries
+    )
+    downloads = project_root() / STATE_FOLDER / "downloads"
+    load_published(params.tokenize.encoding, downloads, patience)  # before the corpus is read
     raw = read_manifest(args.raw)
     size = raw.bytes
     corpus = partial(shown, partial(read_pieces, args.raw), size=size)
