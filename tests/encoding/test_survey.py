@@ -225,12 +225,37 @@ def test_one_document_many_times_is_a_single_one(tmp_path: Path) -> None:
     assert "".join(found_in(corpus, found)) == text
 
 
-def test_a_split_whose_documents_followed_their_twins_is_told(tmp_path: Path) -> None:
-    text = "\n".join(make_documents(10, seed=1))
-    documents = [f"{text} number {number}x" for number in "abcdefghijklmnopqrstuvwxyz"]
-    assert len({split_of(document, SPLIT) for document in documents}) > 1
-    with pytest.raises(ValueError, match=r" since \d+ followed .*near_duplicates = 0"):
+@pytest.mark.parametrize("templates", [1, 2])
+def test_a_split_whose_documents_followed_their_twins_is_told(
+    tmp_path: Path, templates: int
+) -> None:
+    """As with thousands of letters of one template, or of two."""
+    texts = ["\n".join(make_documents(10, seed=seed)) for seed in range(templates)]
+    names = [a + b for a in "abcdefghijklmnopqrst" for b in "uvwxyz"]
+    documents = [f"{text} letter to {name}" for text in texts for name in names]
+    count = len(documents)
+    message = (
+        rf"^the \w+ split got none of {count} document\(s\), because {count} of them are "
+        rf"near-duplicates of each other, in {templates} group\(s\), .*: set "
+        r"split\.near_duplicates: 0 to divide them"
+    )
+    with pytest.raises(ValueError, match=message):
         look(corpus_of(documents), tmp_path / "a")
+    assert look(corpus_of(documents), tmp_path / "b", APART).documents == count  # it does help
+
+
+def test_documents_that_differ_in_digits_alone_are_told(tmp_path: Path) -> None:
+    documents = [f"Your balance is {number} euros." for number in range(500)]
+    message = r"500 document\(s\), because all but 3 of them differ from another only in digits"
+    with pytest.raises(ValueError, match=message) as caught:
+        look(corpus_of(documents), tmp_path / "a", APART)
+    assert "near_duplicates" not in str(caught.value)  # which can't help
+
+
+def test_exact_duplicates_are_told_with_a_split_that_got_none(tmp_path: Path) -> None:
+    message = r"^the \w+ split got none of 1 document\(s\) \(4,999 exact duplicates left out\): "
+    with pytest.raises(ValueError, match=message):
+        look(corpus_of(["a"] * 5000), tmp_path / "a")
 
 
 def test_without_training_documents_the_advice_is_to_hold_out_less(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def survey(corpus: Corpus, settings: "Split", folder: Path, workers: Workers) ->
     duplicates = _drop_duplicates(folder, codes)
     kept = count - duplicates
     found = cuts = None
+    by_content = set(np.unique(codes).tolist())
     if kept == 1:
         cuts, sizes = _cut_by_position(corpus, folder, codes, settings)
     else:
@@ -102,20 +103,52 @@ def survey(corpus: Corpus, settings: "Split", folder: Path, workers: Workers) ->
         sizes = _sizes(folder, codes)
     for name in SPLITS:
         if not sizes[name]:
-            raise ValueError(_too_few(name, kept, found.moved if found else 0))
+            followed = found if SPLITS.index(name) in by_content else None
+            contents = _contents(folder, codes)
+            raise ValueError(_too_few(name, kept, contents, duplicates, followed))
     return Survey(codes, sizes, size, duplicates, found, cuts)
 
 
-def _too_few(name: str, count: int, moved: int) -> str:
-    """What a split without documents is told with."""
-    told, change = f"the {name} split got none of {count} document(s)", "raise"
-    if moved:
-        told += f", since {moved} followed a near-duplicate (not with split.near_duplicates = 0)"
-    if name == TRAIN:
-        change = "lower"
+def _contents(folder: Path, codes: npt.NDArray[np.uint8]) -> int:
+    """How many of the documents that are kept differ in more than case, white space and digits."""
+    found = (
+        np.unique(sketches["folded"][codes[first : first + len(sketches)] != DROPPED])
+        for first, sketches in read(folder)
+    )
+    return len(np.unique(np.concatenate(list(found))))
+
+
+def _too_few(
+    name: str, kept: int, contents: int, duplicates: int, followed: NearDuplicates | None
+) -> str:
+    """The error for a split without documents.
+
+    Args:
+        kept: documents that are not exact duplicates.
+        contents: of these, those that differ in more than case, white space and digits.
+        duplicates: exact duplicates.
+        followed: near-duplicates, if the split is empty because documents followed these.
+    """
+    beside = f" ({duplicates:,} exact duplicates left out)" if duplicates else ""
+    message = f"the {name} split got none of {kept:,} document(s){beside}"
+    change = "lower" if name == TRAIN else "raise"
+    fractions = f"{change} split.validation_fraction or split.test_fraction"
+    if followed is not None:
+        return (
+            f"{message}, because {followed.documents:,} of them are near-duplicates of each other, "
+            f"in {followed.groups:,} group(s), and no group is divided: set split.near_duplicates: "
+            "0 to divide them (test documents are then much like training documents), add text of "
+            f"other kinds, or {fractions}"
+        )
+    if contents < kept / 2:
+        return (
+            f"{message}, because all but {contents:,} of them differ from another only in digits, "
+            "case or white space, and such documents stay in one split: add text of other kinds, "
+            f"or {fractions}"
+        )
     return (
-        f"{told}: {change} split.validation_fraction or split.test_fraction, or cut the text into "
-        'more documents with download.separator, like "\\n\\n"'
+        f"{message}: {fractions}, or cut the text into more documents with download.separator, "
+        'like "\\n\\n"'
     )
 
 
