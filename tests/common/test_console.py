@@ -85,6 +85,7 @@ def shell(command: str, done: Path, **environment: str) -> subprocess.CompletedP
         ("latin-1", b"\\u4f60\\u597d \\ud800 \\U0001f3c3 \xfc"),
         ("ascii:strict", b"\\u4f60\\u597d \\ud800 \\U0001f3c3 \\xfc"),
         ("gbk:strict", b"\xc4\xe3\xba\xc3 \\ud800 \\U0001f3c3 \xa8\xb9"),
+        ("idna", b"\\u4f60\\u597d \\ud800 \\U0001f3c3 \\xfc"),
         ("utf-8", "你好 \\ud800 🏃 ü".encode()),
         ("utf-16", "你好 \\ud800 🏃 ü".encode("utf-16-le")),
     ],

@@ -84,10 +84,19 @@ def _lossy(stream: Any) -> TextIO:
         return stream
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
-        encoding=stream.encoding,
+        encoding=_usable(stream.encoding),
         errors="backslashreplace",
         line_buffering=stream.line_buffering or stream.write_through,
     )
+
+
+def _usable(encoding: str) -> str:
+    """The encoding, or ASCII in place of one that can't be printed in (idna, undefined)."""
+    try:
+        f"{'ü' * 100}\n".encode(encoding, "backslashreplace")
+    except (UnicodeError, LookupError):
+        return "ascii"
+    return encoding
 
 
 def cause(error: Exception) -> str | None:

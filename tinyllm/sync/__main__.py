@@ -98,7 +98,7 @@ def follow(folder: Path) -> int:
             done = delivery.attempt()
             if not (over or done):
                 stage_has_ended.wait(INTERVAL)
-    if done:
+    if done or delivery.arrived:
         sync(patience=0)  # what earlier stages could not send
     return 0 if done else 1
 

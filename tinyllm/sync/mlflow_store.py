@@ -212,6 +212,15 @@ class Sender:
             self._told.add(text)
 
 
+def has_arrived(folder: Path) -> bool:
+    """Whether MLflow has all of a journal that its stage has ended, but for what it has refused."""
+    try:
+        sent = json.loads((folder / SENT).read_text(encoding="utf-8"))
+        return bool(sent["ended"] and sent["store"] == masked(os.environ["MLFLOW_TRACKING_URI"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
 def _is_final(error: Exception) -> bool:
     """Whether MLflow itself, or its client, will never take this."""
     refused = getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"

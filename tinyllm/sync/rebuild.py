@@ -21,6 +21,7 @@ from tinyllm.model.runtime import Compute
 from tinyllm.scoring import final
 from tinyllm.settings.load import Params, load_params
 from tinyllm.sync.database import prepare
+from tinyllm.sync.mlflow_store import has_arrived
 from tinyllm.sync.outbox import OTHER_SENDER, pending, sync
 from tinyllm.sync.runs import ALL, MODEL_TAG, STAGE_TAG, TRAINING
 from tinyllm.tokens.store import read_split
@@ -51,7 +52,7 @@ def rebuild() -> int:
         ValueError: what is here is not what dvc.lock records, or MLflow can't be asked.
     """
     sync(OTHER_SENDER)
-    if pending():
+    if not all(map(has_arrived, pending())):
         raise ValueError("not rebuilt: MLflow has not got every journal yet; it may be among those")
     with open_repo() as repo:
         demand_recorded(repo)
@@ -72,10 +73,11 @@ def rebuild() -> int:
         record_training(journal, train, model_sha256, origin)
     with Journal(scoring, settings, live=False) as journal:
         record_scores(journal, evaluate)
-    failures = sync(OTHER_SENDER)
-    if not failures:
-        print(f"Rebuilt: {training.name}. Times, rates and hardware are not known.")
-    return failures
+    sync(OTHER_SENDER)
+    if not all(map(has_arrived, pending())):
+        return 1
+    print(f"Rebuilt: {training.name}. Times, rates and hardware are not known.")
+    return 0
 
 
 def demand_recorded(repo: "Repo") -> None:
