@@ -1,6 +1,10 @@
 """Readings of the machine come as often as asked, under names that MLflow shows apart."""
 
 import time
+from typing import Any
+
+import psutil
+import pytest
 
 from tinyllm.training.resources import Resources
 
@@ -25,3 +29,11 @@ def test_readings_are_plausible_and_named_as_mlflow_names_them() -> None:
     assert 0 < readings["system/system_memory_usage_percentage"] <= 100
     process = readings["system/process_memory_megabytes"]
     assert 10 < process < 1e6
+
+
+def test_a_system_that_does_not_tell_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied", "/proc/stat")
+
+    monkeypatch.setattr(psutil, "cpu_percent", closed)
+    assert Resources(interval=0).read() == {}
