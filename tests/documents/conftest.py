@@ -1,3 +1,3 @@
-"""What tests of reading share with those of sources: folders, and a corpus brought and read."""
+"""Fixtures that tests of reading share with those of sources."""
 
 from tests.corpus.conftest import bring_it, documents, downloads, raw, texts  # noqa: F401

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from pyarrow import parquet
 
 if sys.version_info >= (3, 14):
@@ -27,6 +28,19 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.compress,
     ".zst": zstd.compress,
 }
+
+
+def long_window(data: bytes) -> bytes:
+    """As `zstd --long=31` packs it."""
+    options: dict[int, int] = {
+        zstd.CompressionParameter.window_log: 31,
+        zstd.CompressionParameter.enable_long_distance_matching: 1,
+    }
+    packer = zstd.ZstdCompressor(options=options)
+    packed = packer.compress(data) + packer.flush()
+    with pytest.raises(zstd.ZstdError, match="too much memory"):  # as it is by default
+        zstd.decompress(packed)
+    return packed
 
 
 def zipped(members: Iterable[tuple[str, bytes]]) -> bytes:

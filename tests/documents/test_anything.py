@@ -1,4 +1,4 @@
-"""Whatever bytes a corpus holds, however packed, named and set: documents or a line that helps.
+"""Any bytes, packed, named and set in any way, give documents or a one-line error.
 
 More examples than the suite has time for:
 TINYLLM_EXAMPLES=10000 python -m pytest -n 0 tests/documents/test_anything.py
@@ -13,7 +13,6 @@ import lzma
 import os
 import shutil
 import sqlite3
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -26,14 +25,10 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from tests.corpus.conftest import download
+from tests.documents.packed import COMPRESS
 from tests.helpers import read_documents
 from tinyllm.corpus.sources import bring
 from tinyllm.settings.download import Download
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 MORE = os.environ.get("TINYLLM_EXAMPLES")  # others each time
 EXAMPLES = int(MORE or 200)
@@ -107,13 +102,13 @@ PACKINGS: dict[str, Any] = {
     ".gz": lambda data, _: gzip.compress(data, 1),
     ".bz2": lambda data, _: bz2.compress(data, 1),
     ".xz": lambda data, _: lzma.compress(data, preset=0),
-    ".zst": lambda data, _: zstd.compress(data),
+    ".zst": lambda data, _: COMPRESS[".zst"](data),
     ".zip": zipped,
     ".tar": lambda data, name: tarred(data, name, "w"),
     ".tgz": lambda data, name: tarred(data, name, "w:gz"),
     ".tar.bz2": lambda data, name: tarred(data, name, "w:bz2"),
     ".tar.xz": lambda data, name: tarred(data, name, "w:xz"),
-    ".tar.zst": lambda data, name: zstd.compress(tarred(data, name, "w")),
+    ".tar.zst": lambda data, name: COMPRESS[".zst"](tarred(data, name, "w")),
 }
 SUFFIXES = ["", ".txt", ".md", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".html"]
 ENCODINGS = [
@@ -128,7 +123,7 @@ USUAL: list[dict[str, Any]] = [
     {"errors": "replace"},
     {"encoding": "auto"},
 ]
-# What begins so, and goes on with bytes of any kind, is nothing that a model should learn.
+# Files that begin with one of these and continue with random bytes are not text.
 SIGNATURES = [
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
     b"\xff\xd8\xff\xe0\0\x10JFIF\0",

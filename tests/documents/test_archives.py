@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import zstandard
 
 from tests.corpus.conftest import Bring
-from tests.documents.packed import COMPRESS, as_jsonl, tarred, zipped
+from tests.documents.packed import COMPRESS, as_jsonl, long_window, tarred, zipped
 from tinyllm.documents.raw import Manifest, read_manifest
 
 BringIt = Callable[..., Manifest]
@@ -69,13 +68,6 @@ class _nothing:
 
 
 # ----- zstd
-
-
-def long_window(data: bytes) -> bytes:
-    """As `zstd --long=31` packs it."""
-    shape = zstandard.ZstdCompressionParameters(window_log=31, enable_ldm=True)
-    packer = zstandard.ZstdCompressor(compression_params=shape).compressobj()
-    return packer.compress(data) + packer.flush()
 
 
 SKIPPED = struct.pack("<II", 0x184D2A50, 7) + b"ignored"

@@ -92,7 +92,7 @@ def test_what_is_no_text_is_refused_by_name(
     assert "\n" not in str(caught.value)
     (texts / "input.txt").rename(texts / "input.md")  # and with an archive round it
     (texts / "a.zip").write_bytes(zipped([("input.md", data())]))
-    if what not in ("JSON", "a Parquet file"):  # which are read, whatever the name does not say
+    if what not in ("JSON", "a Parquet file"):  # these are read if the name has no known suffix
         for name in ("input.md", "a.zip"):
             with pytest.raises(
                 ValueError, match=r"input\.md is not (utf-8 )?text: it looks like " + what

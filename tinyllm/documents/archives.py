@@ -1,4 +1,4 @@
-"""The files in a zip or tar archive. Nothing is ever written under a name that it holds."""
+"""Read the files in a zip or tar archive. No file is ever written under a member's name."""
 
 import re
 import stat
@@ -49,7 +49,7 @@ def member_names(path: Path, name: str, spend: Spend = spend_freely) -> list[str
     there several times.
 
     Raises:
-        ValueError: it is damaged, or has a member that is a link or is named to lie outside.
+        ValueError: it is corrupt, or a member is a link or has a name outside of the archive.
     """
     if _is_tar(name):
         found = [member for member, _ in _tar(path, name, spend)]
@@ -91,7 +91,7 @@ def _check(member: str, name: str, is_link: bool) -> None:
 
 
 def _check_head(head: bytes, name: str, wanted: str) -> None:
-    """See that what should be an archive is not evidently something else."""
+    """Raise ValueError if the file is evidently something else than an archive."""
     if (kind := instead(head)) and kind.what != wanted:
         raise ValueError(f"{name} is not {wanted}: {kind}")
 
@@ -104,7 +104,7 @@ def _open_zip(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
     with path.open("rb") as file:
         try:
             archive = zipfile.ZipFile(file)
-        # Its directory is damaged, and what zipfile reads there leads it astray.
+        # A corrupt directory makes zipfile raise errors of all these types.
         except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, OverflowError) as error:
             file.seek(0)
             _check_head(file.peek(512), name, "a zip archive")
@@ -124,11 +124,11 @@ def _entries(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
 
 
 class _TarInfo(tarfile.TarInfo):
-    """A member's header, of which tarfile lets too much pass."""
+    """A member's header, checked more strictly than tarfile does."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_TarInfo":
-        """Read the next header. Only zero bytes end an archive: tarfile ends it at damage too."""
+        """Read the next header. A corrupt one is an error; to tarfile it is the archive's end."""
         at = tarfile_.offset
         try:
             return super().fromtarfile(tarfile_)
@@ -138,7 +138,7 @@ class _TarInfo(tarfile.TarInfo):
             raise tarfile.ReadError(f"{error} at offset {at:,}") from None
 
     def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
-        """Process a header by its kind: tarfile's place for subclasses to look at it first."""
+        """Check the size before tarfile processes the header; subclasses may override this."""
         if self.size < 0:
             raise tarfile.ReadError("a member of negative size")
         if self.size > LONGEST_HEADER and self.type in b"xgXLK" and self.type != tarfile.REGTYPE:
@@ -147,7 +147,7 @@ class _TarInfo(tarfile.TarInfo):
 
 
 def _tar(path: Path, name: str, spend: Spend) -> Iterator[tuple[str, IO[bytes]]]:
-    """Each file of a tar archive, in its order, whatever its compression."""
+    """Yield each file of a tar archive, in order. The content decides how it is compressed."""
     with path.open("rb") as file:
         packing = packing_of(head := file.peek(512))
         if not packing:

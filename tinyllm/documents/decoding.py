@@ -1,4 +1,4 @@
-"""Bytes as text: which encoding they are in, and what becomes of those that are not."""
+"""Decode bytes to text, detect encodings, and count what is replaced."""
 
 import codecs
 import io
@@ -68,10 +68,10 @@ def _with_end(data: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
 def text_without_nuls(
     data: Iterable[bytes], name: str, errors: str, encoding: str, findings: Findings
 ) -> Iterator[str]:
-    """What `decoded` gives, in which no NUL may be: such bytes are in another encoding, or no text.
+    """Decode bytes as `decoded` does, and refuse or replace NULs, which text does not have.
 
     Raises:
-        ValueError: there is one, and errors is "strict".
+        ValueError: there is a NUL, and errors is "strict".
     """
     if errors == "strict" and ascii_compatible(encoding):  # bytes are searched 5 times as fast
         return decoded(_checked(data, name), name, errors, encoding, findings)

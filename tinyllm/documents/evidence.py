@@ -1,4 +1,4 @@
-"""What a file evidently is, if it is no text: seen by its first bytes."""
+"""Recognise files that are evidently not text by their first bytes."""
 
 import codecs
 import json
@@ -25,7 +25,7 @@ _EXPORT = "export its texts as JSON Lines, CSV or Parquet first"
 
 
 class Kind(NamedTuple):
-    """What a file looks like, how that is seen, and what to do about it."""
+    """What a file looks like, the evidence, and what the user can do."""
 
     what: str
     seen: str
@@ -35,7 +35,7 @@ class Kind(NamedTuple):
         return f"it looks like {self.what} ({self.seen}); {self.advice}"
 
 
-# What begins so is nothing else: the pattern, what it is, what to do.
+# Signatures: the pattern, what it is, what to do.
 BINARY: list[tuple[bytes, str, str]] = [
     (rb"\x1f\x8b\x08", "gzip-compressed data", _RENAME.format(".gz")),
     (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", "bzip2-compressed data", _RENAME.format(".bz2")),
@@ -66,8 +66,8 @@ BINARY: list[tuple[bytes, str, str]] = [
     (rb"GGUF.\0\0\0|.{6}\0\0\{\"", "weights of a model", _CHOOSE),
     (rb"bplist0\d", "a property list", _CHOOSE),
 ]  # fmt: skip
-# Comments are matched without going back: there are as many ways to take n of them as 2 to the n.
-# Text that stands for something else; by `download.format: text` it is what is wanted.
+# Atomic groups: backtracking over n comments would take 2**n steps.
+# Text that stands for something else. `download.format: text` reads it as it is.
 TEXTUAL: list[tuple[str, str, str]] = [
     (r"version https://git-lfs\.github\.com/", "a git-lfs pointer, not the file itself",
      "run `git lfs pull` where it comes from"),
@@ -88,22 +88,23 @@ JSON = r'(\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*\{\s*"(?:[^"\\]|\\.)*"\s*:)'
 
 
 def check_signature(head: bytes, name: str) -> None:
-    """See that a file does not begin as something does that is no text in any encoding.
+    """Check that a file does not begin with a signature that no text has, in any encoding.
 
     Raises:
-        ValueError: it does; says what it looks like and what to do.
+        ValueError: it does. The message names what it looks like and what to do.
     """
     _refuse(binary(head[:HEAD]), name)
 
 
 def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text: bool) -> None:
-    """See that a file that begins so may be text of an encoding.
+    """Check the beginning of a file that is to be decoded.
 
     Args:
         named_text: whether its name says that it is plain text.
 
     Raises:
-        ValueError: it is evidently something else; says what, by which evidence, and what to do.
+        ValueError: it is evidently not text, or in another encoding. The message names what it
+            looks like, the evidence, and what to do.
     """
     head = head[:HEAD]
     _refuse(_other_encoding(head, encoding), name, what=f"is not {encoding} text")
@@ -136,7 +137,7 @@ def _any_textual() -> re.Pattern[str]:
 
 
 def _check_replaced(head: bytes, name: str, encoding: str) -> None:
-    """See that what would be replaced is the exception: else it is in another encoding."""
+    """Raise ValueError if more than a tenth would be replaced: it is in another encoding."""
     text = head.decode(encoding, "replace")
     count = text.count("\ufffd") - head.decode(encoding, "ignore").count("\ufffd")
     if count >= 64 and count > 0.1 * len(text):
@@ -172,14 +173,14 @@ def textual(text: str) -> Kind | None:
 
 
 def _controls(head: bytes, encoding: str) -> tuple[int, int]:
-    """How many control characters there are that text has none of, among how many bytes."""
+    """The number of control characters that text does not have, and of bytes."""
     if not ascii_compatible(encoding):
         head = head.decode(encoding, "ignore").encode("utf-8", "ignore")
     return len(head) - len(head.translate(None, _CONTROLS)), len(head)
 
 
 def _other_encoding(head: bytes, encoding: str) -> Kind | None:
-    """The encoding that a file evidently is in, if it is not the one that is set."""
+    """The encoding of a file, if it evidently is not the one in the settings."""
     name = codecs.lookup(encoding).name
     if not name.startswith("utf-8") and is_utf8(head):
         # Of other text, not one in a million has eight characters that are valid UTF-8 too.
@@ -225,5 +226,5 @@ def _json(text: str) -> Kind | None:
 
 
 def instead(head: bytes) -> Kind | None:
-    """What a file is that should be something else than text, and is not."""
+    """What a file looks like that should be packed, an archive or Parquet, and is not."""
     return binary(head[:HEAD]) or textual(head[:HEAD].decode("utf-8", "ignore"))

@@ -1,20 +1,21 @@
-"""The text in a record: a field of it, or one further in."""
+"""The text of a record: one of its fields, or a nested one."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 
 class Invalid(Exception):
-    """A record that holds no text; says why, as of a thing that was named before."""
+    """A record without a text. The message follows the name of the file and the record."""
 
 
 def text_of(record: Any, field: str, decode: Callable[[bytes], str] | None = None) -> str:
     """The text at a field of a record.
 
     Args:
-        field: a key; `a.b`: a key of an object within it; `a[].b`: of each object of a list. A key
-            that is spelt like that itself comes first. Texts of a list are joined by a blank line.
-        decode: makes text of bytes; None: they are none.
+        field: a key; `a.b` is a key of a nested object, `a[].b` one of each object of a list. A
+            literal key with that spelling is used first. The texts of a list are joined by a blank
+            line.
+        decode: converts bytes to text; None: bytes are not text.
 
     Raises:
         Invalid: there is none.
@@ -45,7 +46,7 @@ def _text(text: Any, value: Any, field: str, decode: Callable[[bytes], str] | No
 
 
 def _at(value: Any, keys: list[str], path: str) -> Any:
-    """What lies at a path, as a flat list where a list is on the way."""
+    """The value at a path; a flat list if the path leads through a list."""
     if not keys:
         return value
     if not isinstance(value, dict):
@@ -75,7 +76,7 @@ def _each(elements: Any, keys: list[str], path: str) -> list[Any]:
 
 
 def listed(names: Iterable[Any]) -> str:
-    """The first of some names, each cut short, as a message tells them."""
+    """The first ten names, each at most 40 characters long, for an error message."""
     shown = [repr(name if len(str(name)) <= 40 else f"{str(name)[:37]}...") for name in names]
     return ", ".join(shown[:10]) or "nothing"
 

@@ -1,4 +1,4 @@
-"""What is noticed while files are read, and is neither an error nor nothing."""
+"""What readers report about files besides errors."""
 
 from dataclasses import dataclass, field
 
@@ -41,7 +41,7 @@ class Findings:
         self.cuts += count
 
     def notes(self, separator: str | None, document_start: str | None) -> list[str]:
-        """What a user has to know, a line each."""
+        """The findings as lines for the user."""
         notes = []
         if self.skipped:
             notes.append(

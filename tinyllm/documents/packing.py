@@ -62,10 +62,13 @@ def packing_of(head: bytes) -> str:
 
 
 def unpacked(file: IO[bytes], name: str, packing: str | None = None) -> IO[bytes]:
-    """Undo a file's compression, which is that of its suffix if it is not given.
+    """Decompress a file.
+
+    Args:
+        packing: a suffix of PACKED, or empty: not compressed; None: by the name's suffix.
 
     Raises:
-        ValueError: the file is empty, and not even an empty one is compressed to nothing.
+        ValueError: the file is empty, which is no compressed file.
     """
     stream: Any = file
     suffix = Path(name).suffix.lower() if packing is None else packing
@@ -82,8 +85,8 @@ def unpacked(file: IO[bytes], name: str, packing: str | None = None) -> IO[bytes
 class _Joined:
     """Compressed streams, one after the other.
 
-    The standard library's files take whatever follows the first stream for its end, if it is no
-    other stream; here that is an error. Zero bytes between streams of .xz are padding.
+    Other data after a stream is an error here; the standard library's file classes ignore it. Zero
+    bytes between streams of .xz are padding.
     """
 
     def __init__(self, file: IO[bytes], suffix: str) -> None:
@@ -127,7 +130,7 @@ def _zstd() -> zstd.ZstdDecompressor:
 
 @contextmanager
 def damage_named(name: str) -> Iterator[None]:
-    """Report damage in packed bytes, whatever library found it, with the file's name."""
+    """Turn any library's error about corrupt packed bytes into a ValueError with the name."""
     try:
         yield
     except (

@@ -77,7 +77,7 @@ def _column(schema: Any, layout: Layout, name: str) -> tuple[str, Read]:
 
 
 def _plain(kind: Any) -> Any:
-    """The type of the values, whatever they are wrapped in."""
+    """The type of the values behind an extension type or a dictionary."""
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):
