@@ -72,34 +72,49 @@ def write(root: Path, count: int, size: int) -> None:
 def compare(root: Path, rounds: int) -> None:
     """Print the table of ratios."""
     corpora = (ONE, FOLDER, ZIP, TAR)
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in corpora}
+    found: dict[str, list[dict[str, tuple[float, float]]]] = {name: [] for name in corpora}
     for number in range(rounds):
         for name in corpora if number % 2 else reversed(corpora):
             found[name].append(run(root, name))
-    print("| corpus | download | tokenize | both, against one file | goal |")
-    print("|---|---|---|---|---|")
+    print(
+        "| corpus | download | tokenize | both, against one file | goal "
+        "| processor | against one file |\n|---|---|---|---|---|---|---|"
+    )
     for name in corpora:
         download, tokenize = (
-            statistics.median(times[stage] for times in found[name])
+            statistics.median(times[stage][0] for times in found[name])
             for stage in ("download", "tokenize")
         )
-        ratio = statistics.median(
-            sum(mine.values()) / sum(one.values())
-            for mine, one in zip(found[name], found[ONE], strict=True)
+        cpu = statistics.median(total(times, 1) for times in found[name])
+        ratio, cpu_ratio = (
+            statistics.median(
+                total(mine, which) / total(one, which)
+                for mine, one in zip(found[name], found[ONE], strict=True)
+            )
+            for which in (0, 1)
         )
         goal = "" if name == ONE else f"≤ {GOAL}"
-        print(f"| {name} | {download:.1f} | {tokenize:.1f} | {ratio:.2f} | {goal} |", flush=True)
+        print(
+            f"| {name} | {download:.1f} | {tokenize:.1f} | {ratio:.2f} | {goal} "
+            f"| {cpu:.1f} | {cpu_ratio:.2f} |",
+            flush=True,
+        )
 
 
-def run(root: Path, name: str) -> dict[str, float]:
-    """Run both stages. Returns the seconds of each."""
+def total(times: dict[str, tuple[float, float]], which: int) -> float:
+    """Of both stages together, the seconds (0) or those of all processors (1)."""
+    return sum(each[which] for each in times.values())
+
+
+def run(root: Path, name: str) -> dict[str, tuple[float, float]]:
+    """Run both stages. Returns the seconds of each, and those of all processors."""
     work = root / "work"
     work.mkdir()
     params = strict_yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["download"] |= {"source": "path", "path": str(root / name)}
     (work / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     stages = ("download", "tokenize")
-    times = {stage: measure(work, stage, STAGES[stage])[0] for stage in stages}
+    times = {stage: measure(work, stage, STAGES[stage])[:2] for stage in stages}
     shutil.rmtree(work)
     return times
 

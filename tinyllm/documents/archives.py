@@ -25,6 +25,7 @@ from tinyllm.documents.packing import (
 
 ZIP = ".zip"
 TAR = (".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst")
+TAR_BUFFER = 1 << 15  # bytes: tarfile copies what is left of it at each read, of a header even
 LONGEST_HEADER = 1 << 20  # bytes of a tar header's names and attributes, which are read at once
 
 
@@ -157,7 +158,7 @@ def _tar(path: Path, name: str, spend: Spend) -> Iterator[tuple[str, IO[bytes]]]
             stream = _Spending(stream, name, spend)  # type: ignore[assignment]
         with damage_named(name):
             archive = tarfile.open(  # noqa: SIM115 (it holds nothing but the stream)
-                fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=_TarInfo
+                fileobj=stream, mode="r|", bufsize=TAR_BUFFER, tarinfo=_TarInfo
             )
         while (member := _next(archive, name)) is not None:
             if member.isdir():
