@@ -113,6 +113,23 @@ def test_two_clones_give_the_same_bytes(ran: Project, tmp_path: Path) -> None:
     assert other.outputs() == ran.outputs()
 
 
+def test_a_hostile_terminal_and_matplotlib_change_nothing(quiet: Project) -> None:
+    """As Jupyter and Colab set them up for all that they start; and an old Windows terminal."""
+    picture = quiet.root / "reports" / "evaluate" / "comparison.png"
+    before = sha256_of(picture)
+    prompts = ["你好 ", "a\0b", "🏃"]
+    quiet.set({"evaluate.prompts": prompts})
+    (quiet.root / "matplotlibrc").write_text("savefig.dpi: 7\nfont.size: 40\nbackend: TkAgg\n")
+    backend = "module://matplotlib_inline.backend_inline"
+    hostile = {"PYTHONIOENCODING": "latin-1", "LC_ALL": "C", "MPLBACKEND": backend}
+    done = Project(quiet.root, {**quiet.environment, **hostile}).dvc("repro")
+    assert stages_run(done.stdout) == ["evaluate"]
+    samples = (quiet.root / "reports" / "evaluate" / "samples.md").read_text(encoding="utf-8")
+    assert all(prompt in samples for prompt in prompts)
+    assert "\\u4f60\\u597d" in done.stdout
+    assert sha256_of(picture) == before
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -97,24 +96,14 @@ def test_it_links_to_the_experiment_and_answers_the_names_it_was_given(project: 
     assert sorted(path.name for path in project.parent.iterdir()) == [project.name]
 
 
-@pytest.mark.parametrize(
-    ("uri", "shown"),
-    [
-        ("http://me:secret@127.0.0.1:{port}", "http://me:***@127.0.0.1:{port}/#/experiments"),
-        ("https://token@localhost:{port}/base/", "https://***@localhost:{port}/base/#/experiments"),
-    ],
-)
-def test_runs_on_a_server_are_linked_without_the_password(
-    project: Path, uri: str, shown: str
-) -> None:
-    port = str(free_port())  # where nothing answers
+def test_runs_on_a_server_are_linked_without_the_password(project: Path) -> None:
+    port = free_port()  # where nothing answers
     (project / "params.yaml").write_text("wrong")
     server = start(
         project,
-        MLFLOW_TRACKING_URI=uri.format(port=port),
+        MLFLOW_TRACKING_URI=f"http://me:secret@127.0.0.1:{port}/base/",
         MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
     )
     printed, _ = server.communicate(timeout=60)
     assert server.returncode == 0
-    assert re.match(r"The runs: (\S+)\?", printed), printed
-    assert printed.startswith(f"The runs: {shown.format(port=port)}?")
+    assert printed.startswith(f"The runs: http://me:***@127.0.0.1:{port}/base/#/experiments?")
