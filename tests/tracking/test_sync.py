@@ -145,15 +145,29 @@ def test_a_damaged_line_is_left_out(project: Project) -> None:
     assert project.points(project.runs()["train"]) == ALL_POINTS
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\0" * 100, "its first line is damaged"),
+        (b'{"kind": "run"}\n', "its first line is damaged"),
+        (b"[]\n", "its first line is damaged"),
+        (None, "Is a directory"),  # as with another user's: it can't be opened
+    ],
+)
 def test_an_unreadable_journal_stops_no_other(
-    project: Project, capsys: pytest.CaptureFixture[str]
+    project: Project, capsys: pytest.CaptureFixture[str], content: bytes | None, told: str
 ) -> None:
     broken = journal_of(header(name="broken"))
-    (broken / JOURNAL).write_bytes(b"\0" * 100)
+    (broken / JOURNAL).unlink()
+    if content is None:
+        (broken / JOURNAL).mkdir()
+    else:
+        (broken / JOURNAL).write_bytes(content)
     journal_of(header(name="whole"))
+    evaluation("abc")
     assert sync(0) == 1
-    assert "its first line is damaged" in capsys.readouterr().out
-    assert project.statuses() == {"whole": "FINISHED"}
+    assert told in capsys.readouterr().out
+    assert project.statuses() == {"whole": "FINISHED", "evaluate": "FINISHED"}
     assert project.journals == [broken]
 
 

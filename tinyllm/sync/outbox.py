@@ -60,7 +60,7 @@ class Delivery:
             return
         made_it = f'"{MODEL_TAG}": "{sender.header["model_sha256"]}"'.encode()
         for other in pending():
-            if other != self.folder and made_it in (other / JOURNAL).read_bytes():
+            if other != self.folder and _holds(other, made_it):
                 delivery = Delivery(other)
                 with locked(other, OTHER_SENDER) as mine:
                     if mine:
@@ -120,8 +120,21 @@ def _sync_one(folder: Path, patience: float, *, everything: bool) -> bool:
 
 def pending() -> list[Path]:
     """Journals that MLflow has not got whole, the oldest first."""
-    folders = journals_folder().glob("[!.]*")
-    return sorted(folder for folder in folders if (folder / JOURNAL).exists())
+    return sorted(filter(_is_there, journals_folder().glob("[!.]*")))
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        return (folder / JOURNAL).exists()
+    except OSError:  # another user's, as of root in a container: it is told when it can't be sent
+        return True
+
+
+def _holds(folder: Path, line: bytes) -> bool:
+    try:
+        return line in (folder / JOURNAL).read_bytes()
+    except OSError:
+        return False
 
 
 def stage_is_alive(folder: Path) -> bool:

@@ -17,7 +17,9 @@ LENGTH = 300  # characters of a reason
 HELP = {
     401: "log in again: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
     "MLFLOW_TRACKING_TOKEN",
+    403: "the server, or a proxy before it, forbids it",
     413: "the server, or a proxy before it, takes nothing that large",
+    504: "a proxy before the server does not wait as long as it takes",
 }
 
 Key = tuple[int, str]  # where in the journal its line begins, and which of the things in it

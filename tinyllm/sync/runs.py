@@ -18,6 +18,7 @@ JOURNAL_TAG, MODEL_TAG = "tinyllm.journal", "tinyllm.model_sha256"
 STAGE_TAG, NOTE_TAG = "mlflow.source.name", "mlflow.note.content"
 TRAINING = "stages.train"
 ACTIVE, DELETED, ALL = 1, 2, 3  # as in mlflow.entities.ViewType, which takes a second to import
+SHOWN = 120  # characters of an experiment's name in a message
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -88,8 +89,9 @@ class Runs:
         """Raise ExperimentDeleted, with what helps, if it is."""
         if experiment.lifecycle_stage == "deleted":
             raise ExperimentDeleted(
-                f"the experiment {experiment.name!r} was deleted in MLflow; `mlflow experiments "
-                f"restore --experiment-id {experiment.experiment_id}` brings it back, "
+                f"the experiment {experiment.name[:SHOWN]!r} was deleted in MLflow; "
+                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}` "
+                "brings it back, "
                 "runtime.experiment in params.yaml names another for the runs to come"
             )
 
@@ -108,8 +110,8 @@ class Runs:
             return self.client.create_experiment(self.experiment_name, artifact_location=place)
         except Exception as error:  # whatever MLflow raises; it is said what of
             raise RuntimeError(
-                f"MLflow makes no experiment {self.experiment_name!r} (runtime.experiment in "
-                f"params.yaml): {reason_of(error)}"
+                f"MLflow makes no experiment {self.experiment_name[:SHOWN]!r} "
+                f"(runtime.experiment in params.yaml): {reason_of(error)}"
             ) from None
 
     def _search(self, experiment: str, tag: str, key: str, view: int = ACTIVE) -> list[Any]:
