@@ -44,7 +44,7 @@ TRAIN = (
     "--model", "models/tinyllm", "--reports", "reports/train",
 )  # fmt: skip
 PLAIN = "plain-formulas"  # a file in a project whose stages compute as on a GPU
-PATIENCE = 120.0  # seconds until a test gives a process up
+PATIENCE = 300.0  # seconds until a test gives a process up
 
 _forks = multiprocessing.get_context("forkserver")
 # What the stages import within their functions; torch's own late imports take a second more.

@@ -1,8 +1,10 @@
 """What training reads, opened and checked before any work."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -15,6 +17,9 @@ from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.ranks import ALONE, Ranks
+
+T = TypeVar("T")
+SIGCHLD_PATIENCE = 5.0  # seconds for the system to report the end of a data worker
 
 
 @dataclass(frozen=True)
@@ -34,16 +39,29 @@ class TrainingData:
     evaluation: dict[str, Windows]
 
     def batches(self, first_step: int, params: Params) -> Iterator[tuple[Tensor, Tensor]]:
-        """(inputs, targets), each (B, T), of the steps from `first_step` to the last."""
-        return iter(
-            loader(
-                self.training,
-                first_step,
-                params.train.max_steps,
-                num_workers=params.runtime.num_workers,
-                pin_memory=params.runtime.pin_memory,
-            )
+        """(inputs, targets), each (B, T), of the steps from `first_step` to the last.
+
+        Raises:
+            RuntimeError: a data worker was killed; names it.
+        """
+        loaded = loader(
+            self.training,
+            first_step,
+            params.train.max_steps,
+            num_workers=params.runtime.num_workers,
+            pin_memory=params.runtime.pin_memory,
         )
+        return _naming_a_lost_worker(iter(loaded))  # iter: workers are forked here, not later
+
+
+def _naming_a_lost_worker(items: Iterator[T]) -> Iterator[T]:
+    try:
+        yield from items
+    except (ConnectionError, EOFError):
+        # A worker was killed while it handed a batch over. The error that names it is raised by
+        # torch's handler of SIGCHLD, and that may come after this one.
+        time.sleep(SIGCHLD_PATIENCE)
+        raise
 
 
 def load_data(
