@@ -17,6 +17,7 @@ from tests.helpers import ARITHMETICS, ROOT
 from tests.training.project import (
     INTERVAL,
     MAX_STEPS,
+    PLAIN,
     TRAIN,
     Stage,
     change,
@@ -151,7 +152,11 @@ def test_machines_that_differ_do_not_train_together(project: Path) -> None:
 
 @pytest.fixture
 def launched(project: Path) -> Iterator[Path]:
-    """A project for two processes; none is left afterwards."""
+    """A project for two processes; none is left afterwards.
+
+    What the launcher starts is the stage as it is, with the kernels written for a CPU.
+    """
+    (project / PLAIN).unlink(missing_ok=True)
     change(project, {"processes": "2"})
     yield project
     left = [p for p in psutil.process_iter(["cmdline", "cwd"]) if p.info["cwd"] == str(project)]
