@@ -170,6 +170,13 @@ def test_the_name_that_says_how_to_read_the_file_is_taken() -> None:
     assert best_name("https://a/", None, None) == "text.txt"
 
 
+def test_a_password_in_an_address_is_not_recorded(documents: Bring, raw: Path, site: Site) -> None:
+    url = site.file("/a.txt", b"a text").replace("://", "://me:secret@")
+    assert documents(source="url", url=url) == ["a text"]
+    assert read_manifest(raw).source == url.replace("me:secret@", "")
+    assert "Authorization" in site.seen[0][1]
+
+
 # ----- a page instead of a file
 
 

@@ -1,7 +1,12 @@
 """Many small files become few: their documents, their order and their names stay."""
 
 import gzip
+import os
+import pty
+import re
 import shutil
+import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -165,3 +170,16 @@ def test_packs_that_are_full_are_followed_by_others(
     assert len(names(raw)) > 3
     assert documents(path=str(archive("zip", texts))) == expected
     assert len(names(raw)) > 1
+
+
+def test_a_terminal_shows_how_much_was_read(
+    bring_it: BringIt, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(texts)
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 100))
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        bring_it(path=str(texts))
+    with os.fdopen(leader, "rb", buffering=0) as screen:
+        assert re.search(rb"read: .*B/s", screen.read(10_000))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from tinyllm.corpus.catalogue import CATALOGUE, OWN, PACKAGES, check_source
@@ -77,7 +78,10 @@ def _origin(settings: Download) -> str:
         return "docstrings of " + ", ".join(settings.packages)
     if settings.source == "path":
         return Path(settings.path).name or settings.path
-    return ", ".join(settings.url or []) if settings.source == "url" else settings.source
+    if settings.source != "url":
+        return settings.source
+    addresses = ", ".join(settings.url or [])
+    return re.sub(r"(?<=://)[^/@\s]+@", "", addresses)  # without a name and password
 
 
 def _layout(settings: Download) -> Layout:
