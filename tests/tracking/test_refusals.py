@@ -256,8 +256,8 @@ def test_waiting_files_that_are_missing_or_damaged_cost_no_other(
     assert sync(0) == 0
     assert artifacts(run_of(experiment)) >= {"notes.txt", "model/tokenizer.json"}
     told = capsys.readouterr().out
-    assert told.count("model/config.json: it is no longer there") == 1
-    assert told.count("as state_dict: it is damaged") == 1
+    assert told.count("model/config.json: the file is missing") == 1
+    assert told.count("as state_dict: the file is corrupt") == 1
 
 
 @pytest.mark.parametrize("content", ["null", "{"])

@@ -1,5 +1,7 @@
 """Whatever becomes of the terminal that a training prints to, it trains on and is saved."""
 
+import errno
+import fcntl
 import os
 import pty
 import signal
@@ -7,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,4 +59,29 @@ def test_a_training_that_can_not_print_ends_as_any_other(
 ) -> None:
     training = Stage(project, "train", *TRAIN, before=lost)
     assert training.wait() == 0
+    assert final_state(project) == untouched
+
+
+def no_locks() -> None:
+    """As on Lustre or old NFS."""
+
+    def flock(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    fcntl.flock = flock
+
+
+def test_a_training_without_locks_ends_as_any_other(
+    project: Path, untouched: dict[str, bytes]
+) -> None:
+    first = Stage(project, "train", *TRAIN, before=no_locks, slow=0.02)
+    markers = ".tinyllm/trainings/*/lock.holder"
+    first.wait_until(
+        lambda: (
+            [m.read_text().splitlines()[:1] for m in project.glob(markers)] == [[str(first.pid)]]
+        )
+    )
+    assert first.wait() == 0
+    assert first.printed().count("does not support flock") == 1
+    assert not list(project.glob(markers))
     assert final_state(project) == untouched

@@ -63,7 +63,7 @@ def set_up_mlflow(root: Path) -> None:
         os.environ["MLFLOW_TRACKING_URI"] = "sqlite:///mlflow.db"
     defaults = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # a trace at each failure; what failed is told anyway
+        "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # a trace at each failure; the reason is printed anyway
         # MLflow's job runners are seven processes and 1.7 GB that looking at runs has no use for.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # of no use in a log

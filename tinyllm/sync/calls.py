@@ -28,7 +28,7 @@ class Calls:
     Args:
         runs: finds the runs that the journal has to do with.
         folder: of the journal.
-        say: is told in a line what can't be sent as it is.
+        say: prints a line about what can't be sent as it is.
     """
 
     def __init__(self, runs: Runs, folder: Path, say: Callable[[str], None]) -> None:
@@ -123,7 +123,7 @@ class Calls:
     def _fit(self, name: str, value: Any, length: int) -> str:
         text = fit(value, length)
         if text != str(value):
-            self.say(f"{name}: MLflow gets it escaped, or cut to {length:,} characters")
+            self.say(f"{name}: escaped, or cut to {length:,} characters, for MLflow")
         return text
 
     # How it is sent
@@ -174,7 +174,7 @@ class Calls:
             try:
                 weights = from_hub(load_file(path))
             except (SafetensorError, KeyError, ValueError) as error:
-                raise Unsendable(f"it is damaged ({error})") from None
+                raise Unsendable(f"the file is corrupt ({error})") from None
             with tempfile.TemporaryDirectory() as folder:
                 save_state_dict(weights, folder)
                 self.client.log_artifacts(self.run_id, folder, STATE_DICT)
@@ -208,4 +208,4 @@ def _dataset_input(dataset: dict[str, Any]) -> Any:
 
 def _demand(path: Path) -> None:
     if not path.is_file():
-        raise Unsendable("it is no longer there")
+        raise Unsendable("the file is missing")

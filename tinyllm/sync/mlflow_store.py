@@ -92,7 +92,7 @@ class Sender:
             self._send_new()
             self._send_refused(everything=everything)
         except RunDeleted:
-            self._say("its run was deleted in MLflow, which gets no more of it")
+            self._say("the run was deleted in MLflow; nothing more of it is sent")
             self._deleted = self.ended = True
             self.refusals = Refusals()
         finally:
@@ -134,7 +134,7 @@ class Sender:
                 self._deliver(metrics, self._calls.log_metrics)
                 metrics = []
                 if event is None:
-                    self._say(f"left out, as it is damaged: the line before byte {end}")
+                    self._say(f"skipped: the line before byte {end} is corrupt")
                 elif not of_metrics:
                     self._send_event(begin, event)
                 self._position = end
@@ -204,7 +204,7 @@ class Sender:
 
     def _leave_out(self, key: Key, reason: str) -> None:
         self.refusals.kept.pop(key, None)
-        self._say(f"left out: {key[1]}: {reason}")
+        self._say(f"skipped: {key[1]}: {reason}")
 
     def _say(self, text: str) -> None:
         if text not in self._told:

@@ -1,7 +1,8 @@
 """A run's description in MLflow: why the run failed stands first, the rest is left as it is."""
 
 VANISHED = (
-    "its process vanished without a word: killed (SIGKILL), out of memory, or the machine went down"
+    "the process ended without recording why: it was killed (SIGKILL), ran out of memory, or the "
+    "machine went down"
 )
 WORDS = {"FAILED": "Failed", "KILLED": "Stopped"}
 

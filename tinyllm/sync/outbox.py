@@ -70,7 +70,7 @@ class Delivery:
 
     def _report_kept(self, refusals: Refusals) -> None:
         """Say what MLflow has refused: once, and whenever somebody asks for it to be sent."""
-        error = f"sent but for what is kept and tried again later: {refusals}"
+        error = f"sent, except what MLflow refused (kept, to be sent later): {refusals}"
         if refusals.news or self.everything:
             refusals.news = False
             self._report(error)
@@ -126,7 +126,7 @@ def pending() -> list[Path]:
 def _is_there(folder: Path) -> bool:
     try:
         return (folder / JOURNAL).exists()
-    except OSError:  # another user's, as of root in a container: it is told when it can't be sent
+    except OSError:  # another user's, as of root in a container: reported when it is sent
         return True
 
 

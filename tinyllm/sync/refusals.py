@@ -1,7 +1,7 @@
 """What MLflow has refused of a journal: kept and sent again later; the rest does not wait for it.
 
-A file is often refused for a reason that passes or can be mended: by a proxy with a limit, an
-expired login, an artifact store that is full. It is tried again after a minute, then after twice as
+A file is often refused for a reason that passes or can be fixed: a proxy's limit, an expired
+login, an artifact store that is full. It is tried again after a minute, then after twice as
 long each time, up to a day; `python -m tinyllm.sync` tries it at once.
 """
 
@@ -15,11 +15,11 @@ from tinyllm.tracking.masking import masked
 FIRST_WAIT, LONGEST_WAIT = 60.0, 86_400.0  # seconds
 LENGTH = 300  # characters of a reason
 HELP = {
-    401: "log in again: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+    401: "log in again: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
     "MLFLOW_TRACKING_TOKEN",
-    403: "the server, or a proxy before it, forbids it",
-    413: "the server, or a proxy before it, takes nothing that large",
-    504: "a proxy before the server does not wait as long as it takes",
+    403: "the server, or a proxy in front of it, forbids it",
+    413: "too large for the server, or for a proxy in front of it",
+    504: "a proxy in front of the server timed out",
 }
 
 Key = tuple[int, str]  # where in the journal its line begins, and which of the things in it

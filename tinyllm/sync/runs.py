@@ -89,10 +89,9 @@ class Runs:
         """Raise ExperimentDeleted, with what helps, if it is."""
         if experiment.lifecycle_stage == "deleted":
             raise ExperimentDeleted(
-                f"the experiment {experiment.name[:SHOWN]!r} was deleted in MLflow; "
-                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}` "
-                "brings it back, "
-                "runtime.experiment in params.yaml names another for the runs to come"
+                f"the experiment {experiment.name[:SHOWN]!r} was deleted in MLflow. To restore it: "
+                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`; to use "
+                "another for new runs: runtime.experiment in params.yaml"
             )
 
     def _experiment(self) -> str | None:
@@ -110,7 +109,7 @@ class Runs:
             return self.client.create_experiment(self.experiment_name, artifact_location=place)
         except Exception as error:  # whatever MLflow raises; it is said what of
             raise RuntimeError(
-                f"MLflow makes no experiment {self.experiment_name[:SHOWN]!r} "
+                f"MLflow can't create the experiment {self.experiment_name[:SHOWN]!r} "
                 f"(runtime.experiment in params.yaml): {reason_of(error)}"
             ) from None
 

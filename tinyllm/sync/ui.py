@@ -39,8 +39,8 @@ def serve(host: str, port: str, allowed_hosts: str, arguments: list[str]) -> Non
     print(f"The runs: http://{_bracketed(shown)}:{port}/{_page(uri)}", flush=True)
     if host not in LOCAL:
         print(
-            "All who reach this machine can change and delete runs. By another name than this "
-            "machine's own, MLflow answers 403 (DNS rebinding) unless it is listed: "
+            "Anyone who can reach this machine can change and delete runs. MLflow answers 403 (DNS "
+            "rebinding) to other host names than this machine's; to allow more: "
             f"make ui HOST={host} ALLOWED_HOSTS=name,name"
         )
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not as an argument, which all users can read

@@ -56,7 +56,7 @@ class Lock:
             process, host, *_ = self.marker.read_text(encoding="utf-8").split()
         except (OSError, ValueError):
             return ""
-        return f": process {process} on {host}; if that is gone, delete {self.marker}"
+        return f": process {process} on {host}; if that has exited, delete {self.marker}"
 
     def release(self) -> None:
         """Give it up, although a forked worker may still have the file open; or do nothing."""
@@ -91,7 +91,7 @@ class Lock:
 @functools.cache
 def _say_once(reason: str) -> None:
     print(
-        f"This file system has no locks ({reason}). Files that name the process take their place: "
-        "do not run the same training on two machines.",
+        f"This file system does not support flock ({reason}); lock files are used instead. "
+        "Do not start the same training on two machines.",
         file=sys.stderr,
     )
