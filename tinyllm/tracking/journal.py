@@ -33,7 +33,7 @@ from tinyllm.common.files import write_text
 from tinyllm.settings.runtime import Runtime
 from tinyllm.tracking.follower import LOG, follow, wait_for
 from tinyllm.tracking.locks import Lock
-from tinyllm.tracking.masking import masked
+from tinyllm.tracking.masking import masked, without_secrets
 from tinyllm.tracking.places import JOURNAL, journals_folder, locked, sent_folder, writer_lock
 
 FILES = "files"  # what the journal records, kept beside it until MLflow has it
@@ -110,7 +110,7 @@ class Journal:
         try:
             if name is None or not self._reopen(name):
                 content = {"experiment": settings.experiment, **asdict(header)}
-                self._create({"id": identity, **_without_secrets(content)})
+                self._create({"id": identity, **without_secrets(content)})
             if bookmark is not None:
                 write_text(bookmark, self.folder.name)
         except Exception as error:  # whatever it is, no stage stops for its record
@@ -267,15 +267,6 @@ def _reason(error: BaseException | None) -> str:
         return ""
     told = console.cause(error) if isinstance(error, Exception) else str(error) or "interrupted"
     return told or f"{type(error).__name__}: {error}"
-
-
-def _without_secrets(content: Any) -> Any:
-    """The same, with passwords masked in every text of it."""
-    if isinstance(content, dict):
-        return {key: _without_secrets(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_without_secrets(value) for value in content]
-    return masked(content) if isinstance(content, str) else content
 
 
 def _name_in(bookmark: Path) -> str | None:

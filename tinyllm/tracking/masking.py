@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import Any
 from urllib.parse import unquote
 
 SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")  # variables
@@ -28,6 +29,15 @@ def masked(text: str) -> str:
     text = _PASSWORD.sub(rf"\1:{MASK}@", text)
     text = _TOKEN.sub(rf"\1{MASK}@", text)
     return _QUERY.sub(rf"\1{MASK}", text)
+
+
+def without_secrets(content: Any) -> Any:
+    """The same, with passwords masked in every text of it."""
+    if isinstance(content, dict):
+        return {key: without_secrets(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [without_secrets(value) for value in content]
+    return masked(content) if isinstance(content, str) else content
 
 
 def _of_environment() -> list[str]:
