@@ -78,14 +78,21 @@ clean: ## Remove the caches of tools; no data, no model, no run
 
 # What an environment lacks of what pyproject.toml pins, a line; nothing where it is complete.
 define LACKING
-import re, tomllib
-from importlib.metadata import distributions
-plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
-there = {plain(d.name): d.version.split("+")[0] for d in distributions()}
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from packaging.requirements import Requirement
+
+def lacking(pin):
+    if pin.marker and not pin.marker.evaluate():
+        return False
+    try:
+        return not pin.specifier.contains(version(pin.name), prereleases=True)
+    except PackageNotFoundError:
+        return True
+
 project = tomllib.load(open("pyproject.toml", "rb")).get("project", {})
 pins = sum(project.get("optional-dependencies", {}).values(), project.get("dependencies", []))
-pins = [pin.split("==") for pin in pins if "==" in pin]
-print(next((f"{name}=={version}" for name, version in pins if there.get(plain(name)) != version), ""))
+print(next((pin for pin in pins if lacking(Requirement(pin))), ""))
 endef
 export LACKING
 

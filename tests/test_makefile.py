@@ -121,7 +121,8 @@ def other(folder: Path) -> Path:
     os.utime(other / ".installed", (1e9, 1e9))  # older than this clone's files
     (folder / ".venv").symlink_to(other)
     (folder / "pyproject.toml").write_text(
-        f'[project]\ndependencies = ["torch=={version("torch").split("+")[0]}"]\n'
+        f'[project]\ndependencies = ["torch=={version("torch").split("+")[0]}", '
+        '"not-of-this-python==1.0; python_version < \'3\'"]\n'
         f'[project.optional-dependencies]\ndev = ["types_PyYAML=={version("types-PyYAML")}"]\n'
     )
     return other
