@@ -122,7 +122,7 @@ def other(folder: Path) -> Path:
     (folder / ".venv").symlink_to(other)
     (folder / "pyproject.toml").write_text(
         f'[project]\ndependencies = ["torch=={version("torch").split("+")[0]}", '
-        '"not-of-this-python==1.0; python_version < \'3\'"]\n'
+        "\"not-of-this-python==1.0; python_version < '3'\"]\n"
         f'[project.optional-dependencies]\ndev = ["types_PyYAML=={version("types-PyYAML")}"]\n'
     )
     return other

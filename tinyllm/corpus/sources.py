@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import re
 from pathlib import Path
 
+from tinyllm.common.addresses import without_passwords
 from tinyllm.corpus.catalogue import CATALOGUE, OWN, PACKAGES, check_source
 from tinyllm.corpus.docstrings import docstrings, licence
 from tinyllm.corpus.fetch import Patience
@@ -80,8 +80,7 @@ def _origin(settings: Download) -> str:
         return Path(settings.path).name or settings.path
     if settings.source != "url":
         return settings.source
-    addresses = ", ".join(settings.url or [])
-    return re.sub(r"(?<=://)[^/@\s]+@", "", addresses)  # without a name and password
+    return without_passwords(", ".join(settings.url or []))
 
 
 def _layout(settings: Download) -> Layout:

@@ -1,21 +1,14 @@
 """Takes passwords out of what is printed or kept."""
 
 import os
-import re
 from typing import Any
 from urllib.parse import unquote
 
+from tinyllm.common.addresses import MASK, without_passwords
+
 SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")  # variables
 ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_BACKEND_STORE_URI")
-MASK = "***"
 SHORTEST = 8  # characters of a secret that is looked for wherever it stands, if it is no plain word
-# user:password@ of an address; a password may hold an @ that nobody has escaped
-_PASSWORD = re.compile(r"(?<=://)([^\s/?#:@\"']*):([^\s/?#\"']*)@")
-_TOKEN = re.compile(r"(https?://)[^\s/?#:@\"']+@")  # https://TOKEN@host
-_QUERY = re.compile(
-    r"([?&;][\w-]*(?:password|passwd|pwd|token|secret|signature|credential|sig|key)=)[^&;#\s\"']+",
-    re.IGNORECASE,
-)
 
 
 def masked(text: str) -> str:
@@ -26,9 +19,7 @@ def masked(text: str) -> str:
     """
     for secret in _of_environment():
         text = text.replace(secret, MASK)
-    text = _PASSWORD.sub(rf"\1:{MASK}@", text)
-    text = _TOKEN.sub(rf"\1{MASK}@", text)
-    return _QUERY.sub(rf"\1{MASK}", text)
+    return without_passwords(text)
 
 
 def without_secrets(content: Any) -> Any:

@@ -1,0 +1,23 @@
+"""Addresses without the passwords and tokens in them."""
+
+import re
+
+MASK = "***"
+# user:password@ of an address; a password may hold an @ that nobody has escaped
+_PASSWORD = re.compile(r"(?<=://)([^\s/?#:@\"']*):([^\s/?#\"']*)@")
+_TOKEN = re.compile(r"(https?://)[^\s/?#:@\"']+@")  # https://TOKEN@host
+_QUERY = re.compile(
+    r"([?&;][\w-]*(?:password|passwd|pwd|token|secret|signature|credential|sig|key)=)[^&;#\s\"']+",
+    re.IGNORECASE,
+)
+
+
+def without_passwords(text: str) -> str:
+    """The text without the passwords and tokens of the addresses in it.
+
+    >>> without_passwords("postgresql://me:secret@host/db")
+    'postgresql://me:***@host/db'
+    """
+    text = _PASSWORD.sub(rf"\1:{MASK}@", text)
+    text = _TOKEN.sub(rf"\1{MASK}@", text)
+    return _QUERY.sub(rf"\1{MASK}", text)
