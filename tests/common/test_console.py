@@ -30,6 +30,17 @@ def test_a_file_that_can_not_be_read_is_one_plain_line() -> None:
     assert str(ended.value.code).startswith("error: ")
 
 
+def test_no_error_prints_a_password() -> None:
+    def fail() -> None:
+        raise ValueError("https://me:secret@host/a.txt?token=abc could not be downloaded: 404")
+
+    with pytest.raises(SystemExit) as ended:
+        console.run(fail)
+    assert ended.value.code == (
+        "error: https://me:***@host/a.txt?token=*** could not be downloaded: 404"
+    )
+
+
 def test_an_interruption_is_no_success() -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt

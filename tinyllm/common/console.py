@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from tinyllm.common.addresses import without_passwords
 from tinyllm.common.processes import end_with_starter
 
 
@@ -31,7 +32,7 @@ def run(main: Callable[[], None]) -> None:
     except Exception as error:  # what is told of it decides
         if (told := cause(error)) is None:
             raise
-        sys.exit(f"error: {told}")
+        sys.exit(f"error: {without_passwords(told)}")
     except KeyboardInterrupt as interruption:
         print(str(interruption) or "interrupted", file=sys.stderr)
         sys.exit(130)
