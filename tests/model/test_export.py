@@ -119,6 +119,30 @@ def test_transformers_loads_the_tokenizer(
     assert theirs.eos_token_id == tokenizer.end_of_text
 
 
+@pytest.mark.parametrize(
+    "padding", [{"padding": True}, {"padding": "max_length", "max_length": 40}]
+)
+def test_transformers_writes_for_prompts_of_any_lengths_at_once_as_one_at_a_time(
+    tokenizer: Tokenizer, tmp_path: Path, padding: dict[str, Any]
+) -> None:
+    from transformers import AutoTokenizer
+
+    model = random_model(config_for(tokenizer, context_length=64))
+    save_model(tmp_path / "model", model, tokenizer)
+    theirs = in_transformers(tmp_path / "model")
+    their_tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    prompts = ["the", "bace di fogu haje kilo mu na perisotuvawe", "so vaxi", "Z"]
+
+    def write_all(prompts: list[str], **padding: Any) -> list[str]:
+        batch = their_tokenizer(prompts, return_tensors="pt", **padding)
+        ids = theirs.generate(**batch, max_new_tokens=12, do_sample=False)
+        return [their_tokenizer.decode(row[-12:]) for row in ids]
+
+    alone = [text for prompt in prompts for text in write_all([prompt])]
+    assert len(set(alone)) == len(prompts)
+    assert write_all(prompts, **padding) == alone
+
+
 # ----- and back
 
 

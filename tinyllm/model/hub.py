@@ -90,6 +90,7 @@ def write_tokenizer(folder: Path, encoding: tiktoken.Encoding, context_length: i
             "eos_token": END_OF_TEXT,
             "pad_token": END_OF_TEXT,
             "clean_up_tokenization_spaces": False,
+            "padding_side": "left",  # a text is continued after its last token, not after padding
             "model_max_length": context_length,
         },
     )
