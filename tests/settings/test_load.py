@@ -217,6 +217,16 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
         ("evaluate", {"stride": 129}, "evaluate.stride = 129: must be at most"),
         ("train", {"n_layer": "4"}, "train.n_layer = '4': must be a whole number, without quotes"),
         ("train", {"dropout": "0"}, "train.dropout = '0': must be a number, without quotes"),
+        (
+            "hardware",
+            {"threads": 100_000},
+            "hardware.threads = 100000: must be less than or equal to 1024",
+        ),
+        (
+            "runtime",
+            {"num_workers": 5000},
+            "runtime.num_workers = 5000: must be less than or equal to 1024",
+        ),
         ("evaluate", {"prompts": ["a", ""]}, "evaluate.prompts.1 = '': must not be empty"),
         ("hardware", {"processes": 3}, "hardware.processes = 3: must, times hardware.nodes = 1"),
         ("hardware", {"nodes": 5}, "hardware.processes = 1: must, times hardware.nodes = 5"),

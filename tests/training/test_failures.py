@@ -3,6 +3,7 @@
 import math
 import re
 import resource
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,10 @@ from tests.training.project import (
     change,
     checkpoint_steps,
     final_state,
+    outputs,
     resumed_at,
     run,
+    trainings,
 )
 from tinyllm.training.ranks import ALONE, Ranks
 
@@ -46,6 +49,31 @@ def test_a_killed_data_worker_stops_training_at_its_last_checkpoint(
     (*_, kept) = checkpoint_steps(project)
     assert resumed_at(run(project, "train", *TRAIN)) == kept
     assert final_state(project) == untouched
+
+
+def lose_the_checkpoints_once_the_model_is_published() -> None:
+    from tinyllm.training.watch import Watch
+
+    keep = Watch.keep
+
+    def keep_and_lose(self: Watch, model: Path, reports: Path) -> None:
+        keep(self, model, reports)
+        folder = trainings(Path.cwd())
+        shutil.rmtree(folder)
+        folder.touch()  # where a folder must be
+
+    Watch.keep = keep_and_lose  # type: ignore[method-assign]
+
+
+def test_a_model_that_is_published_stands_without_its_last_checkpoint(
+    project: Path, untouched: dict[str, bytes]
+) -> None:
+    training = Stage(
+        project, "train", *TRAIN, before=lose_the_checkpoints_once_the_model_is_published
+    )
+    assert training.wait() == 0, training.printed()
+    assert "a checkpoint could not be saved" in training.printed()
+    assert outputs(project).items() <= untouched.items()
 
 
 def test_interrupted_with_its_workers_it_saves_and_fails(

@@ -1,6 +1,8 @@
 """The settings of what `train` and `evaluate` compute on."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from tinyllm.settings.section import Count, Section
 
@@ -9,7 +11,7 @@ class Hardware(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     compile: Literal["auto", True, False]
-    threads: Count | None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None
     processes: Count | None
     nodes: Count
     sharding: Literal["none", "full"]

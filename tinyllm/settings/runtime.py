@@ -8,7 +8,7 @@ from tinyllm.settings.section import Count, Positive, Section, Text
 
 
 class Runtime(Section):
-    num_workers: Annotated[int, Field(ge=0)]
+    num_workers: Annotated[int, Field(ge=0, le=1024)]
     pin_memory: bool
     tracker: Literal["mlflow", "none"]
     checkpoint_steps: Count | None

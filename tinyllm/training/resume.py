@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -87,9 +88,13 @@ def resumable(
             state.restore(tensors, facts, ranks)
         try:
             yield Resumable(checkpoints, interruption, params, ranks)
-            checkpoints.save(state, wait=True)
-        finally:
+        except BaseException:
             checkpoints.wait()
+            raise
+        try:
+            checkpoints.save(state, wait=True)
+        except OSError as error:  # the results are published, and stand without it
+            print(f"train: {error}; the model and its reports are complete", file=sys.stderr)
 
 
 def _newest(
