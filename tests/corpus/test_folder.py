@@ -134,3 +134,42 @@ def test_a_folder_that_may_not_be_listed_is_told(bring_it: BringIt, texts: Path)
     (texts / "closed").mkdir(mode=0)
     with pytest.raises(ValueError, match=r"the folder .*closed can't be read: Permission denied"):
         bring_it(path=str(texts))
+
+
+# ----- a folder without a file to read
+
+
+@pytest.mark.parametrize(
+    ("names", "there"),
+    [
+        (["a.arrow", "b.arrow", "c/d.arrow"], r"3 \.arrow, which are not read \(export them"),
+        (["a.pdf", "b.DOCX"], r"1 \.pdf, which are not read \(convert them to \.txt\), 1 \.docx"),
+        (["a.md", "b.md", "c.pdf", "d"], r"2 \.md, 1 \.pdf, .*, 1 without a .*; downl"),
+        (["a.7z"], r"1 \.7z, which are not read \(unpack them\)$"),
+    ],
+)
+def test_a_folder_without_a_file_to_read_says_what_is_there(
+    bring_it: BringIt, texts: Path, names: list[str], there: str
+) -> None:
+    (texts / "c").mkdir()
+    for name in names:
+        (texts / name).write_bytes(b"x")
+    count = len(names)
+    with pytest.raises(
+        ValueError, match=rf"^download\.path = .*: none of its {count} file\(s\) is a .* {there}"
+    ) as caught:
+        bring_it(path=str(texts))
+    assert ("**/*.md" in str(caught.value)) == ("a.md" in names)
+
+
+def test_patterns_of_files_have_braces_and_may_begin_at_the_folder(
+    documents: Bring, bring_it: BringIt, texts: Path
+) -> None:
+    for name in ("a.md", "b.rst", "c.txt"):
+        (texts / name).write_text(name)
+    for pattern in ("*.{md,rst}", "./*.{md,rst}", "{./*.md,b.*}", "[ab].{rst,md}"):
+        assert documents(path=str(texts), files=pattern) == ["a.md", "b.rst"]
+    with pytest.raises(
+        ValueError, match=r"none of its 3 .* matches .* = '\*\.\{py,c\}': a\.md, b\.rst"
+    ):
+        bring_it(path=str(texts), files="*.{py,c}")

@@ -4,17 +4,16 @@ import hashlib
 import os
 import re
 import stat
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tinyllm.documents.archives import is_archive, is_hidden, member_names
+from tinyllm.corpus.braces import expand
+from tinyllm.corpus.unread import printable, warn, warn_of_members
+from tinyllm.documents.archives import Listing, is_archive, is_hidden, listing
 from tinyllm.documents.layout import SUFFIXES, Layout
 from tinyllm.documents.packing import CHUNK, bounded, unpacked_name
-
-SHOWN = 5  # names in a message
 
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 
@@ -27,8 +26,9 @@ class Found(NamedTuple):
         path: where it lies.
         size: in bytes.
         digest: its SHA-256; None: not known yet.
-        members: of an archive: its files, or those to read; None: it is none, or not known yet.
+        members: of an archive: those to read; None: it is none, or not known yet.
         origin: the address that it comes from; None: it lay here.
+        inside: of an archive: what it holds; None: it is none, or not known yet.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Found(NamedTuple):
     digest: str | None = None
     members: list[str] | None = None
     origin: str | None = None
+    inside: Listing | None = None
 
 
 def files_of(source: Path, layout: Layout, most: int) -> list[Found]:
@@ -65,18 +66,20 @@ def files_of(source: Path, layout: Layout, most: int) -> list[Found]:
                 odd.append(f"{printable(name)} ({kind})")
         elif is_archive(name):
             _check_name(name)
-            members = member_names(Path(entry.path), name, bounded(most, name))
-            if any(wanted(f"{name}/{member}") for member in members):
-                found.append(Found(name, Path(entry.path), size, members=members))
+            inside = listing(Path(entry.path), name, bounded(most, name))
+            if any(wanted(f"{name}/{member}") for member in inside.files):
+                found.append(Found(name, Path(entry.path), size, inside=inside))
+            else:
+                warn_of_members(name, inside, [m for m in inside.others if wanted(f"{name}/{m}")])
         elif wanted(name):
             _check_name(name)
             found.append(Found(name, Path(entry.path), size))
-    _warn(
+    warn(
         links,
         f"links to folders in {source} are not read",
         "; to read one, name its folder as download.path, or copy it",
     )
-    _warn(odd, f"not read in {source}, because they are no files", "")
+    warn(odd, f"not read in {source}, because they are no files")
     return sorted(found)
 
 
@@ -87,15 +90,21 @@ def wanted_by(layout: Layout) -> Callable[[str], bool]:
         return lambda name: unpacked_name(name).lower().endswith(suffixes) and not is_hidden(name)
     from fsspec.utils import glob_translate
 
-    matches = re.compile(glob_translate(layout.files)).match
+    patterns = [glob_translate(one.removeprefix("./")) for one in expand(layout.files)]
+    matches = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)).match
     return lambda name: matches(name) is not None
 
 
-def printable(name: str) -> str:
-    """A file's name for a message of one line, which a name with a line feed would break."""
-    if name.isprintable():
-        return name
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+def names_in(source: Path, most: int) -> list[str]:
+    """The names of all files in a folder and its archives but those that desktops hide."""
+    found = []
+    for name, entry in _walk(source, hidden=False):
+        if is_archive(name) and _kind(entry)[0] is None:
+            inside = listing(Path(entry.path), name, bounded(most, name))
+            found += [f"{name}/{member}" for member in inside.files]
+        elif not is_hidden(name):
+            found.append(name)
+    return found
 
 
 def copy(path: Path, target: Path) -> str:
@@ -168,10 +177,3 @@ def _check_name(name: str) -> None:
     except UnicodeEncodeError:
         shown = os.fsencode(name).decode("utf-8", errors="backslashreplace")
         raise ValueError(f"{printable(shown)}: this file's name is not UTF-8; rename it") from None
-
-
-def _warn(names: list[str], what: str, advice: str) -> None:
-    if names:
-        shown = ", ".join(map(printable, sorted(names)[:SHOWN]))
-        more = ", ..." if len(names) > SHOWN else ""
-        print(f"download: {what}: {shown}{more}{advice}", file=sys.stderr)

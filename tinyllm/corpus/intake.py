@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tinyllm.corpus.folder import Found, printable, wanted_by
+from tinyllm.corpus.folder import Found, wanted_by
 from tinyllm.corpus.packs import Packs, packable
-from tinyllm.documents.archives import is_archive, member_names
+from tinyllm.corpus.unread import nothing_to_read, printable, warn_of_members
+from tinyllm.documents.archives import check_names, is_archive, listing
 from tinyllm.documents.findings import Findings
 from tinyllm.documents.formats import file_pieces
 from tinyllm.documents.layout import Layout
@@ -98,6 +99,8 @@ def _kept(file: Found, keep: Keep, files: Path, reading: Reading) -> RawFile:
 def with_members(found: Sequence[Found], layout: Layout, most: int) -> list[Found]:
     """The same files, those that are archives with the members to read.
 
+    A line on stderr names the archives in them, which are not read, and what is no file.
+
     Raises:
         ValueError: an archive is damaged, or holds nothing to read.
     """
@@ -108,20 +111,18 @@ def with_members(found: Sequence[Found], layout: Layout, most: int) -> list[Foun
 
 
 def _with_members(file: Found, layout: Layout, most: int, alone: bool) -> Found:
+    name = printable(file.name)
     with _origin_named(file):
-        return file._replace(members=_members(file, layout, most, alone))
-
-
-def _members(file: Found, layout: Layout, most: int, alone: bool) -> list[str]:
-    """What to read of an archive; if there is but one file in it, that."""
-    name, members = file.name, file.members
-    if members is None:
-        members = member_names(file.path, name, bounded(most, name))
-    if layout.files is None and len(members) == 1:
-        return members
-    prefix, is_wanted = "" if alone else f"{name}/", wanted_by(layout)
-    wanted = [member for member in members if is_wanted(prefix + member)]
-    if not wanted:
-        there = ", ".join(members[:5]) or "nothing"
-        raise ValueError(f"{name} holds {there}; download.files says which to read")
-    return wanted
+        inside = file.inside or listing(file.path, name, bounded(most, name))
+        prefix, is_wanted = "" if alone else f"{file.name}/", wanted_by(layout)
+        if layout.files is None and len(inside.files) == 1 and not is_archive(inside.files[0]):
+            members = inside.files  # whatever its name
+        else:
+            members = [member for member in inside.files if is_wanted(prefix + member)]
+        others = [member for member in inside.others if is_wanted(prefix + member)]
+        if not members:
+            shown = [f"{member} ({kind})" for member, kind in inside.others.items()]
+            raise ValueError(f"{name}: {nothing_to_read([*inside.files, *shown], layout)}")
+        check_names(members, name)
+    warn_of_members(file.name, inside, others)
+    return file._replace(members=members)

@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 
 from tinyllm.common.files import sha256_of
-from tinyllm.corpus.folder import Found, copy, files_of
+from tinyllm.corpus.folder import Found, copy, files_of, names_in
 from tinyllm.corpus.intake import Keep
-from tinyllm.documents.layout import SUFFIXES, Layout
+from tinyllm.corpus.unread import nothing_to_read
+from tinyllm.documents.layout import Layout
 from tinyllm.settings.download import Download
 
 
@@ -22,10 +23,7 @@ def from_path(settings: Download, layout: Layout, files: Path) -> tuple[list[Fou
     _check_path(settings, source, key, files)
     found = files_of(source, layout, settings.max_bytes)
     if not found:
-        wanted = f"file {layout.files!r}" if layout.files else f"{' or '.join(SUFFIXES)} file"
-        raise ValueError(
-            f"{key}: there is no {wanted} in this folder; download.files says which to read"
-        )
+        raise ValueError(f"{key}: {nothing_to_read(names_in(source, settings.max_bytes), layout)}")
     size = sum(file.size for file in found)
     if (free := shutil.disk_usage(files).free) < size:
         raise ValueError(

@@ -10,7 +10,7 @@ from tinyllm.documents import evidence, pieces
 from tinyllm.documents.decoding import decoded, detected, text_without_nuls
 from tinyllm.documents.findings import Findings
 from tinyllm.documents.layout import Format, Layout
-from tinyllm.documents.packing import Spend, chunks, spend_freely
+from tinyllm.documents.packing import Spend, chunks, spend_freely, unpacked_name
 from tinyllm.documents.parquet import parquet_records
 from tinyllm.documents.pieces import Part, Piece
 from tinyllm.documents.records import Record, csv_records, json_records, jsonl, texts
@@ -39,11 +39,12 @@ def file_pieces(
     """
     findings = Findings() if findings is None else findings
     for inner, stream in streams(path, name, members, spend):
-        yield from pieces.pieces(_parts(stream, inner, layout, spend, findings))
+        packed = members is not None or unpacked_name(inner) != inner
+        yield from pieces.pieces(_parts(stream, inner, layout, spend, findings, packed))
 
 
 def _parts(
-    stream: IO[bytes], name: str, layout: Layout, spend: Spend, findings: Findings
+    stream: IO[bytes], name: str, layout: Layout, spend: Spend, findings: Findings, packed: bool
 ) -> Iterable[Part]:
     data = chunks(stream, name, spend)
     head = b""
@@ -56,6 +57,8 @@ def _parts(
         _check_parquet(head, name)
         records = _parquet(stream, data, name, layout, spend)
     else:
+        if packed:
+            _check_packed_once(head, name)
         evidence.check_signature(head, name)
         if encoding == "auto" and (encoding := detected(head, name)) != "utf-8":
             findings.encodings[name] = encoding
@@ -97,6 +100,14 @@ def _parquet(
         stream.seek(0)
         return parquet_records(stream, name, layout, spend)
     return parquet_records(data, name, layout, spend)
+
+
+def _check_packed_once(head: bytes, name: str) -> None:
+    """See that what was unpacked is not packed again: renaming it, the usual advice, is no help."""
+    if (kind := evidence.binary(head)) and kind.what.endswith(("compressed data", "archive")):
+        nested = "nested archives are not read; " if kind.what.endswith("archive") else ""
+        kind = kind._replace(advice=f"{nested}unpack it first")
+        raise ValueError(f"{name} is not text: {kind}")
 
 
 def _check_parquet(head: bytes, name: str) -> None:
