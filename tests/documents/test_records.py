@@ -1,5 +1,7 @@
 """Records: JSON of every shape, CSV, Parquet; text within text; what is not valid is counted."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from tests.corpus.conftest import Bring
 from tests.documents.packed import COMPRESS, as_csv, as_jsonl, as_parquet, tarred, zipped
 from tests.helpers import encode, make_documents
 from tinyllm.common.files import read_json
-from tinyllm.documents import records
+from tinyllm.documents import json_records, records
 from tinyllm.documents.raw import Manifest, read_manifest, read_pieces
 from tinyllm.encoding import report
 from tinyllm.settings.tokenize import Tokenize
@@ -41,6 +43,8 @@ def array(items: list[Any]) -> bytes:
         ("a.json", PRETTY, ["one", "two"]),
         ("a.json", b'{"id": 1, "text": "a"}', ["a"]),
         ("a.json", b'{\n"text": "a"\n}', ["a"]),
+        ("a.json", b'{"text": "a"} {"text": "b"}{"text": "c"}', ["a", "b", "c"]),
+        ("a.json", b'{"text": "a"}{"text": "b"}\n{"text": "c"}\n', ["a", "b", "c"]),
         ("a.json", array(["a text", "another"]), ["a text", "another"]),
         ("a.csv", as_csv([["id", "text"], *([str(i), t] for i, t in enumerate(TEXTS))]), TEXTS),
         ("a.tsv", as_csv([["text", "id"], *([t, "0"] for t in TEXTS)], "\t"), TEXTS),
@@ -82,7 +86,8 @@ def test_elements_of_an_array_are_found_wherever_a_chunk_ends(
 def test_a_record_must_fit_in_memory(
     bring_it: BringIt, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "LONGEST", 1 << 21)
+    for module in (records, json_records):
+        monkeypatch.setattr(module, "LONGEST", 1 << 21)
     for name, begin in {
         "a.json": b'[{"text": "',
         "a.jsonl": b'{"text": "',
@@ -96,6 +101,62 @@ def test_a_record_must_fit_in_memory(
             ValueError, match=rf"^{name}.*(More|more) than 2 MB|^{name}, line 2: .*quote"
         ):
             bring_it(path=str(path))
+
+
+# ----- one object that holds all records
+
+
+SQUAD = {"data": [{"paragraphs": [{"context": "a"}, {"context": "b"}]}, {"paragraphs": []},
+                  {"paragraphs": [{"context": "c", "qas": []}]}], "version": "2"}  # fmt: skip
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(
+    ("field", "record", "found"),
+    [
+        ("data[].text", {"data": [{"text": "a"}, {"text": "b"}]}, ["a", "b"]),
+        ("data[].paragraphs[].context", SQUAD, ["a", "b", "c"]),
+        ("text", {"text": ["a", "b"], "id": [1, 2]}, ["a", "b"]),
+        ("columns.text", {"columns": {"text": ["a", "b"]}}, ["a", "b"]),
+    ],
+)
+def test_each_element_of_a_json_file_of_one_object_is_a_document(
+    documents: Bring,
+    raw: Path,
+    texts: Path,
+    field: str,
+    record: dict[str, Any],
+    found: list[str],
+    indent: int | None,
+) -> None:
+    data = json.dumps(record, indent=indent).encode()
+    (texts / "a.json").write_bytes(data)
+    assert documents(path=str(texts), field=field) == found
+    (note,) = read_manifest(raw).notes
+    assert note.endswith(
+        f"every element that download.field leads to is a document: a.json: {len(found)}"
+    )
+    (texts / "a.json").write_bytes(data + b"\n" + data)  # two: each is a record
+    assert documents(path=str(texts), field=field) == ["\n\n".join(found)] * 2
+    assert not read_manifest(raw).notes
+
+
+def test_elements_without_text_can_be_skipped(
+    documents: Bring, bring_it: BringIt, texts: Path
+) -> None:
+    record = {"data": [{"text": "a"}, {"id": 2}, {"text": None}, {"text": "b"}]}
+    (texts / "a.json").write_text(json.dumps(record))
+    with pytest.raises(
+        ValueError, match=r"a\.json, record 2: .* no 'text'.* \(set download\.on_inv"
+    ):
+        bring_it(path=str(texts), field="data[].text")
+    assert documents(path=str(texts), field="data[].text", on_invalid="skip") == ["a", "b"]
+
+
+def test_a_long_object_in_a_line_is_no_json_lines(documents: Bring, texts: Path) -> None:
+    found = [f"{n} " * 1000 for n in range(1000)]
+    (texts / "a.json").write_text(json.dumps({"text": found}))
+    assert documents(path=str(texts)) == found
 
 
 # ----- fields
@@ -161,9 +222,7 @@ def test_what_lies_there_instead_is_named(
     bring_it: BringIt, texts: Path, field: str, record: dict[str, Any], message: str
 ) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl([record]))
-    with pytest.raises(
-        ValueError, match=rf"^a\.jsonl, line 1: .*{message}.* \(set download.on_inv"
-    ):
+    with pytest.raises(ValueError, match=rf"^a\.jsonl, line 1: .*{message}.* \(set download.fil"):
         bring_it(path=str(texts), field=field)
 
 
@@ -288,7 +347,9 @@ def test_a_file_without_any_valid_record_may_be_another_than_is_meant(
 ) -> None:
     (texts / "data.jsonl").write_bytes(as_jsonl(RECORDS))
     (texts / "dataset_infos.json").write_bytes(b'{"default": {"features": {}}}')
-    with pytest.raises(ValueError, match=r"but 'default'; .* or download\.files to choose other"):
+    with pytest.raises(
+        ValueError, match=r"but 'default'; .* \(set download\.files to choose other"
+    ):
         bring_it(path=str(texts))
 
 
@@ -338,3 +399,46 @@ def test_what_was_noticed_is_in_the_report_of_the_corpus(
         assert note in (tmp_path / "report/corpus.md").read_text()
         assert note in report.lines(content, settings)
     assert len(manifest.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.jsonl", b'{"text": "a"}\n{"te', "line 2: is not JSON: Unterminated string at col"),
+        ("a.jsonl", b'["a"]\n["b"]\n', "line 1: is a list, not a JSON object "),
+        ("a.jsonl", b'[1, "a"]\n[2, "b"]\n', "line 1: is a list, not a JSON object "),
+        ("a.json", b'[{"text": "a"}, {"text": ', "record 2: .*: Expecting value; the file ends"),
+        ("a.json", b'[{"text": "a"}, {"text": "', "record 2: .*: Unterminated string; the file"),
+        ("a.json", b'[{"text": "a"}', "record 2: .*: Expecting ',' delimiter; the file ends"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_json_is_said_in_words(
+    bring_it: BringIt, texts: Path, name: str, data: bytes, message: str
+) -> None:
+    (texts / name).write_bytes(data)
+    with pytest.raises(ValueError, match=rf"^{re.escape(name)}, {message}"):
+        bring_it(path=str(texts))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "skip"),
+    [
+        ("a.json", b'{"body": "a"}', False),
+        ("a.jsonl", as_jsonl([{"body": "a"}, {"body": "b"}]), False),
+        ("a.jsonl", b"some\ntext\n", False),
+        ("a.csv", b"id,text\n1\n2\n", False),
+        ("a.parquet", as_parquet(pa.array([None, None])), False),
+        ("a.jsonl", as_jsonl([{"text": None}, {"text": "b"}]), True),
+        ("a.jsonl", as_jsonl([{"text": "b"}, {"text": None}]), True),
+        ("a.csv", b"id,text\n1\n2,b\n", True),
+        ("a.parquet", as_parquet(pa.array([None, "b"])), True),
+    ],
+)
+def test_to_skip_records_is_advised_only_if_others_are_left(
+    bring_it: BringIt, texts: Path, name: str, data: bytes, skip: bool
+) -> None:
+    (texts / name).write_bytes(data)
+    with pytest.raises(ValueError, match=f"^{name}, ") as caught:
+        bring_it(path=str(texts))
+    assert ("on_invalid" in str(caught.value)) == skip
+    assert ("download.files" in str(caught.value)) != skip

@@ -20,16 +20,38 @@ def text_of(record: Any, field: str, decode: Callable[[bytes], str] | None = Non
     Raises:
         Invalid: there is none.
     """
-    if not isinstance(record, dict):
-        raise Invalid(f"is {kind(record)}, not a JSON object")
-    if isinstance(text := record.get(field), str):
-        return text
-    value = _at(record, field.split("."), "")
+    value = _value(record, field)
     texts = value if isinstance(value, list) else [value]
     return "\n\n".join(_text(text, value, field, decode) for text in texts)
 
 
+def elements_of(record: Any, field: str) -> list[str | Invalid]:
+    """The texts at a field of a record that is a file of its own: of a list each, or why not."""
+    try:
+        value = _value(record, field)
+    except Invalid as reason:
+        return [reason]
+    found: list[str | Invalid] = []
+    for text in value if isinstance(value, list) else [value]:
+        try:
+            found.append(_text(text, value, field, None))
+        except Invalid as reason:
+            found.append(reason)
+    return found
+
+
+def _value(record: Any, field: str) -> Any:
+    """The value at a field of a record; of a list's elements, why one has none in its place."""
+    if not isinstance(record, dict):
+        raise Invalid(f"is {kind(record)}, not a JSON object")
+    if isinstance(text := record.get(field), str):
+        return text
+    return _at(record, field.split("."), "")
+
+
 def _text(text: Any, value: Any, field: str, decode: Callable[[bytes], str] | None) -> str:
+    if isinstance(text, Invalid):
+        raise text
     if isinstance(text, bytes) and decode is not None:
         return decode(text)
     if isinstance(text, str):
@@ -70,7 +92,10 @@ def _each(elements: Any, keys: list[str], path: str) -> list[Any]:
         raise Invalid(f"its {path.removesuffix('[]')!r} is {kind(elements)}, not a list")
     found = []
     for element in elements:
-        value = _at(element, keys, path)
+        try:
+            value = _at(element, keys, path)
+        except Invalid as reason:
+            value = reason
         found += value if isinstance(value, list) else [value]
     return found
 

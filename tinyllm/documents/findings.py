@@ -15,6 +15,8 @@ class Findings:
         replaced: character(s) replaced by U+FFFD (`download.errors: replace`), by file.
         encodings: what `download.encoding: auto` decided, by file; without UTF-8.
         texts: files of plain text.
+        lone_objects: the documents of JSON files that hold one object each, and more than one of
+            these, by file.
         cuts: separators or document starts found in them.
     """
 
@@ -24,6 +26,7 @@ class Findings:
     encodings: dict[str, str] = field(default_factory=dict)
     texts: int = 0
     cuts: int = 0
+    lone_objects: dict[str, int] = field(default_factory=dict)
 
     def skip(self, record: str) -> None:
         """Count a record that is skipped; `record` is its place and the reason."""
@@ -35,6 +38,11 @@ class Findings:
         """Count characters of a file that are replaced."""
         if count:
             self.replaced[name] = self.replaced.get(name, 0) + count
+
+    def lone(self, name: str, documents: int) -> None:
+        """Note a JSON file that holds one object, from which several documents are read."""
+        if documents > 1:
+            self.lone_objects[name] = documents
 
     def cut(self, count: int) -> None:
         """Count separators or document starts."""
@@ -57,6 +65,12 @@ class Findings:
         if self.encodings:
             files = [f"{name}: {encoding}" for name, encoding in self.encodings.items()]
             notes.append(f"encoding detected in {_some(files, len(files))}")
+        if self.lone_objects:
+            files = [f"{name}: {count:,}" for name, count in self.lone_objects.items()]
+            notes.append(
+                f"{len(files):,} JSON file(s) hold one object each, and every element that "
+                f"download.field leads to is a document: {_some(files, len(files))}"
+            )
         for setting, value in (("separator", separator), ("document_start", document_start)):
             if value is not None and self.texts and not self.cuts:
                 notes.append(_never(setting, value, self.texts))

@@ -1,6 +1,7 @@
 """The documents in a file of text, JSON Lines, JSON, CSV, TSV or Parquet."""
 
 import io
+import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import IO
 from tinyllm.documents import evidence, pieces
 from tinyllm.documents.decoding import decoded, detected, text_without_nuls
 from tinyllm.documents.findings import Findings
+from tinyllm.documents.json_records import json_records, jsonl
 from tinyllm.documents.layout import Format, Layout
 from tinyllm.documents.packing import Spend, chunks, spend_freely, unpacked_name
 from tinyllm.documents.parquet import parquet_records
 from tinyllm.documents.pieces import Part, Piece
-from tinyllm.documents.records import Record, csv_records, json_records, jsonl, texts
+from tinyllm.documents.records import Record, csv_records, texts
 from tinyllm.documents.streams import streams
 
 DELIMITERS = {"csv": ",;\t|", "tsv": "\t"}
@@ -74,8 +76,10 @@ def _parts(
             format = _json_format(head.decode(encoding, "ignore"), format)
         if format in DELIMITERS:
             records = csv_records(text, name, DELIMITERS[format], layout.field)
+        elif format == "jsonl":
+            records = jsonl(text, name)
         else:
-            records = (jsonl if format == "jsonl" else json_records)(text, name)
+            records = json_records(text, name, layout.field, findings)
     if layout.separator or layout.document_start:
         key = "separator" if layout.separator else "document_start"
         raise ValueError(
@@ -127,7 +131,19 @@ def _format_by_content(head: bytes) -> Format:
 def _json_format(head: str, named: Format) -> Format:
     """JSON Lines or other JSON, by its beginning: suffixes are used for both."""
     text = head.removeprefix("\ufeff").lstrip()
-    if text.startswith("["):
-        rest = text[1:].lstrip()
-        return "json" if named == "json" or rest[:1] in ("{", '"') else "jsonl"
-    return "json" if evidence.json_format(text) == "json" else "jsonl"
+    first, line_end, rest = text.partition("\n")
+    # An array of texts or objects is none of the lists that may stand in lines.
+    array = first.startswith("[") and (named == "json" or first[1:].lstrip()[:1] in ("{", '"'))
+    if not line_end:
+        return "json" if named == "json" or array else "jsonl"
+    try:
+        json.loads(first)
+    except json.JSONDecodeError as error:
+        # Of one value over several lines the first line is a part; or there are several in a line.
+        part = error.pos >= len(first.rstrip()) or (named == "json" and error.msg == "Extra data")
+        return "json" if part or array else "jsonl"
+    except (ValueError, RecursionError):  # numbers and nesting beyond all measure
+        return named
+    if rest.strip():
+        return "jsonl"
+    return "json" if named == "json" or array else "jsonl"

@@ -1,10 +1,10 @@
-"""The records of JSON Lines, JSON, CSV and TSV, and the text of each."""
+"""The text of each record of a file, and the records of CSV and TSV."""
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from contextlib import suppress
+from itertools import chain, islice
 from typing import Any
 
 from tinyllm.documents.decoding import line_feeds
@@ -13,8 +13,10 @@ from tinyllm.documents.findings import Findings
 from tinyllm.documents.layout import Layout
 
 LONGEST = 1 << 28  # characters of a record, which has to be in memory at once
-_SPACE = re.compile(r"[ \t\n\r]*")
+AHEAD = 1000  # records after one that is not valid in which another that is is looked for
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+SKIP = " (set download.on_invalid: skip to skip such records)"
+CHOOSE = " (set download.files to choose other files)"
 # A record's number, and what it is, or why it is none.
 Record = tuple[int, Any]
 
@@ -31,24 +33,39 @@ def texts(
         ValueError: a record holds no text, and `on_invalid` is "error".
     """
     field, replace, good = layout.field, layout.errors == "replace", False
+    records = iter(records)
     for number, record in records:
         try:
-            if isinstance(record, Invalid):
-                raise record
-            text = record if isinstance(record, str) else text_of(record, field)
+            text = _text(record, field)
             if not _is_well_formed(text):
                 text = _well_formed(text, name, replace, findings)
         except Invalid as reason:
             where = f"{name}, {unit} {number:,}: {reason}"
             if layout.on_invalid == "error":
-                hint = "" if good else ", or download.files to choose other files"
-                raise ValueError(
-                    f"{where} (set download.on_invalid: skip to skip such records{hint})"
-                ) from None
+                good = good or _is_any_valid(islice(records, AHEAD), field)
+                raise ValueError(where + (SKIP if good else CHOOSE)) from None
             findings.skip(where)
             continue
         good = True
         yield line_feeds(text), True
+
+
+def _text(record: Any, field: str) -> str:
+    if isinstance(record, Invalid):
+        raise record
+    return record if isinstance(record, str) else text_of(record, field)
+
+
+def _is_any_valid(records: Iterable[Record], field: str) -> bool:
+    """Whether it is of use to skip records; in a file of another structure none is left."""
+    try:
+        for _, record in records:
+            with suppress(Invalid):
+                _text(record, field)
+                return True
+    except ValueError:  # the rest can't be read
+        pass
+    return False
 
 
 def _is_well_formed(text: str) -> bool:
@@ -75,27 +92,8 @@ def _well_formed(text: str, name: str, replace: bool, findings: Findings) -> str
     raise Invalid("has half of a surrogate pair, which is not text")
 
 
-# ----- JSON Lines
-
-
-def jsonl(text: Iterable[str], name: str) -> Iterator[Record]:
-    """Each line that is not empty, as a value of JSON."""
-    for number, line in enumerate(_lines(text, name), start=1):
-        if not line or line.isspace():
-            continue
-        record: Any
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            record = Invalid(f"is not JSON: {error.msg} at column {error.colno}")
-        except (ValueError, RecursionError) as error:  # numbers and nesting beyond all measure
-            record = Invalid(f"is not JSON that can be read: {error}")
-        if isinstance(record, str):
-            record = Invalid("is text, not a JSON object")
-        yield number, record
-
-
-def _lines(text: Iterable[str], name: str) -> Iterator[str]:
+def lines_of(text: Iterable[str], name: str) -> Iterator[str]:
+    """The lines of a text that comes in chunks, without their ends."""
     held: list[str] = []
     size = 0
     for chunk in text:
@@ -114,109 +112,6 @@ def _lines(text: Iterable[str], name: str) -> Iterator[str]:
     yield "".join(held)
 
 
-# ----- JSON
-
-
-def json_records(text: Iterable[str], name: str) -> Iterator[Record]:
-    """Each element of an array, or each object of a file that holds one or several.
-
-    They are parsed one at a time with the standard library's parser, which finds half of a
-    surrogate pair; yajl, behind ijson 3.6, makes a question mark of it.
-
-    Raises:
-        ValueError: it is not JSON: what follows the place can't be read either.
-    """
-    window = _Window(text)
-    number = 0
-    try:
-        if window.next() == "[":
-            for number, value in enumerate(window.array(), start=1):
-                yield number, value
-            if window.next():
-                raise json.JSONDecodeError("Something follows the array", window.text, window.at)
-            return
-        while window.next():
-            value = window.value()
-            number += 1
-            yield number, Invalid("is text, not a JSON object") if isinstance(value, str) else value
-    except json.JSONDecodeError as error:
-        near = window.text[error.pos : error.pos + 20]
-        raise ValueError(
-            f"{name}, record {number + 1:,}: is not JSON: {error.msg}, before {near!r}"
-        ) from None
-    except (RecursionError, OverflowError) as error:
-        raise ValueError(f"{name}, record {number + 1:,}: can't be read: {error}") from None
-
-
-class _Window:
-    """The part of a long JSON text that is being parsed."""
-
-    def __init__(self, chunks: Iterable[str]) -> None:
-        self._chunks = iter(chunks)
-        self._decode = json.JSONDecoder().raw_decode
-        self.text = ""
-        self.at = 0
-
-    def more(self) -> bool:
-        """Read as much again as is held, at least a chunk. Returns whether there was any."""
-        parts = [self.text[self.at :]]
-        wanted, size = len(parts[0]), 0
-        for chunk in self._chunks:
-            parts.append(chunk)
-            size += len(chunk)
-            if size >= wanted:
-                break
-        self.text, self.at = "".join(parts), 0
-        if wanted > LONGEST:
-            raise json.JSONDecodeError(f"More than {LONGEST >> 20} MB", self.text, 0)
-        return size > 0
-
-    def next(self) -> str:
-        """The next character that is not white space; none at the end."""
-        while True:
-            found = _SPACE.match(self.text, self.at)
-            assert found is not None
-            self.at = found.end()
-            if self.at < len(self.text):
-                return self.text[self.at]
-            if not self.more():
-                return ""
-
-    def value(self) -> Any:
-        """The value that begins here."""
-        while True:
-            try:
-                value, end = self._decode(self.text, self.at)
-            except json.JSONDecodeError as error:
-                cut = error.msg.startswith("Unterminated") or error.pos > len(self.text) - 16
-                if not cut or not self.more():
-                    raise
-                continue
-            except ValueError as error:  # a number of more digits than Python takes
-                raise json.JSONDecodeError(str(error), self.text, self.at) from None
-            if end == len(self.text):  # a number may go on
-                if self.more():
-                    continue
-                end = len(self.text)
-            self.at = end
-            return value
-
-    def array(self) -> Iterator[Any]:
-        """The elements of the array that begins here."""
-        self.at += 1
-        if self.next() == "]":
-            self.at += 1
-            return
-        while True:
-            self.next()
-            yield self.value()
-            if self.next() not in (",", "]"):
-                raise json.JSONDecodeError("Expecting ',' delimiter", self.text, self.at)
-            self.at += 1
-            if self.text[self.at - 1] == "]":
-                return
-
-
 # ----- CSV and TSV
 
 
@@ -230,7 +125,7 @@ def csv_records(text: Iterable[str], name: str, delimiters: str, field: str) -> 
         ValueError: there is no such column; a quoted field has no end.
     """
     csv.field_size_limit(LONGEST)
-    lines = (f"{line}\n" for line in _lines(text, name))
+    lines = (f"{line}\n" for line in lines_of(text, name))
     begin = []
     for line in lines:
         begin.append(line)
