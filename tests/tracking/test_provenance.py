@@ -176,7 +176,7 @@ def a_lost_object(repository: Path, _: pytest.MonkeyPatch) -> None:
 
 UNKNOWN: dict[Callable[[Path, pytest.MonkeyPatch], None], str] = {
     another_user: "fatal: detected dubious ownership in repository",
-    no_commit: "fatal: Needed a single revision",
+    no_commit: "no commit yet",
     no_git: "git can't be run: No such file or directory",
     no_answer: "git rev-parse took more than",
     a_lost_object: "fatal: unable to read ",
@@ -225,11 +225,131 @@ def test_a_document_that_is_not_in_git_is_named(repository: Path) -> None:
     (repository / "corpus" / "mine.txt").write_text("text")
     (repository / "notes.txt").write_text("nothing reads it")
     assert not provenance().dirty
+    (repository / "corpus" / "other.txt").write_text("in Git")
+    git("add", "corpus/other.txt")
+    git("commit", "--quiet", "-m", "a corpus")
     lock = "schema: '2.0'\nstages:\n  download:\n    cmd: x\n    deps:\n    - path: corpus\n"
     (repository / "dvc.lock").write_text(lock)
     origin = provenance()
-    assert origin.dirty and origin.inputs == ["corpus/mine.txt"] and origin.patch == b""
+    assert origin.dirty and [*origin.inputs] == ["corpus/mine.txt"] and origin.patch == b""
     assert "`corpus/mine.txt`: neither in Git nor in changes.patch" in origin.note("A title")
+
+
+DOWNLOAD = """
+stages:
+  download:
+    cmd: cat params.yaml > raw
+    deps: ["${download.path}"]
+    params: [download]
+    outs: [{raw: {cache: false}}]
+"""
+
+
+def ignored(repository: Path) -> str:
+    write_corpus(repository / "mytext")
+    with (repository / ".gitignore").open("a") as file:
+        file.write("/mytext\n")
+    return "mytext"
+
+
+def elsewhere(repository: Path) -> str:
+    outside = f"../{repository.name}.text"
+    write_corpus(repository / outside)
+    return outside
+
+
+def absolute(repository: Path) -> str:
+    """In Git, but a clone would not look there."""
+    write_corpus(repository / "mytext")
+    return str(repository / "mytext")
+
+
+def link_to_elsewhere(repository: Path) -> str:
+    (repository / "linked").symlink_to(elsewhere(repository))
+    return "linked"
+
+
+def repository_of_its_own(repository: Path) -> str:
+    write_corpus(repository / "others/mytext")
+    git("init", "--quiet", "others")
+    git("add", ".", folder=repository / "others")
+    git("commit", "--quiet", "-m", "theirs", folder=repository / "others")
+    with (repository / ".git/info/exclude").open("a") as file:
+        file.write("others\n")
+    return "others/mytext"
+
+
+def write_corpus(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("text")
+
+
+def commit_and_run(repository: Path, path: str, source: str = "path") -> None:
+    """Set `download.path`, commit everything, and have a stage read it."""
+    (repository / "params.yaml").write_text(f"download:\n  source: {source}\n  path: {path}\n")
+    (repository / "dvc.yaml").write_text(DOWNLOAD)
+    git("add", ".")
+    git("commit", "--quiet", "-m", "another corpus")
+    subprocess.run(["dvc", "repro", "--quiet"], check=True)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [ignored, elsewhere, absolute, link_to_elsewhere, repository_of_its_own],
+    ids=lambda make: make.__name__,
+)
+def test_a_corpus_that_no_clone_has_is_named(repository: Path, make: Callable[[Path], str]) -> None:
+    path = make(repository)
+    commit_and_run(repository, path)
+    origin = provenance()
+    assert origin.tags()["git.dirty"] == "true"
+    named = f"../{repository.name}.text" if make is link_to_elsewhere else path
+    (line,) = [line for line in origin.note("A title").splitlines() if f"`{named}`" in line]
+    md5 = strict_yaml.load((repository / "dvc.lock").read_text())["stages"]["download"]["deps"][0]
+    assert line == (
+        f"`{named}` (4 bytes in 1 file, md5 {md5['md5']} by dvc.lock): neither in Git nor in "
+        "changes.patch; to be copied there."
+    )
+
+
+def test_a_corpus_that_no_source_reads_is_no_part_of_the_record(repository: Path) -> None:
+    """DVC hashes `download.path` whatever the source."""
+    commit_and_run(repository, ignored(repository), source="docstrings")
+    assert not provenance().dirty
+
+
+def test_what_dvc_ignores_in_a_corpus_is_no_part_of_it(repository: Path) -> None:
+    write_corpus(repository / "corpus")
+    (repository / ".dvcignore").write_text(".DS_Store\n")
+    commit_and_run(repository, "corpus")
+    (repository / "corpus/.DS_Store").touch()
+    assert not provenance().dirty
+
+
+def test_a_corpus_that_dvc_tracks_is_pulled(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    write_corpus(repository / "my text")
+    subprocess.run(["dvc", "add", "--quiet", "my text"], check=True)
+    remote = tmp_path_factory.mktemp("remote")
+    subprocess.run(["dvc", "remote", "add", "--quiet", "--default", "r", remote], check=True)
+    commit_and_run(repository, "my text")
+    subprocess.run(["dvc", "push", "--quiet"], check=True)
+    origin = provenance()
+    assert origin.tags()["git.dirty"] == "false"
+    note = origin.note("A title")
+    assert "`my text`: not in Git, but tracked by DVC" in note
+
+    clone = tmp_path_factory.mktemp("clone")
+    git("clone", "--quiet", str(repository), str(clone))
+    command = note.split("```")[1].removeprefix("sh")
+    subprocess.run(["bash", "-e", "-c", command], cwd=clone, check=True, capture_output=True)
+    assert (clone / "my text/a.txt").read_text() == "text"
+
+    # Changed since, and read by a stage that ran alone: what DVC tracks is not what was read.
+    (repository / "my text/a.txt").write_text("other")
+    subprocess.run(["dvc", "repro", "--quiet", "--single-item", "download"], check=True)
+    assert provenance().dirty and "my text" in provenance().inputs
 
 
 def test_a_virtual_environment_in_the_project_is_no_part_of_it(repository: Path) -> None:
@@ -246,5 +366,5 @@ def test_what_git_converts_before_it_compares_is_named(repository: Path) -> None
     (repository / "code.py").write_bytes(b"x = 1\r\n")
     assert git("diff", "--stat") == ""
     origin = provenance()
-    assert origin.dirty and origin.inputs == ["code.py"]
+    assert origin.dirty and [*origin.inputs] == ["code.py"]
     assert "`code.py`: neither in Git nor in changes.patch" in origin.note("A title")

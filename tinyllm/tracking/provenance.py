@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from tinyllm.common import source_files
 from tinyllm.settings import strict_yaml
 from tinyllm.tokens.store import TokenSplit
+from tinyllm.tracking.inputs import describe, places, pointer, read_inputs
 from tinyllm.tracking.repository import Git, GitError, has_repository, hidden_changes, read_changes
 
 PATCH = "changes.patch"
@@ -36,7 +36,9 @@ class Provenance:
         settings: params.yaml's settings that differ from the commit's.
         experiment: DVC experiment name, if there is one.
         base: revision that the experiment starts from.
-        inputs: other files that a stage may have read and that neither commit nor patch has.
+        inputs: other files and folders that a stage may have read and that neither commit nor patch
+            has, with what is known of each.
+        pulled: files and folders that DVC tracks, and which file of the commit says so.
         submodules: whether there are submodules that are checked out.
         unknown: why Git can't tell what differs, in its words; None: it can.
     """
@@ -48,7 +50,8 @@ class Provenance:
     settings: dict[str, Any] = field(default_factory=dict)
     experiment: str | None = None
     base: str | None = None
-    inputs: list[str] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)
+    pulled: dict[str, str] = field(default_factory=dict)
     submodules: bool = False
     unknown: str | None = None
 
@@ -76,6 +79,8 @@ class Provenance:
             lines.append("git submodule update --init --recursive")
         if self.patch:  # as it is, also where Git is configured to fix white space
             lines.append(f"git apply --whitespace=nowarn {PATCH}  # from the run's artifacts")
+        if pointers := sorted(set(self.pulled.values())):
+            lines.append(shlex.join(["dvc", "pull", *pointers]))
         changes = [f"-S {shlex.quote(f'{k}={hydra(v)}')}" for k, v in self.settings.items()]
         lines.append(" \\\n  ".join(["dvc exp run", *changes]) if changes else "dvc repro")
         return "\n".join(lines)
@@ -88,7 +93,11 @@ class Provenance:
         if self.untracked:
             lines += ["", f"{_listed(self.untracked)}: not in Git; {PATCH} has them."]
         if self.inputs:
-            lines += ["", f"{_listed(self.inputs)}: neither in Git nor in {PATCH}."]
+            known = [f"`{name}`{about and f' ({about})'}" for name, about in self.inputs.items()]
+            lines += ["", f"{_some(known)}: neither in Git nor in {PATCH}; to be copied there."]
+        if self.pulled:
+            needs = "`dvc pull` needs the DVC remote or cache that has it"
+            lines += ["", f"{_listed([*self.pulled])}: not in Git, but tracked by DVC; {needs}."]
         return "\n".join(lines)
 
 
@@ -104,28 +113,36 @@ def provenance() -> Provenance:
     if not has_repository(here):
         return origin
     try:
-        commit = Git(here)("rev-parse", "--verify", "HEAD").decode().strip()
+        # Git's own words for a repository without commits are "Needed a single revision".
+        named = Git(here)("rev-parse", "--verify", "--quiet", "HEAD", statuses=(0, 1))
+        if not named:
+            raise GitError("no commit yet")
+        commit = named.decode().strip()
         origin = replace(origin, commit=commit)
         settings = _changed_settings(here)
+        read = places(here, commit, read_inputs(here / LOCK))
         found = read_changes(
             here,
             revision=commit,
             exclude=_OUTPUTS,
             unpatched=[] if settings is None else [PARAMS],
             also=_modules(),
+            read=read,
             into_patch=_is_code,
         )
+        patched = [name for name in found.untracked if _is_code(name)]
         hidden = set(hidden_changes(here, revision=commit, wanted=_is_code)) - {*found.changed}
+        missing = sorted((hidden | {*found.missing}) - {*patched})
+        pointers = {name: pointer(here, commit, name, read) for name in missing}
     except (GitError, OSError) as error:  # OSError: no place for an index, a file without access
         print(f"The run's record says git.dirty: unknown. Git: {error}", file=sys.stderr)
         return replace(origin, unknown=str(error))
-    read = _read_by_stages()
-    data = {name for name in found.untracked if not _is_code(name) and _is_in(name, read)}
     return replace(
         origin,
-        changed=_printable(found.changed),
-        untracked=_printable(name for name in found.untracked if _is_code(name)),
-        inputs=_printable(sorted(hidden | data)),
+        changed=[_text(name) for name in found.changed],
+        untracked=[_text(name) for name in patched],
+        inputs={_text(name): describe(name, read) for name in missing if pointers[name] is None},
+        pulled={_text(name): file for name, file in pointers.items() if file is not None},
         patch=found.patch,
         settings=settings or {},
         submodules=found.submodules,
@@ -147,28 +164,18 @@ def _is_code(name: str) -> bool:
     return path.suffix == ".py" or path.parts[0] in source_files.PACKAGES or name in _PIPELINE
 
 
-def _read_by_stages() -> list[PurePosixPath]:
-    """The files and folders that stages have read, by dvc.lock, if it can be read."""
-    try:
-        stages = strict_yaml.load(Path(LOCK).read_text(encoding="utf-8"))["stages"].values()
-        return [PurePosixPath(dep["path"]) for stage in stages for dep in stage.get("deps", [])]
-    except (OSError, ValueError, LookupError, AttributeError, TypeError):
-        return []
-
-
-def _is_in(name: str, folders: list[PurePosixPath]) -> bool:
-    path = PurePosixPath(name)
-    return any(folder in (path, *path.parents) for folder in folders)
-
-
-def _printable(names: Iterable[str]) -> list[str]:
-    """File names as text, also those that are not UTF-8."""
-    return [os.fsencode(name).decode(errors="replace") for name in names]
+def _text(name: str) -> str:
+    """A file name as text, also if it is not UTF-8."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(f"`{name}`" for name in names[:20]) + more
+    return _some([f"`{name}`" for name in names])
+
+
+def _some(items: list[str]) -> str:
+    more = f" and {len(items) - 20} more" if len(items) > 20 else ""
+    return ", ".join(items[:20]) + more
 
 
 def dataset(name: str, split: TokenSplit, role: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,12 +56,15 @@ class Changes:
     Attributes:
         changed: files of the commit that differ or are missing, relative to the folder.
         untracked: files that the commit does not have and Git does not ignore, and those asked for.
+        missing: paths of `read`, or files and folders in them, that the commit does not have,
+            whether Git ignores them or not.
         patch: the difference, for `git apply`.
         submodules: whether there are submodules that are checked out.
     """
 
     changed: list[str] = field(default_factory=list)
     untracked: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     patch: bytes = b""
     submodules: bool = False
 
@@ -74,7 +77,7 @@ def has_repository(folder: Path) -> bool:
 def read_changes(
     folder: Path, *, revision: str = "HEAD", exclude: Iterable[str] = (),
     unpatched: Iterable[str] = (), also: Iterable[str] = (),
-    into_patch: Callable[[str], bool], prefix: bytes = b"",
+    read: Collection[str] = (), into_patch: Callable[[str], bool], prefix: bytes = b"",
 ) -> Changes:  # fmt: skip
     """Compare the files of a folder with those of a commit, submodules included.
 
@@ -82,6 +85,7 @@ def read_changes(
         exclude: files and folders that are not compared.
         unpatched: files that are compared, but are not in the patch.
         also: files that count as untracked, also if Git ignores them, unless the commit has them.
+        read: files and folders, of which Changes.missing says what the commit does not have.
         into_patch: whether an untracked file becomes part of the patch.
         prefix: of every path in the patch: where this repository is within another one.
 
@@ -105,6 +109,7 @@ def read_changes(
         found = Changes(
             changed=_names(git("diff-index", "--name-only", "--relative", "-z", *difference)),
             untracked=sorted(others),
+            missing=_missing(git, [name for name in read if not _is_in(f"{name}/", submodules)]),
             submodules=bool(submodules),
         )
         new = [here + os.fsencode(name) for name in found.untracked if into_patch(name)]
@@ -117,9 +122,13 @@ def read_changes(
         found.patch = git("diff-index", *_AS_PATCH, *sides, *patched)
     for name, commit in submodules.items():
         within = prefix + here + os.fsencode(name) + b"/"
-        inner = read_changes(folder / name, revision=commit, into_patch=into_patch, prefix=within)
+        inner = read_changes(
+            folder / name, revision=commit, into_patch=into_patch, prefix=within,
+            read=[os.path.relpath(each, name) for each in read if _is_in(f"{each}/", [name])],
+        )  # fmt: skip
         found.changed += [f"{name}/{path}" for path in inner.changed]
         found.untracked += [f"{name}/{path}" for path in inner.untracked]
+        found.missing += [os.path.normpath(f"{name}/{path}") for path in inner.missing]
         found.patch += inner.patch
     return found
 
@@ -148,6 +157,28 @@ def hidden_changes(folder: Path, *, revision: str, wanted: Callable[[str], bool]
             digest.update(b"blob %d\0%s" % (len(content), content))
             if digest.hexdigest() != committed:
                 yield name
+
+
+def _missing(git: "Git", read: list[str]) -> list[str]:
+    """What the index does not have of some files and folders, but for what DVC ignores as well."""
+    top = Path(os.fsdecode(git("rev-parse", "--show-toplevel").removesuffix(b"\n")))
+    folder = git.folder.resolve()
+    missing, inside = [], []
+    for name in read:
+        path = Path(os.path.normpath(folder / name))
+        around = (path, *path.parents)
+        elsewhere = Path(name).is_absolute() or top not in around
+        # Git looks into no repository within this one.
+        if elsewhere or any((p / ".git").exists() for p in around[: around.index(top)]):
+            missing.append(name)
+        else:
+            inside.append(f":(literal){name}")
+    if inside:
+        ignored = folder / ".dvcignore"
+        skip = [f"--exclude-from={ignored}"] if ignored.is_file() else []
+        options = ("--others", "--directory", "--no-empty-directory", *skip, "-z")
+        missing += [name.rstrip("/") for name in _names(git("ls-files", *options, "--", *inside))]
+    return missing
 
 
 def _submodules(folder: Path, entries: bytes, here: bytes) -> dict[str, str]:

@@ -1,0 +1,116 @@
+"""What the pipeline reads that no stage makes, and whether a clone of the repository has it.
+
+A corpus may be in Git, tracked by DVC (`dvc add`), or neither: ignored by Git, or lie elsewhere.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tinyllm.common import source_files
+from tinyllm.settings import strict_yaml
+from tinyllm.tracking.repository import Git, GitError
+
+POINTER = ".dvc"  # suffix of the file by which DVC tracks another one
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file or folder that a stage has read.
+
+    Attributes:
+        path: as dvc.lock has it; if params.yaml has an absolute path, that.
+        md5: DVC's hash; None: not known.
+        size: in bytes.
+        files: number of files; None: it is one.
+    """
+
+    path: str
+    md5: str | None = None
+    size: int = 0
+    files: int | None = None
+
+    def __str__(self) -> str:
+        if self.md5 is None:
+            return ""
+        files = "" if self.files is None else f" in {self.files:,} file{'s' * (self.files != 1)}"
+        return f"{self.size:,} bytes{files}, md5 {self.md5} by dvc.lock"
+
+
+def read_inputs(lock: Path) -> list[Input]:
+    """The inputs that dvc.lock names, if it can be read; the project's modules are none."""
+    try:
+        stages = strict_yaml.load(lock.read_text(encoding="utf-8"))["stages"].values()
+        made = [out["path"] for stage in stages for out in stage.get("outs", [])]
+        return [
+            each
+            for stage in stages
+            for each in _inputs(stage)
+            if not is_in(each.path, [*made, *source_files.PACKAGES])
+        ]
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return []
+
+
+def _inputs(stage: dict[str, Any]) -> Iterator[Input]:
+    download = stage.get("params", {}).get("params.yaml", {}).get("download", {})
+    source = os.path.abspath(download.get("path", os.devnull))  # noqa: PTH100 (follows no link)
+    for dep in stage.get("deps", []):
+        path = dep["path"]
+        if os.path.abspath(path) == source:  # noqa: PTH100
+            if download.get("source", "path") != "path":
+                continue  # DVC hashes it all the same, but no stage reads it
+            if Path(download["path"]).is_absolute():
+                path = source  # which dvc.lock has as relative to the project
+        yield Input(path, dep.get("md5"), dep.get("size", 0), dep.get("nfiles"))
+
+
+def is_in(name: str, folders: Iterable[str]) -> bool:
+    """Whether a path is one of some, or within one of them."""
+    path = PurePosixPath(name)
+    return any(PurePosixPath(folder) in (path, *path.parents) for folder in folders)
+
+
+def places(folder: Path, revision: str, inputs: Iterable[Input]) -> dict[str, Input]:
+    """Where the content of inputs lies, relative to `folder`: of a link, where it points to.
+
+    Raises:
+        GitError: Git can't tell.
+    """
+    entries = Git(folder)("ls-tree", "-r", "-z", revision).split(b"\0")
+    links = [os.fsdecode(e.partition(b"\t")[2]) for e in entries if e.startswith(b"120000 ")]
+    found = {}
+    for each in inputs:
+        if Path(each.path).is_absolute():  # of this machine, wherever it points
+            found[each.path] = each
+            continue
+        for name in (each.path, *(link for link in links if is_in(link, [each.path]))):
+            found[os.path.relpath((folder / name).resolve(), folder.resolve())] = each
+    return found
+
+
+def describe(name: str, read: Mapping[str, Input]) -> str:
+    """What is known of a file or folder that is one of some inputs, or in one."""
+    for place, each in read.items():
+        if is_in(name, [place]) and each.md5:
+            return str(each) if place == name else f"part of `{each.path}`: {each}"
+    return ""
+
+
+def pointer(folder: Path, revision: str, name: str, read: Mapping[str, Input]) -> str | None:
+    """The file in Git by which DVC tracks an input as it was read, so that `dvc pull` brings it."""
+    path = PurePosixPath(name)
+    md5 = read[name].md5 if name in read else None
+    for tracked in (path, *path.parents[:-1]):
+        file = f"{tracked}{POINTER}"
+        try:
+            Git(folder)("cat-file", "-e", f"{revision}:./{file}")
+            listed = strict_yaml.load((folder / file).read_text(encoding="utf-8"))["outs"]
+        except (GitError, OSError, ValueError, LookupError, TypeError):
+            continue
+        # A part of what is tracked has no hash to compare.
+        if tracked != path or md5 in (None, *(out.get("md5") for out in listed)):
+            return file
+    return None
