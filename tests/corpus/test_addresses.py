@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.corpus.conftest import Bring, BringIt, sha256
 from tests.corpus.site import Request, Site
+from tests.documents.packed import COMPRESS, as_jsonl, as_parquet, tarred, zipped
 from tinyllm.corpus.braces import expand
 from tinyllm.corpus.names import best_name, stated
 from tinyllm.documents.raw import read_manifest
@@ -201,3 +203,31 @@ def test_what_is_wrong_with_a_file_is_told_with_its_address(bring_it: BringIt, s
     url = site.file("/a.jsonl", b'{"text": null}')
     with pytest.raises(ValueError, match=rf"^a\.jsonl.*null.* \(from {url}\)$"):
         bring_it(source="url", url=url)
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "name"),
+    [
+        ("/download?id=3", gzip.compress(b"a text"), "download.gz"),
+        ("/download?id=3", zipped([("a.txt", b"a text"), ("a.md", b"no")]), "download.zip"),
+        ("/get", tarred([("a.txt", b"a text")]), "get.tar"),
+        ("/get", COMPRESS[".zst"](tarred([("a.txt", b"a text")])), "get.tar.zst"),
+        ("/a.gz", gzip.compress(tarred([("a.txt", b"a text")])), "a.tar.gz"),
+        ("/a.jsonl", gzip.compress(as_jsonl([{"text": "a text"}])), "a.jsonl.gz"),
+        ("/a.jsonl.gz", as_jsonl([{"text": "a text"}]), "a.jsonl"),
+        ("/a.txt.gz", COMPRESS[".xz"](b"a text"), "a.txt.xz"),
+        ("/a.txt", b"a text", "a.txt"),
+        ("/a.parquet", as_parquet(pa.array(["a text"])), "a.parquet"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",  # compressed bytes hold the time
+)
+def test_a_downloaded_file_is_read_as_it_is_packed_whatever_its_name(
+    documents: Bring, raw: Path, site: Site, path: str, data: bytes, name: str
+) -> None:
+    assert documents(source="url", url=site.file(path, data)) == ["a text"]
+    assert names(raw) == [name]
+
+
+def test_braces_that_make_no_address_name_the_setting(bring_it: BringIt) -> None:
+    with pytest.raises(ValueError, match=r"^download\.url = 'http://\[::1/a': Invalid IPv6 URL"):
+        bring_it(source="url", url="http://{[::1],[::1}/a")

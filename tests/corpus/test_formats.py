@@ -210,7 +210,9 @@ def test_bytes_become_text_wherever_a_chunk_ends() -> None:
         ("a.parquet", b"PAR1 no", r"a\.parquet is not Parquet, or damaged: "),
         ("a.parquet", b"", r"a\.parquet is not Parquet, or damaged: "),
         ("a.txt.gz", gzip.compress(b"a text", mtime=0)[:-4], r"a\.txt\.gz is damaged or cut short"),
-        ("a.txt.gz", b"a text", r"a\.txt\.gz is damaged or cut short: Not a gzipped"),
+        ("a.txt.gz", b"\xfe text", r"a\.txt\.gz is damaged or cut short: Not a gzipped"),
+        ("b/a.txt.gz", b"a \xc3\xa4", r"is not gz-compressed but plain text; rename it to a\.txt$"),
+        ("a.txt.xz", b"a text", r"is not xz-compressed but plain text; rename it to a\.txt$"),
         ("a.txt.xz", lzma.compress(b"a text")[:-4], r"a\.txt\.xz is damaged or cut short"),
         ("a.txt.zst", zstd(b"a text" * 99)[:-4], r"a\.txt\.zst is damaged or cut short"),
         ("a.zip", zipped({"a.txt": b"a"})[:-4], r"a\.zip is damaged"),
@@ -224,6 +226,7 @@ def test_bytes_become_text_wherever_a_chunk_ends() -> None:
 def test_a_file_that_is_not_what_it_seems(
     bring_it: BringIt, raw: Path, texts: Path, name: str, data: bytes, message: str
 ) -> None:
+    (texts / name).parent.mkdir(exist_ok=True)
     (texts / name).write_bytes(data)
     with pytest.raises(ValueError, match=message) as caught:
         bring_it(path=str(texts))

@@ -180,6 +180,7 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
         ("download", {"packages": ["pandas"]}, "download.packages.0 = 'pandas': must be a package"),
         ("download", {"packages": []}, "download.packages = []: "),
         ("download", {"url": "x.txt"}, "download.url.0 = 'x.txt': must be an address, like http"),
+        ("download", {"url": "http://[::1/a"}, "download.url.0 = 'http://[::1/a': must be an a"),
         ("download", {"url": ["http://a", ""]}, "download.url.1 = '': must be an address"),
         (
             "download",

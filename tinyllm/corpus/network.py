@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,8 +15,11 @@ from tinyllm.corpus.folder import Found
 from tinyllm.corpus.intake import Keep
 from tinyllm.corpus.remote import matches
 from tinyllm.corpus.web import SCHEMES
-from tinyllm.documents.evidence import HEAD, textual
+from tinyllm.documents.archives import is_archive
+from tinyllm.documents.decoding import is_utf8
+from tinyllm.documents.evidence import HEAD, binary, textual
 from tinyllm.documents.layout import Layout
+from tinyllm.documents.packing import damage_named, packing_of, unpacked, unpacked_name
 from tinyllm.settings.download import Download
 
 
@@ -42,6 +46,10 @@ def addresses_of(settings: Download, stall: float) -> list[Address]:
 
 
 def _listed(url: str, stall: float) -> list[str]:
+    try:
+        urlsplit(url)
+    except ValueError as error:  # braces can make such an address of one that is
+        raise ValueError(f"download.url = {url!r}: {error}") from None
     if urlsplit(url).scheme in SCHEMES:
         if "*" in urlsplit(url).path:
             raise ValueError(
@@ -77,7 +85,7 @@ def from_network(
             _refuse_page(address.url, fetched)
         size = fetched.path.stat().st_size
         most -= size
-        name = fetched.name
+        name = named_by_content(fetched.name, fetched.path)
         while name.lower() in taken:
             name = f"{number}-{name}"
         taken.add(name.lower())
@@ -106,3 +114,27 @@ def _refuse_page(url: str, fetched: Fetched) -> None:
             f"{url}: what came is {kind.what} ({kind.seen}), and is not kept; {kind.advice}; or "
             "set download.format: text to read it as it is"
         )
+
+
+def named_by_content(name: str, path: Path) -> str:
+    """A downloaded file's name, with the suffix of how it is packed.
+
+    Addresses like `.../download?id=3` have none, servers send `a.jsonl` compressed, and proxies
+    unpack what they pass on; whoever has but an address can't rename the file.
+    """
+    with path.open("rb") as file:
+        head = file.peek(HEAD)
+        packing = packing_of(head)
+        with suppress(ValueError), damage_named(name):  # a reader says what is wrong
+            head = unpacked(file, name, packing).read(512) if packing else head
+    kind = binary(head)
+    what = "" if kind is None else kind.what
+    if is_archive(name):
+        return name
+    plain = unpacked_name(name)
+    if what == "a zip archive" and not packing:
+        return f"{plain}.zip"
+    if what == "a tar archive":
+        return f"{plain}.tar{packing}"
+    # Bytes that are not text may be what is left of compressed data that are damaged.
+    return f"{plain}{packing}" if packing or (kind is None and is_utf8(head)) else name

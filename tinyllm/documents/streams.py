@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tinyllm.documents.archives import member_streams
+from tinyllm.documents.decoding import is_utf8
 from tinyllm.documents.evidence import instead
 from tinyllm.documents.packing import (
     PACKED,
@@ -13,6 +14,7 @@ from tinyllm.documents.packing import (
     packing_of,
     spend_freely,
     unpacked,
+    unpacked_name,
 )
 
 
@@ -42,6 +44,12 @@ def _unpacked(file: Any, name: str) -> IO[bytes]:
     if packing in PACKED:
         with damage_named(name):
             head = file.peek(512)
-        if packing_of(head) != packing and (kind := instead(head)):
-            raise ValueError(f"{name} is not {packing[1:]}-compressed: {kind}")
+        if packing_of(head) != packing:
+            if kind := instead(head):
+                raise ValueError(f"{name} is not {packing[1:]}-compressed: {kind}")
+            if head and 0 not in head and is_utf8(head):  # unpacked by a proxy or a browser, say
+                raise ValueError(
+                    f"{name} is not {packing[1:]}-compressed but plain text; rename it to "
+                    f"{Path(unpacked_name(name)).name}"
+                )
     return unpacked(file, name)

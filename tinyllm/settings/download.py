@@ -3,6 +3,7 @@
 import codecs
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
@@ -18,6 +19,10 @@ def _pinned(package: str) -> str:
 def _address(url: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", url):
         raise ValueError("must be an address, like https://..., s3://..., gs://... or hf://...")
+    try:
+        urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"must be an address: {error}") from None
     return url
 
 
