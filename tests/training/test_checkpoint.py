@@ -258,3 +258,23 @@ def test_another_training_has_checkpoints_of_its_own_and_old_ones_go(tmp_path: P
         kept.prune()
     assert len(list(tmp_path.iterdir())) == 4
     assert kept.folder.exists()
+
+
+def no_folder(state: Path) -> None:
+    state.write_text("a file")
+
+
+def read_only(state: Path) -> None:
+    """Root may write anywhere, so that this stands for it: nothing can be made in /proc."""
+    state.symlink_to("/proc/self")
+
+
+@pytest.mark.parametrize("make", [no_folder, read_only], ids=lambda make: make.__name__)
+def test_where_nothing_can_be_written_the_error_says_what_the_folder_is_for(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    state = tmp_path / ".tinyllm"
+    make(state)
+    expected = rf"^\.tinyllm: checkpoints, .* can't be written: \w.*\. Make {state} a folder that"
+    with pytest.raises(ValueError, match=expected):
+        checkpoints(state / "trainings")

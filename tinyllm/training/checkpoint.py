@@ -17,7 +17,14 @@ import torch
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from tinyllm.common.files import publish_folder, read_json, remove, sha256_of, write_json
+from tinyllm.common.files import (
+    STATE_FOLDER,
+    publish_folder,
+    read_json,
+    remove,
+    sha256_of,
+    write_json,
+)
 from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.model.runtime import Compute
 from tinyllm.tracking.locks import Lock
@@ -52,6 +59,9 @@ class Checkpoints:
         fingerprint: of this one.
         compute: what this process computes on.
         ranks: those that train together. They save together too, but only the first one writes.
+
+    Raises:
+        ValueError: nothing can be written there.
     """
 
     def __init__(
@@ -62,8 +72,15 @@ class Checkpoints:
         self.computes = [asdict(compute)]  # recorded with each checkpoint
         self.ranks = ranks
         if ranks.first:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / FINGERPRINT, fingerprint.parts)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_json(self.folder / FINGERPRINT, fingerprint.parts)
+            except OSError as error:
+                raise ValueError(
+                    f"{STATE_FOLDER}: checkpoints, and records for MLflow, are kept in this "
+                    f"folder, and {self.folder} can't be written: {error.strerror}. Make "
+                    f"{root.parent} a folder that you can write to, on a disk with free space"
+                ) from None
         self._writer: threading.Thread | None = None
         self._failure: Exception | None = None
         self._copies: dict[str, Tensor] = {}  # kept: new memory costs as much as copying does
