@@ -239,9 +239,18 @@ def test_a_split_whose_documents_followed_their_twins_is_told(
         rf"near-duplicates of each other, in {templates} group\(s\), .*: set "
         r"split\.near_duplicates: 0 to divide them"
     )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         look(corpus_of(documents), tmp_path / "a")
+    assert "fraction" not in str(caught.value)  # which would move whole groups
     assert look(corpus_of(documents), tmp_path / "b", APART).documents == count  # it does help
+
+
+def test_fractions_are_advised_where_most_documents_stand_alone(tmp_path: Path) -> None:
+    few = SPLIT.model_copy(update={"validation_fraction": 0.001, "test_fraction": 0.001})
+    followed = NearDuplicates(2, 4, 1)
+    with pytest.raises(ValueError, match=r"raise split\.validation_fraction or split\.test_fr"):
+        look(corpus_of(make_documents(20, seed=1)), tmp_path / "a", few)
+    assert "or raise split.validation_fraction" in surveys._too_few(TEST, 20, 20, 0, followed)
 
 
 def test_documents_that_differ_in_digits_alone_are_told(tmp_path: Path) -> None:
@@ -250,6 +259,7 @@ def test_documents_that_differ_in_digits_alone_are_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         look(corpus_of(documents), tmp_path / "a", APART)
     assert "near_duplicates" not in str(caught.value)  # which can't help
+    assert "fraction" not in str(caught.value)
 
 
 def test_exact_duplicates_are_told_with_a_split_that_got_none(tmp_path: Path) -> None:

@@ -134,17 +134,19 @@ def _too_few(
     change = "lower" if name == TRAIN else "raise"
     fractions = f"{change} split.validation_fraction or split.test_fraction"
     if followed is not None:
+        # Other fractions move whole groups, which is no help where there are few beside the rest.
+        apart = kept - followed.documents + followed.groups
+        more = f"; or {fractions}" if apart > kept / 2 else ""
         return (
             f"{message}, because {followed.documents:,} of them are near-duplicates of each other, "
             f"in {followed.groups:,} group(s), and no group is divided: set split.near_duplicates: "
-            "0 to divide them (test documents are then much like training documents), add text of "
-            f"other kinds, or {fractions}"
+            "0 to divide them (test documents are then much like training documents), or add text "
+            f"of other kinds{more}"
         )
     if contents < kept / 2:
         return (
             f"{message}, because all but {contents:,} of them differ from another only in digits, "
-            "case or white space, and such documents stay in one split: add text of other kinds, "
-            f"or {fractions}"
+            "case or white space, and such documents stay in one split: add text of other kinds"
         )
     return (
         f"{message}: {fractions}, or cut the text into more documents with download.separator, "
