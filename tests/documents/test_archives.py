@@ -215,6 +215,7 @@ def test_hard_links_count_as_what_they_unpack_to(bring_it: BringIt, texts: Path)
         bring_it(path=str(texts), max_bytes=5_000_000)
 
 
+@pytest.mark.parametrize("files", [None, "**/*"])
 @pytest.mark.parametrize("alone", [True, False])
 def test_archives_within_an_archive_are_reported(
     documents: Bring,
@@ -222,18 +223,19 @@ def test_archives_within_an_archive_are_reported(
     texts: Path,
     capfd: pytest.CaptureFixture[str],
     alone: bool,
+    files: str | None,
 ) -> None:
     inner = zipped([("a.txt", b"a text")])
     path = str(texts / "a.zip" if alone else texts)
     members = [("part1.zip", inner), ("part2.tar.gz", b""), ("README.txt", b"read me")]
     (texts / "a.zip").write_bytes(zipped(members))
-    assert documents(path=path) == ["read me"]
+    assert documents(path=path, files=files) == ["read me"]
     line = "download: 2 archive(s) within a.zip are not read: part1.zip, part2.tar.gz; unpack a.zip"
     assert capfd.readouterr().err == f"{line} first\n"
     for name in ("in.zip", "x.tar.gz"):
         (texts / "a.zip").write_bytes(zipped([(name, inner)]))
         with pytest.raises(ValueError, match=rf"{name}; nested archives are not read; unpack it"):
-            bring_it(path=path)
+            bring_it(path=path, files=files)
     (texts / "a.zip").write_bytes(zipped([("in", inner)]))  # seen by the content
     with pytest.raises(ValueError, match=r"^a\.zip/in is not text: .* archive .*; nested arch"):
         bring_it(path=str(texts / "a.zip"))

@@ -67,7 +67,7 @@ def files_of(source: Path, layout: Layout, most: int) -> list[Found]:
         elif is_archive(name):
             _check_name(name)
             inside = listing(Path(entry.path), name, bounded(most, name))
-            if any(wanted(f"{name}/{member}") for member in inside.files):
+            if any(wanted(f"{name}/{m}") and not is_archive(m) for m in inside.files):
                 found.append(Found(name, Path(entry.path), size, inside=inside))
             else:
                 warn_of_members(name, inside, [m for m in inside.others if wanted(f"{name}/{m}")])

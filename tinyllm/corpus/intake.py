@@ -115,10 +115,9 @@ def _with_members(file: Found, layout: Layout, most: int, alone: bool) -> Found:
     with _origin_named(file):
         inside = file.inside or listing(file.path, name, bounded(most, name))
         prefix, is_wanted = "" if alone else f"{file.name}/", wanted_by(layout)
-        if layout.files is None and len(inside.files) == 1 and not is_archive(inside.files[0]):
-            members = inside.files  # whatever its name
-        else:
-            members = [member for member in inside.files if is_wanted(prefix + member)]
+        members = [member for member in inside.files if not is_archive(member)]
+        if layout.files is not None or len(inside.files) > 1:  # one alone has whatever name
+            members = [member for member in members if is_wanted(prefix + member)]
         others = [member for member in inside.others if is_wanted(prefix + member)]
         if not members:
             shown = [f"{member} ({kind})" for member, kind in inside.others.items()]

@@ -59,11 +59,11 @@ def nothing_to_read(names: Sequence[str], layout: Layout) -> str:
     if not names:
         return "holds no file"
     names = sorted(names)
+    if all(map(is_archive, names)):
+        return f"holds {some(names)}; {NESTED}"
     if layout.files is not None:
         wanted = f"download.files = {layout.files!r}"
         return f"none of its {len(names):,} file(s) matches {wanted}: {some(names)}"
-    if all(map(is_archive, names)):
-        return f"holds {some(names)}; {NESTED}"
     kinds = Counter(PurePosixPath(unpacked_name(name)).suffix.lower() for name in names)
     there = ", ".join(_kind(suffix, count) for suffix, count in kinds.most_common(SHOWN))
     return (
