@@ -20,6 +20,8 @@ def text_of(record: Any, field: str, decode: Callable[[bytes], str] | None = Non
     Raises:
         Invalid: there is none.
     """
+    if isinstance(record, dict) and isinstance(text := record.get(field), str):
+        return text  # as a rule
     value = _value(record, field)
     texts = value if isinstance(value, list) else [value]
     return "\n\n".join(_text(text, value, field, decode) for text in texts)
