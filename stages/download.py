@@ -21,16 +21,19 @@ def main() -> None:
     from tinyllm.corpus.catalogue import check_source
     from tinyllm.corpus.fetch import Patience
     from tinyllm.corpus.sources import bring
-    from tinyllm.corpus.state import source_state
+    from tinyllm.corpus.state import is_as_copied, source_state
     from tinyllm.settings.load import load_params
 
     params = load_params(args.params, check_source)
-    made_from.add(lambda: source_state(params.download))
     downloads = project_root() / STATE_FOLDER / "downloads"  # outlives what DVC deletes
     patience = Patience(
         stall=params.runtime.download_timeout, retries=params.runtime.download_retries
     )
     with publish_folder(args.raw) as folder, made_from:
+        made_from.add(
+            lambda: source_state(params.download),
+            lambda name: is_as_copied(params.download, folder, name),
+        )
         manifest = bring(params.download, folder, downloads, patience)
     print(
         f"download: {manifest.source}: {manifest.documents:,} documents, "

@@ -48,14 +48,25 @@ def append(name: str, text: str) -> str:
     return f"open({name!r}, 'a').write({text!r})"
 
 
+def rewrite(name: str) -> str:
+    """Another text of the same size, and the time set back, as some editors and tools do."""
+    before = f"import os; old = os.stat({name!r}); text = open({name!r}).read()"
+    changed = f"open({name!r}, 'w').write(text[::-1])"
+    return f"{before}; {changed}; os.utime({name!r}, ns=(old.st_atime_ns, old.st_mtime_ns))"
+
+
 def write(name: str, old: str, new: str) -> str:
     read = f"(text := open({name!r}).read())"
     return f"{read}; open({name!r}, 'w').write(text.replace({old!r}, {new!r}))"
 
 
+WRITTEN = ".tmp"  # the download's manifest, under its temporary name: the texts have been read
 EDITS = {
     "a text that grows": Edit(
-        "download", "corpus/small.txt", append("corpus/small.txt", "\nlate"), "corpus/small.txt"
+        "download", WRITTEN, append("corpus/small.txt", "\nlate"), "corpus/small.txt"
+    ),
+    "a text, its time set back": Edit(
+        "download", WRITTEN, rewrite("corpus/small.txt"), "corpus/small.txt"
     ),
     "another text": Edit(
         "download", "corpus/small.txt", append("corpus/late.txt", "late"), "corpus/late.txt"
@@ -69,7 +80,7 @@ EDITS = {
     "an input": Edit(
         "tokenize",
         "raw/manifest.json",
-        "import os; os.utime('data/raw/files/small.txt')",
+        append("data/raw/files/small.txt", "late"),
         "data/raw/files/small.txt",
     ),
     "a module": Edit(
@@ -106,8 +117,18 @@ def test_what_changes_while_a_stage_runs_fails_it_and_nothing_is_recorded(
     assert failed.returncode != 0
     (line,) = [line for line in failed.stderr.splitlines() if line.startswith("error: changed")]
     assert line.startswith(f"error: changed while {edit.stage} ran: {edit.named}; ")
-    assert quiet.outputs() == before  # dvc.lock among them
+    after = quiet.outputs()  # dvc.lock among them
+    assert {n: d for n, d in after.items() if before[n] != d and n != edit.named} == {}
+    assert after.keys() == before.keys()
     assert f"{edit.stage}:" in quiet.dvc("status", edit.stage).stdout
+
+
+def test_a_text_that_is_only_touched_is_no_other(quiet: Project) -> None:
+    quiet.append("stages/download.py", "# so that it runs\n")
+    touch = Edit("download", WRITTEN, "import os; os.utime('corpus/small.txt')", "")
+    before = (quiet.root / "corpus/small.txt").stat().st_mtime_ns
+    with_editor(quiet, touch).dvc("repro", "download")
+    assert (quiet.root / "corpus/small.txt").stat().st_mtime_ns != before
 
 
 def test_a_text_that_grew_is_read_when_it_no_longer_grows(quiet: Project) -> None:

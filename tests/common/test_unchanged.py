@@ -72,6 +72,23 @@ def test_a_failure_because_something_changed_says_so(tokens: Path) -> None:
     assert "line 7 is no JSON" in str(told.value.__context__)
 
 
+def test_an_input_that_is_only_touched_or_linked_is_the_same(tokens: Path) -> None:
+    """DVC links what it caches, if it is set to, also while another experiment runs."""
+    with MadeFrom("split", [tokens]):
+        os.utime(tokens / "a.npy", (1, 1))
+        os.link(tokens / "a.npy", tokens.parent / "linked.npy")
+
+
+def test_an_input_whose_time_is_set_back_is_another(tokens: Path) -> None:
+    before = (tokens / "a.npy").stat()
+    with (
+        pytest.raises(ValueError, match=r"^changed while split ran: .*/a\.npy; "),
+        MadeFrom("split", [tokens]),
+    ):
+        (tokens / "a.npy").write_bytes(b"b")
+        os.utime(tokens / "a.npy", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def test_another_failure_stays_what_it_is(tokens: Path) -> None:
     with pytest.raises(ValueError, match=r"^line 7$"), MadeFrom("split", [tokens]):
         raise ValueError("line 7")

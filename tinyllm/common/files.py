@@ -37,10 +37,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def size_and_time(file: Path | str) -> str:
-    """What shows that a file was written to since."""
+def size_and_times(file: Path | str) -> str:
+    """What differs once a file was written to, and also if it was only touched, linked or moved.
+
+    The second time can't be set back, as the first one is by what keeps a file's time.
+    """
     state = os.stat(file)  # noqa: PTH116 (for many files)
-    return f"{state.st_size} bytes, changed at {state.st_mtime_ns} ns"
+    return f"{state.st_size} bytes, changed at {state.st_mtime_ns} ns, {state.st_ctime_ns} ns"
 
 
 def sync(path: Path) -> None:

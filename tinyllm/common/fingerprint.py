@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyllm.common import source_files
-from tinyllm.common.files import CHECKSUMS, files_in, sha256_of, size_and_time
+from tinyllm.common.files import CHECKSUMS, checksums, files_in, sha256_of, size_and_times
 
 Parts = dict[str, str]
 
@@ -47,16 +47,25 @@ def of_content(paths: Iterable[Path]) -> Parts:
 def of_state(paths: Iterable[Path]) -> Parts:
     """Files, or folders with all their files, in a way that takes no time for gigabytes.
 
-    The files of a sealed folder are known by the checksums in it, and otherwise by size and time.
+    The files of a sealed folder are known by the checksums in it, and otherwise by size and times.
     """
     parts: Parts = {}
     for path in paths:
         if (path / CHECKSUMS).is_file():
-            parts |= {file.as_posix(): size_and_time(file) for file in _files(path)}
+            parts |= {file.as_posix(): size_and_times(file) for file in _files(path)}
             parts |= of_content([path / CHECKSUMS])
         else:
             parts |= of_content([path])
     return parts
+
+
+def is_as_sealed(name: str) -> bool:
+    """Whether a file of a sealed folder has the content it was sealed with, whatever its times."""
+    file = Path(name)
+    sealed = next((p for p in file.parents if (p / CHECKSUMS).is_file()), None)
+    if sealed is None or not file.is_file():
+        return False
+    return checksums(sealed).get(file.relative_to(sealed).as_posix()) == sha256_of(file)
 
 
 def _files(path: Path) -> list[Path]:

@@ -4,7 +4,14 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tinyllm.common.fingerprint import Fingerprint, Parts, of_code, of_content, of_state
+from tinyllm.common.fingerprint import (
+    Fingerprint,
+    Parts,
+    is_as_sealed,
+    of_code,
+    of_content,
+    of_state,
+)
 from tinyllm.common.source_files import ROOT, files_of
 from tinyllm.settings import strict_yaml
 
@@ -37,15 +44,21 @@ class MadeFrom:
         self.stage = stage
         self.inputs = inputs
         _forget_stale_bytecode(f"stages.{stage}")
-        self._takes: list[tuple[Callable[[], Parts], Parts]] = []
+        self._takes: list[tuple[Callable[[], Parts], Parts, Callable[[str], bool]]] = []
         self.add(lambda: of_code(f"stages.{stage}") | of_content([ROOT / "requirements.lock"]))
-        self.add(lambda: of_state(inputs))
+        self.add(lambda: of_state(inputs), is_as_sealed)
         if params is not None:
             self.add(lambda: _of_settings(params, sections))
 
-    def add(self, take: Callable[[], Parts]) -> None:
-        """Add what something is now, and will have to be at the end."""
-        self._takes.append((take, take()))
+    def add(
+        self, take: Callable[[], Parts], is_as_read: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        """Add what something is now, and will have to be at the end.
+
+        Args:
+            is_as_read: whether a part that differs then has the content that was read all the same.
+        """
+        self._takes.append((take, take(), is_as_read))
 
     def __enter__(self) -> "MadeFrom":
         return self
@@ -64,8 +77,8 @@ class MadeFrom:
         """
         changed = [
             name
-            for take, before in self._takes
-            for name in Fingerprint(before).differences(Fingerprint(take()))
+            for take, before, is_as_read in self._takes
+            for name in _differences(before, take(), is_as_read)
         ]
         if changed:
             shown = ", ".join(changed[:5])
@@ -74,6 +87,15 @@ class MadeFrom:
                 f"changed while {self.stage} ran: {shown}{more}; the result belongs to neither "
                 "state, so it is not published. Put it back or keep the change, and run `dvc repro`"
             )
+
+
+def _differences(before: Parts, now: Parts, is_as_read: Callable[[str], bool]) -> list[str]:
+    touched = {
+        name: before[name]
+        for name in before.keys() & now.keys()
+        if before[name] != now[name] and is_as_read(name)
+    }
+    return Fingerprint(before).differences(Fingerprint(now | touched))
 
 
 def _forget_stale_bytecode(module: str) -> None:

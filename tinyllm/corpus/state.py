@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tinyllm.common.files import size_and_time
+from tinyllm.common.files import sha256_of, size_and_times
 from tinyllm.corpus.catalogue import PACKAGES
 from tinyllm.corpus.docstrings import source_files
+from tinyllm.documents.raw import FILES
 from tinyllm.settings.download import Download
 
 
 def source_state(settings: Download) -> dict[str, str]:
-    """Files by size and time, packages by version and files; what is fetched is verified as such.
+    """Files by size and times, packages by version and content; downloads are verified as such.
 
     Of a folder, all files count that DVC would see a change of, whether they are read or not.
     What is missing has no state: that is an error of whoever reads it.
@@ -27,10 +28,22 @@ def source_state(settings: Download) -> dict[str, str]:
     return {}
 
 
+def is_as_copied(settings: Download, raw: Path, name: str) -> bool:
+    """Whether a file of `download.path` has the content of its copy in the raw folder, if any.
+
+    Small files that are packed have no copy.
+    """
+    file, source = Path(name), Path(settings.path)
+    if settings.source != "path" or not file.is_file():
+        return False
+    copied = raw / FILES / (file.relative_to(source) if source.is_dir() else file.name)
+    return copied.is_file() and sha256_of(copied) == sha256_of(file)
+
+
 def _states(files: Iterable[str]) -> Iterator[tuple[str, str]]:
     for file in files:
         with suppress(FileNotFoundError):  # as a link to nowhere is
-            yield file, size_and_time(file)
+            yield file, size_and_times(file)
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -48,6 +61,6 @@ def _package(name: str) -> str:
         return "not installed"
     digest = hashlib.sha256()
     for file in source_files(name):
-        state = size_and_time(file) if file.exists() else "missing"
+        state = sha256_of(file) if file.exists() else "missing"
         digest.update(f"{file}: {state}\n".encode(errors="surrogateescape"))
     return f"{version}, {digest.hexdigest()}"
