@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline import Project
+from tinyllm.common.files import sha256_of
+from tinyllm.tracking.provenance import hydra
 
 # Python runs this file before anything else. In one stage it waits for a file to be opened, and
 # then changes another one: the edit comes in the middle of the stage, on a machine of any speed.
@@ -160,7 +162,9 @@ def test_the_note_of_an_experiment_makes_its_model_in_a_fresh_clone(
     shutil.copyfile(empty_database, copy.root / "mlflow.db")
     network = copy.root / "tinyllm/model/transformer.py"
     network.write_text(network.read_text().replace("std=1.0,", "std=0.5,"))
-    copy.dvc("exp", "run", "--temp", "--name", "edited", "--set-param", "train.learning_rate=0.02")
+    prompt = hydra(['it\'s a "$HOME" \\${seed}\n\U0001f642 \\'])
+    changes = ("-S", "train.learning_rate=0.02", "-S", f"evaluate.prompts={prompt}")
+    copy.dvc("exp", "run", "--temp", "--name", "edited", *changes)
     (run,) = copy.runs()
     assert run.data.tags["git.dirty"] == "true"
     artifacts = copy.root / "mlartifacts" / run.info.run_id / "artifacts"
@@ -171,7 +175,10 @@ def test_the_note_of_an_experiment_makes_its_model_in_a_fresh_clone(
     fresh.dvc("checkout")
     before = fresh.outputs()
     shutil.copyfile(artifacts / "changes.patch", fresh.root / "changes.patch")
+    shutil.copyfile(empty_database, fresh.root / "mlflow.db")  # MLflow takes seconds to make one
     note = run.data.tags["mlflow.note.content"]
     fresh.run("bash", "-e", "-c", note.split("```")[1].removeprefix("sh"))
     weights = "models/tinyllm/model.safetensors"
-    assert fresh.outputs()[weights] == run.data.tags["tinyllm.model_sha256"] != before[weights]
+    after, samples = fresh.outputs(), "reports/evaluate/samples.md"
+    assert after[weights] == run.data.tags["tinyllm.model_sha256"] != before[weights]
+    assert after[samples] == sha256_of(artifacts / samples) != before[samples]
