@@ -1,19 +1,17 @@
-"""Decode bytes to text, detect encodings, and count what is replaced."""
+"""Decode bytes to text, and count what is replaced."""
 
 import codecs
 import io
+import re
 from collections.abc import Iterable, Iterator
 
+from tinyllm.documents import detecting
+from tinyllm.documents.detecting import ascii_compatible, encoding_hint, mostly_utf8, wide_part
 from tinyllm.documents.findings import Findings
 
-SAMPLE = 1 << 17  # bytes by which an encoding is detected
-BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before that of UTF-16, which is its beginning
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+WINDOW = 2048  # characters
+MOST = WINDOW // 10  # of these that may be replaced
+_MARKS = re.compile("^\ufeff", re.MULTILINE)
 
 
 def line_feeds(text: str) -> str:
@@ -28,35 +26,64 @@ def decoded(
     encoding: str = "utf-8",
     findings: Findings | None = None,
 ) -> Iterator[str]:
-    """Bytes as text: line ends become `\\n`, a byte-order mark at the beginning goes.
+    """Bytes as text: line ends become `\\n`.
+
+    A byte-order mark at the beginning of a line goes: files that begin with one may have been
+    concatenated.
 
     Args:
         errors: as Python names them; what "replace" replaces is counted in the findings.
 
     Raises:
         ValueError: they are not of the encoding (names the byte and its offset), and errors is
-            "strict".
+            "strict"; or so many are not that it is another encoding or no text.
     """
     make = codecs.getincrementaldecoder(encoding)
     decoder, newlines = make(errors), io.IncrementalNewlineDecoder(None, translate=True)
     # The text without what is replaced: U+FFFD may also stand in the text itself.
     genuine = make("ignore") if errors == "replace" and findings is not None else None
-    offset, first = 0, True  # offset: bytes before what the decoder has not decoded
+    offset, begins = 0, True  # offset: bytes before what the decoder has not decoded
+    last = b""
     for chunk, final in _with_end(data):
         pending = len(decoder.getstate()[0])
         try:
             text = decoder.decode(chunk, final)
         except UnicodeError as error:
-            raise ValueError(_undecodable(error, name, encoding, offset - pending)) from None
-        offset += len(chunk)
+            before = last[:-pending] if pending else last
+            what = _undecodable(error, name, encoding, offset - pending, before)
+            raise ValueError(what) from None
         if genuine is not None and findings is not None:
-            count = text.count("\ufffd")
-            findings.replace(name, count - genuine.decode(chunk, final).count("\ufffd"))
+            own = genuine.decode(chunk, final).count("\ufffd")
+            if count := text.count("\ufffd") - own:
+                _check_replaced(text, "\ufffd", own, f"{name}, after {offset:,} bytes", encoding)
+            findings.replace(name, count)
+        offset += len(chunk)
+        last = chunk
         text = newlines.decode(text, final)
-        if first and text:
-            text, first = text.removeprefix("\ufeff"), False
+        if "\ufeff" in text:
+            kept = text if begins else f" {text}"
+            text = _MARKS.sub("", kept)[0 if begins else 1 :]
         if text:
+            begins = text.endswith("\n")
             yield text
+
+
+def _check_replaced(text: str, mark: str, own: int, where: str, encoding: str) -> None:
+    """Check that what is to be replaced is not a tenth of the text at any place.
+
+    Args:
+        mark: the character that is replaced, or was.
+        own: how many of it the text itself may have.
+    """
+    if text.count(mark) - own <= MOST:
+        return
+    for begin in range(0, len(text), WINDOW):
+        if (count := text.count(mark, begin, begin + WINDOW) - own) > MOST:
+            raise ValueError(
+                f"{where} and {begin:,} characters: {count:,} of {WINDOW:,} characters are not "
+                f"text in the encoding {encoding}, too many to replace (convert the file to one "
+                "encoding, remove what is not text, or choose other files with download.files)"
+            )
 
 
 def _with_end(data: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
@@ -71,135 +98,102 @@ def text_without_nuls(
     """Decode bytes as `decoded` does, and refuse or replace NULs, which text does not have.
 
     Raises:
-        ValueError: there is a NUL, and errors is "strict".
+        ValueError: there is a NUL, and errors is "strict"; or UTF-16 follows other text.
     """
-    if errors == "strict" and ascii_compatible(encoding):  # bytes are searched 5 times as fast
-        return decoded(_checked(data, name), name, errors, encoding, findings)
-    return _replaced(decoded(data, name, errors, encoding, findings), name, errors, findings)
+    if ascii_compatible(encoding):  # bytes are searched 5 times as fast
+        data = _checked(iter(data), name, errors)
+        if errors == "strict":
+            return decoded(data, name, errors, encoding, findings)
+    text = decoded(data, name, errors, encoding, findings)
+    return _replaced(text, name, errors, encoding, findings)
 
 
-def _checked(data: Iterable[bytes], name: str) -> Iterator[bytes]:
+def _checked(data: Iterator[bytes], name: str, errors: str) -> Iterator[bytes]:
     offset = 0
     for chunk in data:
         if b"\0" in chunk:
-            raise ValueError(_nul(name, f"at offset {offset + chunk.index(0):,}"))
+            at = chunk.index(0)
+            after = chunk[max(0, at - 1) :] + (next(data, b"") if errors == "strict" else b"")
+            after = after[: detecting.WINDOW]
+            if (found := wide_part(after)) is not None:
+                raise ValueError(two_encodings(name, offset + max(0, at - 1) + found[0], found[1]))
+            if errors == "strict":
+                raise ValueError(_nul(name, f"at offset {offset + at:,}", after))
         offset += len(chunk)
         yield chunk
 
 
-def _replaced(text: Iterable[str], name: str, errors: str, findings: Findings) -> Iterator[str]:
+def two_encodings(name: str, offset: int, encoding: str) -> str:
+    """What to report of a file in which UTF-16 follows other text."""
+    return (
+        f"{name} is text in two encodings: from about offset {offset:,} on it is "
+        f"{encoding.upper()}, which PowerShell's >> appends; convert the file to one encoding"
+    )
+
+
+def _replaced(
+    text: Iterable[str], name: str, errors: str, encoding: str, findings: Findings
+) -> Iterator[str]:
     characters = 0
     for chunk in text:
         if "\0" in chunk:
+            where = f"as character {characters + chunk.index(chr(0)):,}"
             if errors == "strict":
-                raise ValueError(_nul(name, f"as character {characters + chunk.index(chr(0)):,}"))
+                after = chunk[chunk.index("\0") :][: detecting.WINDOW]
+                raise ValueError(_nul(name, where, after.encode("utf-8", "ignore")))
+            _check_replaced(chunk, "\0", 0, f"{name}, after {characters:,}", encoding)
             findings.replace(name, chunk.count("\0"))
             chunk = chunk.replace("\0", "\ufffd")
         characters += len(chunk)
         yield chunk
 
 
-def _nul(name: str, where: str) -> str:
+def _nul(name: str, where: str, after: bytes) -> str:
+    if after.count(0) >= 8 or detecting.is_binary(after):
+        return (
+            f"{name} has binary data from a NUL on, {where} ({detecting.controls(after):,} of "
+            f"{len(after):,} bytes are NULs or control characters); remove it, or choose other "
+            "files with download.files"
+        )
     return (
         f"{name} has a NUL {where}, which is not text (set download.encoding if it is not the "
         "file's, or download.errors: replace to put U+FFFD in place of NULs)"
     )
 
 
-def _undecodable(error: UnicodeError, name: str, encoding: str, start: int) -> str:
+def _undecodable(error: UnicodeError, name: str, encoding: str, start: int, before: bytes) -> str:
     shown = "UTF-8" if encoding == "utf-8" else encoding
     if not isinstance(error, UnicodeDecodeError):
         more = f" (set download.encoding: {encoding}-le or {encoding}-be)"
         return f"{name} is not {shown}: {error}" + (more if "BOM" in str(error) else "")
     data, at = error.object, error.start
-    what = f"{name} is not {shown}: byte {data[at]:#04x} at offset {start + at:,}"
-    sample = data[max(0, at - SAMPLE // 2) : at + SAMPLE // 2]
+    place = f"byte {data[at]:#04x} at offset {start + at:,}"
+    what = f"{name} is not {shown}: {place}"
     replace = "download.errors: replace puts U+FFFD in place of such bytes"
+    after = data[at:][: detecting.WINDOW]
+    if detecting.is_binary(after):
+        return f"{what} begins binary data (remove it, or choose other files with download.files)"
+    many = _many_invalid(after, encoding)
     if encoding != "utf-8":
-        return f"{what} (set download.encoding to the file's encoding, or {replace})"
-    if _mostly_utf8(sample):
-        return f"{what} ({replace})"
-    few = sample.decode("utf-8", "replace").count("\ufffd") < 5
-    return f"{what} (set {encoding_hint(sample)}" + (f"; {replace})" if few else ")")
-
-
-def encoding_hint(sample: bytes) -> str:
-    """The setting that reads bytes which are not UTF-8."""
-    if found := wide(sample) or _guess(sample):
-        return f"download.encoding: {found}, which it looks like"
-    return "download.encoding to the file's encoding"
-
-
-def _mostly_utf8(sample: bytes) -> bool:
-    """Whether valid characters beyond ASCII are far more than invalid bytes."""
-    text = sample.decode("utf-8", "replace")
-    invalid = text.count("\ufffd")
-    return sum(not c.isascii() for c in text) - invalid > 10 * invalid
-
-
-# ----- which encoding it is
-
-
-def ascii_compatible(encoding: str) -> bool:
-    """Whether ASCII's bytes are its characters."""
-    try:
-        return " az{\n".encode(encoding) == b" az{\n"
-    except (UnicodeError, LookupError):  # there are codecs that only decode
-        return False
-
-
-def detected(head: bytes, name: str) -> str:
-    """The encoding of a file that begins with some bytes.
-
-    Raises:
-        ValueError: it can't be decided.
-    """
-    head = head[:SAMPLE]
-    for mark, encoding in BOMS:
-        if head.startswith(mark):
-            return encoding
-    if found := wide(head):
-        return found
-    if is_utf8(head) or _mostly_utf8(head):
-        return "utf-8"
-    if (found := _guess(head)) is None:
-        raise ValueError(
-            f"{name}: its encoding can't be detected (set download.encoding to its name)"
+        more = "" if many else f", or {replace}"
+        return f"{what} (set download.encoding to the file's encoding{more})"
+    if error.reason == "unexpected end of data":
+        other = f"; or set {encoding_hint(before + data)}" if before.isascii() else ""
+        return (
+            f"{name} is cut short in its last character: {place} (fetch it again{other}; {replace})"
         )
-    return found
+    sample = data[max(0, at - detecting.SAMPLE // 2) : at + detecting.SAMPLE // 2]
+    if many and mostly_utf8(data[:at]):
+        more = "convert the file to one encoding"
+        what += " begins text in another encoding"
+    elif mostly_utf8(sample):
+        more = replace
+    else:
+        few = sample.decode("utf-8", "replace").count("\ufffd") < 5
+        more = f"set {encoding_hint(sample)}" + (f"; {replace}" if few else "")
+    return f"{what} ({more})"
 
 
-def is_utf8(head: bytes) -> bool:
-    """Whether it is valid, but for a character that may be cut at its end."""
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _guess(sample: bytes) -> str | None:
-    from charset_normalizer import from_bytes  # 40 ms, and only where it is not UTF-8
-
-    whole_lines = sample[: sample.rfind(b"\n") + 1] or sample
-    best = from_bytes(whole_lines).best()
-    if best is None or not ascii_compatible(best.encoding):  # noise looks like EBCDIC
-        return None
-    return best.encoding
-
-
-def wide(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a byte-order mark, if bytes look like it."""
-    head = head[:4096]
-    if b"\0" not in head or (head.count(0) < 0.2 * len(head) and is_utf8(head.replace(b"\0", b""))):
-        return None  # there may be a stray NUL in other text
-    found = {}
-    for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
-        try:
-            text = codecs.getincrementaldecoder(encoding)().decode(head)
-        except UnicodeDecodeError:
-            continue
-        fine = sum(c.isprintable() or c in "\t\n\r\f\ufeff" for c in text)
-        if text and fine >= 0.98 * len(text):
-            found[encoding] = sum(c.isascii() for c in text)
-    return max(found, key=lambda encoding: found[encoding]) if found else None
+def _many_invalid(data: bytes, encoding: str) -> bool:
+    text = data.decode(encoding, "replace")
+    return (count := text.count("\ufffd")) >= 20 and count > 0.1 * len(text)

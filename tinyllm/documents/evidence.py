@@ -6,17 +6,21 @@ import re
 from functools import cache
 from typing import Literal, NamedTuple
 
-from tinyllm.documents.decoding import (
+from tinyllm.documents.detecting import (
     BOMS,
     ascii_compatible,
+    controls,
     encoding_hint,
+    escaped,
+    is_binary,
     is_utf8,
     wide,
+    wide_part,
 )
 from tinyllm.documents.layout import Layout
+from tinyllm.documents.markup import html_fragment
 
 HEAD = 1 << 16  # bytes looked at
-_CONTROLS = bytes({*range(32), 127} - set(b"\b\t\n\v\f\r\x1b"))
 _UNPACK = "unpack it first"
 _CONVERT = "convert it to text first"
 _RENAME = "unpack it first, or rename it to end in {}"
@@ -66,6 +70,10 @@ BINARY: list[tuple[bytes, str, str]] = [
     (rb"GGUF.\0\0\0|.{6}\0\0\{\"", "weights of a model", _CHOOSE),
     (rb"bplist0\d", "a property list", _CHOOSE),
 ]  # fmt: skip
+_START = r"\s*(?><!--.*?-->\s*)*+"
+_ROOTS = (
+    "<(mediawiki|TEI|TEI.2|teiCorpus|rss|feed|rdf:RDF|ListBucketResult|urlset|sitemapindex|opml)"
+)
 # Atomic groups: backtracking over n comments would take 2**n steps.
 # Text that stands for something else. `download.format: text` reads it as it is.
 TEXTUAL: list[tuple[str, str, str]] = [
@@ -80,11 +88,27 @@ TEXTUAL: list[tuple[str, str, str]] = [
      "see in a browser what its address gives"),
     (r"\s*(<\?xml[^>]*\?>\s*)?(?><!--.*?-->\s*)*+(<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
      "an SVG picture", _CHOOSE),
-    (r"%PDF-\d", "a PDF document", _CONVERT),
-    (r"\{\\rtf\d", "an RTF document", _CONVERT),
-    (r"%!PS", "a PostScript document", _CONVERT),
+    (rf"{_START}(<\?xml\s+version|<[a-z][\w:.-]*\s[^<>]*\bxmlns(:[\w-]+)?\s*=|{_ROOTS}[^<>]*>\s*<\w)",
+     "XML", "take the text out of it first"),
+    (r"\s*%PDF-\d", "a PDF document", _CONVERT),
+    (r"\s*\{\\rtf\d", "an RTF document", _CONVERT),
+    (r"\s*%!PS", "a PostScript document", _CONVERT),
+    (r"WARC/\d\.\d\r?\n", "a web archive (WARC)", "take the text of its pages out of it first"),
+    (r"(From \S+ [^\n]*\n|(Return-Path|Received|Delivered-To|MIME-Version|Message-ID|Date|From|To|"
+     r"Subject|X-[\w-]+): ).*?\nContent-Transfer-Encoding:\s*base64\b",
+     "mail with encoded contents", "export the texts of its messages as JSON Lines first"),
+    (r"begin [0-7]{3,4} [^\n]+\n(M[ -`]{60}\r?\n|[!-L][ -`]{4,60}\r?\n`?[ \r]*\n?end\b)|"
+     r"begin-base64 \d|=ybegin line=\d|-----BEGIN (PGP|CERT|RSA|PRIVATE|ENCRYPTED)[ A-Z]*-----",
+     "encoded or encrypted data", "decode it first"),
+    (r"\([ld]p?[01]\n|c(copy_reg|copyreg|__builtin__|builtins)\n\w+\n|\(?[VS][^\n]*\np[01]\n",
+     "a Python pickle", _EXPORT),
+    (r"\s*(error:? )?([45]\d\d:? )?((entry|file|page|repository|repo|object)? ?not found|"
+     r"access denied|forbidden|unauthorized|bad request|bad gateway|internal server error|service "
+     r"unavailable|gateway time-?out|too many requests|invalid username or password)\.?\s*\Z",
+     "an error message of a server", "see in a browser what its address gives"),
 ]  # fmt: skip
-JSON = r'(\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*\{\s*"(?:[^"\\]|\\.)*"\s*:)'
+_STRING = r'"(?:[^"\\\n]|\\.)*+"\s*'
+JSON = rf'\{{\s*{_STRING}:|\[\s*\{{\s*{_STRING}:|\[\s*{_STRING}(,\s*"|\]\s*\Z)'
 
 
 def check_signature(head: bytes, name: str) -> None:
@@ -93,7 +117,11 @@ def check_signature(head: bytes, name: str) -> None:
     Raises:
         ValueError: it does. The message names what it looks like and what to do.
     """
-    _refuse(binary(head[:HEAD]), name)
+    head = head[:HEAD]
+    kind = binary(head)
+    if kind is None and controls(head):  # a PDF document, say
+        kind = textual(head.decode("ascii", "ignore"))
+    _refuse(kind, name)
 
 
 def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text: bool) -> None:
@@ -110,8 +138,15 @@ def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text
     _refuse(_other_encoding(head, encoding), name, what=f"is not {encoding} text")
     text = head.decode(encoding, "ignore").removeprefix("\ufeff")
     kind = textual(text)
-    count, size = _controls(head, encoding)
-    if count >= 8 and count > 0.05 * size:
+    plain = head
+    if not ascii_compatible(encoding) or _family(encoding) == "iso2022":
+        plain = head.decode(encoding, "ignore").encode("utf-8", "ignore")
+    elif (found := wide_part(head)) is not None:
+        seen = f"from about offset {found[0]:,} on it is {found[1].upper()}"
+        advice = "PowerShell's >> appends that; convert the file to one encoding"
+        _refuse(Kind("text in two encodings", seen, advice), name)
+    count, size = controls(plain), len(plain)
+    if is_binary(plain):
         seen = f"{count:,} of its first {size:,} bytes are control characters"
         _refuse(kind or Kind("binary data", seen, _CHOOSE), name)
     flawed = count > 0 or "\ufffd" in head.decode(encoding, "replace")[:-1]
@@ -164,19 +199,13 @@ def binary(head: bytes) -> Kind | None:
 
 def textual(text: str) -> Kind | None:
     """What a text stands for by its beginning."""
-    if not _any_textual().match(text):
-        return None
-    for pattern, what, advice in TEXTUAL:
-        if found := re.match(pattern, text, re.DOTALL | re.IGNORECASE):
-            return Kind(what, f"it begins with {found[0].strip()[:40]!r}", advice)
+    if _any_textual().match(text):
+        for pattern, what, advice in TEXTUAL:
+            if found := re.match(pattern, text, re.DOTALL | re.IGNORECASE):
+                return Kind(what, f"it begins with {found[0].strip()[:40]!r}", advice)
+    if tag := html_fragment(text):
+        return Kind("part of an HTML page", f"it begins with {tag!r}", "take the text out of it")
     return None
-
-
-def _controls(head: bytes, encoding: str) -> tuple[int, int]:
-    """The number of control characters that text does not have, and of bytes."""
-    if not ascii_compatible(encoding):
-        head = head.decode(encoding, "ignore").encode("utf-8", "ignore")
-    return len(head) - len(head.translate(None, _CONTROLS)), len(head)
 
 
 def _other_encoding(head: bytes, encoding: str) -> Kind | None:
@@ -195,13 +224,20 @@ def _other_encoding(head: bytes, encoding: str) -> Kind | None:
             seen = f"it begins with the byte-order mark {mark!r}"
             return Kind(f"{name.upper()} text", seen, f"set download.encoding: {name}")
     if found := wide(head):
-        seen = "every other byte or so is NUL"
+        seen = "its bytes are pairs"
         return Kind(f"{found.upper()} text", seen, f"set download.encoding: {found}")
+    if (found := escaped(head)) and _family(encoding) != _family(found):
+        seen = "it has the escape sequences of this encoding"
+        return Kind(f"{found.upper()} text", seen, f"set download.encoding: {found}, or auto")
     return None
 
 
+def _family(encoding: str) -> str:
+    return codecs.lookup(encoding).name.split("_")[0]
+
+
 def json_format(text: str) -> Literal["jsonl", "json"] | None:
-    """JSON Lines, or an array of objects or an object over several lines, if a text begins so."""
+    """JSON Lines, or an array of objects or texts, or an object over lines, by the beginning."""
     text = text.removeprefix("\ufeff").lstrip()
     if not re.match(JSON, text):
         return None

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import IO
 
 from tinyllm.documents import evidence, pieces
-from tinyllm.documents.decoding import decoded, detected, text_without_nuls
+from tinyllm.documents.decoding import decoded, text_without_nuls
+from tinyllm.documents.detecting import detected
 from tinyllm.documents.findings import Findings
 from tinyllm.documents.json_records import json_records, jsonl
 from tinyllm.documents.layout import Format, Layout

@@ -40,8 +40,8 @@ def _pattern(expression: str) -> str:
     return expression
 
 
-# Codecs of domain names and of Python's literals, and one that always fails.
-NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined")
+# Codecs of domain names and of Python's literals, one that always fails, and one without a table.
+NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "charmap")
 
 
 def _codec(name: str) -> str:
