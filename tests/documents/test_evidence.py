@@ -1,10 +1,13 @@
 """What is evidently no text is refused by name, with what it looks like and what to do."""
 
+import binascii
 import io
 import pickle
+import re
 import sqlite3
 import zipfile
 from collections.abc import Callable
+from email.message import EmailMessage
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +50,19 @@ def word() -> bytes:
     return zipped([("[Content_Types].xml", b"<Types/>"), ("word/document.xml", b"<document/>")])
 
 
+def mailbox_file() -> bytes:
+    message = EmailMessage()
+    message["Subject"] = "A picture"
+    message.add_attachment(bytes(range(256)) * 9, maintype="image", subtype="png")
+    return b"From somebody@example.org Mon Jan  1 00:00:00 2024\n" + message.as_bytes()
+
+
+def uuencoded() -> bytes:
+    data = bytes(range(256))
+    lines = [binascii.b2a_uu(data[at : at + 45]) for at in range(0, len(data), 45)]
+    return b"begin 644 a.bin\n" + b"".join(lines) + b"`\nend\n"
+
+
 NOT_TEXT: list[tuple[str, Callable[[], bytes], str]] = [
     ("an HTML page", lambda: HTML, "see in a browser what its address gives"),
     ("an HTML page", lambda: b"<?xml version='1.0'?>\n<HTML lang='en'>", "see in a browser"),
@@ -78,6 +94,30 @@ NOT_TEXT: list[tuple[str, Callable[[], bytes], str]] = [
     ("UTF-16-LE text", lambda: "a text".encode("utf-16-le"), "encoding: utf-16-le$"),
     ("UTF-16-BE text", lambda: "日本語の\n文 text".encode("utf-16-be"), "encoding: utf-16-be$"),
     ("binary data", lambda: bytes(range(256)) * 9, "choose other files"),
+    ("JSON", lambda: b'["One text.", "Another \\"text\\"."]', "set download.format: json "),
+    ("JSON", lambda: b'[\n  "Only one text, a \\u00e9"\n]\n', "set download.format: json "),
+    ("XML", lambda: b'<?xml version="1.0"?>\n<a>A text</a>\n', "take the text out of it"),
+    ("XML", lambda: b'<TEI xmlns="http://www.tei-c.org/ns/1.0"><text/></TEI>', "take the text"),
+    ("XML", lambda: b'<mediawiki xml:lang="en">\n  <page>\n', "take the text out of it"),
+    ("XML", lambda: b"<!-- by hand -->\n<rss version='2.0'><channel>", "take the text out of it"),
+    ("XML", lambda: b"<ListBucketResult xmlns='http://s3'><Name>", "take the text out of it"),
+    ("part of an HTML page", lambda: b"<head><title>A</title></head>\nA text", "take the text out"),
+    ("part of an HTML page", lambda: b"<body>\nA text\n</body>\n", "take the text out"),
+    ("part of an HTML page", lambda: b"<p>A text.</p>\n<p>More of it.</p>\n" * 9, "take the text"),
+    ("part of an HTML page", lambda: b"<p>A text\n<p>More of it\n" * 9, "take the text"),
+    ("part of an HTML page", lambda: b'<div class="a">A <b>text</b></div>', "take the text"),
+    ("part of an HTML page", lambda: b"<br />A line<br />Another<br />One more", "take the text"),
+    ("a web archive (WARC)", lambda: b"WARC/1.0\r\nWARC-Type: response\r\n", "take the text"),
+    ("mail with encoded contents", mailbox_file, "export the texts of its messages"),
+    ("encoded or encrypted data", uuencoded, "decode it first"),
+    ("encoded or encrypted data", lambda: b"-----BEGIN PGP MESSAGE-----\n\nhQ", "decode it"),
+    ("a Python pickle", lambda: pickle.dumps(["a text"] * 3, 0), "export its texts"),
+    ("a Python pickle", lambda: pickle.dumps({"a": "text"}, 0), "export its texts"),
+    ("a Python pickle", lambda: pickle.dumps("a text", 0), "export its texts"),
+    ("a PDF document", lambda: b"\n%PDF-1.4\n", "convert it to text first"),
+    ("an error message of a server", lambda: b"Entry not found", "see in a browser"),
+    ("an error message of a server", lambda: b"404: Not Found", "see in a browser"),
+    ("an error message of a server", lambda: b"Not Found\n", "see in a browser"),
 ]
 
 
@@ -86,7 +126,9 @@ def test_what_is_no_text_is_refused_by_name(
     bring_it: BringIt, texts: Path, what: str, data: Callable[[], bytes], advice: str
 ) -> None:
     (texts / "input.txt").write_bytes(data())
-    seen = rf"^input\.txt is not (utf-8 )?text: it looks like {what}.* \(.+\); .*{advice}"
+    seen = (
+        rf"^input\.txt is not (utf-8 )?text: it looks like {re.escape(what)}.* \(.+\); .*{advice}"
+    )
     with pytest.raises(ValueError, match=seen) as caught:
         bring_it(path=str(texts))
     assert "\n" not in str(caught.value)
@@ -95,7 +137,8 @@ def test_what_is_no_text_is_refused_by_name(
     if what not in ("JSON", "a Parquet file"):  # these are read if the name has no known suffix
         for name in ("input.md", "a.zip"):
             with pytest.raises(
-                ValueError, match=r"input\.md is not (utf-8 )?text: it looks like " + what
+                ValueError,
+                match=r"input\.md is not (utf-8 )?text: it looks like " + re.escape(what),
             ):
                 bring_it(path=str(texts / name))
 
@@ -136,7 +179,7 @@ def test_text_that_is_set_to_be_text_is_read_as_it_is(
 def test_no_setting_makes_text_of_bytes_that_are_none(
     bring_it: BringIt, texts: Path, what: str, encoding: str, errors: str
 ) -> None:
-    (make,) = (make for kind, make, _ in NOT_TEXT if kind.endswith(what))
+    make = next(make for kind, make, _ in NOT_TEXT if kind.endswith(what))
     (texts / "a.txt").write_bytes(make())
     with pytest.raises(ValueError, match=r"^a\.txt is not text: it looks like"):
         bring_it(path=str(texts), format="text", encoding=encoding, errors=errors)
@@ -151,6 +194,19 @@ def test_text_that_only_resembles_something_else_is_read(documents: Bring, texts
         "I saw a DUCK in the pond", "The ftyp box", "GIF89a is a format", "xar! he said", "PAR1 é",
         '{"key": "value"} is how a text on JSON may begin\n',
         "<!-- a comment -->\n" * 40 + "<p>and a page that ends otherwise",
+        '<p align="center">\n  <img src="a.png">\n</p>\n\n# A project\n\nIt does things.\n',
+        "<div align=center><b>A project</b></div>\n\nIt does things, see [here](a.md).\n",
+        "A text with\n\n<p>a part in HTML</p>\n<p>and more</p>\n\nin its middle.\n",
+        "<3 is a heart", "<|endoftext|>a text<|endoftext|>", "<s>a text</s>\n<s>another</s>\n",
+        "<poem> is how it begins", "<doc id='1' title='A'>\nA text\n</doc>\n", "<?php echo 1; ?>",
+        "<br>\n" + "A poem with a break before it.\n" * 9, "< b and > c are signs",
+        '["Hello"] is what she wrote', '["Hello," he said, "and welcome"]\nThey went.',
+        "Not Found is the title of a novel", "Error: not found in the index of the book",
+        "404: Not Found is what servers send", "(lp is a record", "Voltaire\nwrote\n", "S\n",
+        "begin 644 times", "begin at the beginning\nMany lines\n", "From here to there\nand back",
+        "From: Anna\nSubject: a letter\n\nDear Berta, all is well.\n", "WARC/1.0 is a format",
+        "-----BEGIN-----\nof a text", "a+b-c and 1+2, C++ or +abc- and +size", "~{ and ~} in code",
+        "Dear \x1b$ reader", "The <?xml declaration", "<xml> is a word in brackets",
     ]  # fmt: skip
     for number, text in enumerate(found):
         (texts / f"{number:02}.txt").write_text(text)

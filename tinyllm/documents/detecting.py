@@ -44,7 +44,7 @@ def detected(head: bytes, name: str) -> str:
             return encoding
     if found := wide(head) or escaped(head):
         return found
-    if is_utf8(head) or mostly_utf8(head):
+    if is_utf8(head) or mostly_utf8(head, times=2):
         return "utf-8"
     candidates = guesses(head)
     if len(candidates) != 1:
@@ -77,11 +77,11 @@ def is_utf8(head: bytes) -> bool:
     return True
 
 
-def mostly_utf8(sample: bytes) -> bool:
-    """Whether valid characters beyond ASCII are far more than invalid bytes."""
+def mostly_utf8(sample: bytes, times: int = 10) -> bool:
+    """Whether valid characters beyond ASCII are so many times more than invalid bytes."""
     text = sample.decode("utf-8", "replace")
     invalid = text.count("\ufffd")
-    return sum(not c.isascii() for c in text) - invalid > 10 * invalid
+    return sum(not c.isascii() for c in text) - invalid > times * invalid
 
 
 def wide(head: bytes) -> str | None:
@@ -132,7 +132,7 @@ def escaped(head: bytes) -> str | None:
         names = ["iso2022_jp", "iso2022_jp_2", "iso2022_jp_ext", "iso2022_kr"]
     else:
         names = ["hz"] if len(_HZ.findall(head)) >= 2 else []
-        names += ["utf-7"] if len(_SHIFTED.findall(head)) >= 4 else []
+        names += ["utf-7"] if len(set(_SHIFTED.findall(head))) >= 3 else []
     for encoding in names:
         try:
             text = codecs.getincrementaldecoder(encoding)().decode(head)
