@@ -16,7 +16,7 @@ from tinyllm.corpus.intake import Keep
 from tinyllm.corpus.remote import matches
 from tinyllm.corpus.web import SCHEMES
 from tinyllm.documents.archives import is_archive
-from tinyllm.documents.decoding import is_utf8
+from tinyllm.documents.detecting import is_utf8
 from tinyllm.documents.evidence import HEAD, binary, textual
 from tinyllm.documents.layout import Layout
 from tinyllm.documents.packing import damage_named, packing_of, unpacked, unpacked_name

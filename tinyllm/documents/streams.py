@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tinyllm.documents.archives import member_streams
-from tinyllm.documents.decoding import is_utf8
+from tinyllm.documents.detecting import is_utf8
 from tinyllm.documents.evidence import instead
 from tinyllm.documents.packing import (
     PACKED,
