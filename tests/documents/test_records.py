@@ -112,51 +112,60 @@ SQUAD = {"data": [{"paragraphs": [{"context": "a"}, {"context": "b"}]}, {"paragr
 
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize(
-    ("field", "record", "found"),
+    ("records", "field", "record", "found"),
     [
-        ("data[].text", {"data": [{"text": "a"}, {"text": "b"}]}, ["a", "b"]),
-        ("data[].paragraphs[].context", SQUAD, ["a", "b", "c"]),
-        ("text", {"text": ["a", "b"], "id": [1, 2]}, ["a", "b"]),
-        ("columns.text", {"columns": {"text": ["a", "b"]}}, ["a", "b"]),
+        ("data", "text", {"data": [{"text": "a"}, {"text": "b"}]}, ["a", "b"]),
+        ("data[].paragraphs", "context", SQUAD, ["a", "b", "c"]),
+        ("data", "m[].t", {"data": [{"m": [{"t": "a"}, {"t": "b"}]}]}, ["a\n\nb"]),
     ],
 )
-def test_each_element_of_a_json_file_of_one_object_is_a_document(
-    documents: Bring,
-    raw: Path,
-    texts: Path,
-    field: str,
-    record: dict[str, Any],
-    found: list[str],
-    indent: int | None,
+def test_records_lie_in_the_one_object_of_a_json_file(
+    documents: Bring, texts: Path, records: str, field: str, record: dict[str, Any],
+    found: list[str], indent: int | None,
+) -> None:  # fmt: skip
+    (texts / "a.json").write_text(json.dumps(record, indent=indent))
+    assert documents(path=str(texts), field=field, records=records) == found
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_texts_of_the_one_object_that_are_joined_are_reported(
+    documents: Bring, raw: Path, texts: Path, indent: int | None
 ) -> None:
-    data = json.dumps(record, indent=indent).encode()
-    (texts / "a.json").write_bytes(data)
-    assert documents(path=str(texts), field=field) == found
+    (texts / "a.json").write_text(json.dumps({"text": ["a", "b"], "id": [1, 2]}, indent=indent))
+    assert documents(path=str(texts)) == ["a\n\nb"]
     (note,) = read_manifest(raw).notes
-    assert note.endswith(
-        f"every element that download.field leads to is a document: a.json: {len(found)}"
-    )
-    (texts / "a.json").write_bytes(data + b"\n" + data)  # two: each is a record
-    assert documents(path=str(texts), field=field) == ["\n\n".join(found)] * 2
-    assert not read_manifest(raw).notes
+    assert "a.json: 2" in note and "download.records" in note
 
 
-def test_elements_without_text_can_be_skipped(
+@pytest.mark.parametrize(
+    ("content", "records", "told"),
+    [
+        ('{"data": [1]}', "rows", "a.json: download.records = 'rows': has no 'rows', but 'data'"),
+        (
+            '{"data": {"a": 1}}',
+            "data",
+            "a.json: download.records = 'data': is an object, not a list",
+        ),
+        ('{"text": "a"}\n{"text": "b"}\n', "data", "download.records: is for JSON files that hold"),
+    ],
+)
+def test_records_that_are_not_there_are_named(
+    bring_it: BringIt, texts: Path, content: str, records: str, told: str
+) -> None:
+    (texts / "a.json").write_text(content)
+    with pytest.raises(ValueError) as raised:
+        bring_it(path=str(texts), records=records)
+    assert told in str(raised.value)
+
+
+def test_records_of_the_one_object_without_text_can_be_skipped(
     documents: Bring, bring_it: BringIt, texts: Path
 ) -> None:
     record = {"data": [{"text": "a"}, {"id": 2}, {"text": None}, {"text": "b"}]}
     (texts / "a.json").write_text(json.dumps(record))
-    with pytest.raises(
-        ValueError, match=r"a\.json, record 2: .* no 'text'.* \(set download\.on_inv"
-    ):
-        bring_it(path=str(texts), field="data[].text")
-    assert documents(path=str(texts), field="data[].text", on_invalid="skip") == ["a", "b"]
-
-
-def test_a_long_object_in_a_line_is_no_json_lines(documents: Bring, texts: Path) -> None:
-    found = [f"{n} " * 1000 for n in range(1000)]
-    (texts / "a.json").write_text(json.dumps({"text": found}))
-    assert documents(path=str(texts)) == found
+    with pytest.raises(ValueError, match=r"a\.json, record 2: has no 'text'"):
+        bring_it(path=str(texts), records="data")
+    assert documents(path=str(texts), records="data", on_invalid="skip") == ["a", "b"]
 
 
 # ----- fields

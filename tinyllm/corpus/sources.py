@@ -89,6 +89,7 @@ def _layout(settings: Download) -> Layout:
         format=settings.format,
         files=settings.files,
         field=settings.field,
+        records=settings.records,
         separator=None if separator is None else line_feeds(separator),
         document_start=settings.document_start,
         errors=settings.errors,

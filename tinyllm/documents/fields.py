@@ -27,19 +27,29 @@ def text_of(record: Any, field: str, decode: Callable[[bytes], str] | None = Non
     return "\n\n".join(_text(text, value, field, decode) for text in texts)
 
 
-def elements_of(record: Any, field: str) -> list[str | Invalid]:
-    """The texts at a field of a record that is a file of its own: of a list each, or why not."""
+def count_of(record: Any, field: str) -> int:
+    """How many texts, or things in their place, are at a field of a record."""
     try:
         value = _value(record, field)
+    except Invalid:
+        return 0
+    return len(value) if isinstance(value, list) else 1
+
+
+def list_at(record: dict[str, Any], path: str, where: str) -> list[Any]:
+    """The list at a path (`data`, `data[].paragraphs`) in a record.
+
+    Raises:
+        ValueError: there is none; begins with `where`.
+    """
+    try:
+        value = _at(record, path.split("."), "")
     except Invalid as reason:
-        return [reason]
-    found: list[str | Invalid] = []
-    for text in value if isinstance(value, list) else [value]:
-        try:
-            found.append(_text(text, value, field, None))
-        except Invalid as reason:
-            found.append(reason)
-    return found
+        said = str(reason).removesuffix("; download.field says which to read")
+        raise ValueError(f"{where}download.records = {path!r}: {said}") from None
+    if not isinstance(value, list):
+        raise ValueError(f"{where}download.records = {path!r}: is {kind(value)}, not a list")
+    return value
 
 
 def _value(record: Any, field: str) -> Any:

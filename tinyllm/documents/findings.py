@@ -15,8 +15,7 @@ class Findings:
         replaced: character(s) replaced by U+FFFD (`download.errors: replace`), by file.
         encodings: what `download.encoding: auto` decided, by file; without UTF-8.
         texts: files of plain text.
-        lone_objects: the documents of JSON files that hold one object each, and more than one of
-            these, by file.
+        lone_objects: the texts that are joined of JSON files that hold one object each, by file.
         cuts: separators or document starts found in them.
     """
 
@@ -39,10 +38,10 @@ class Findings:
         if count:
             self.replaced[name] = self.replaced.get(name, 0) + count
 
-    def lone(self, name: str, documents: int) -> None:
-        """Note a JSON file that holds one object, from which several documents are read."""
-        if documents > 1:
-            self.lone_objects[name] = documents
+    def lone(self, name: str, count: int) -> None:
+        """Note a JSON file that holds one object, of which several texts make one document."""
+        if count > 1:
+            self.lone_objects[name] = count
 
     def cut(self, count: int) -> None:
         """Count separators or document starts."""
@@ -68,8 +67,8 @@ class Findings:
         if self.lone_objects:
             files = [f"{name}: {count:,}" for name, count in self.lone_objects.items()]
             notes.append(
-                f"{len(files):,} JSON file(s) hold one object each, and every element that "
-                f"download.field leads to is a document: {_some(files, len(files))}"
+                f"{len(files):,} JSON file(s) hold one object, whose texts make one document "
+                f"({_some(files, len(files))}); download.records says where a list of records is"
             )
         for setting, value in (("separator", separator), ("document_start", document_start)):
             if value is not None and self.texts and not self.cuts:

@@ -80,13 +80,22 @@ def _parts(
         elif format == "jsonl":
             records = jsonl(text, name)
         else:
-            records = json_records(text, name, layout.field, findings)
+            records = json_records(text, name, layout.field, layout.records, findings)
+    _check_records(format, name, layout)
+    return texts(records, name, UNITS[format], layout, findings)
+
+
+def _check_records(format: Format, name: str, layout: Layout) -> None:
+    """See that no setting is for another kind of file than one of records in this format."""
+    if layout.records and format != "json":
+        raise ValueError(
+            f"download.records: is for JSON files that hold one object, but {name} is {format}"
+        )
     if layout.separator or layout.document_start:
         key = "separator" if layout.separator else "document_start"
         raise ValueError(
             f"download.{key}: is for plain text, but {name} holds records, each a document"
         )
-    return texts(records, name, UNITS[format], layout, findings)
 
 
 def _documents(text: Iterator[str], layout: Layout, findings: Findings) -> Iterator[Part]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tinyllm.documents.fields import Invalid, elements_of
+from tinyllm.documents.fields import Invalid, count_of, list_at
 from tinyllm.documents.findings import Findings
 from tinyllm.documents.records import LONGEST, Record, lines_of
 
@@ -43,11 +43,12 @@ def _reason(error: json.JSONDecodeError) -> str:
 
 
 def json_records(
-    text: Iterable[str], name: str, field: str, findings: Findings
+    text: Iterable[str], name: str, field: str, records: str | None, findings: Findings
 ) -> Iterator[Record]:
-    """Each element of an array, or each object of a file that holds several.
+    """Each element of an array, or each object of a file that holds one or several.
 
-    Of a file that holds one object: each element that the field leads to.
+    Args:
+        records: where the records are in the only object of the file; None: it is the record.
 
     They are parsed one at a time with the standard library's parser, which finds half of a
     surrogate pair; yajl, behind ijson 3.6, makes a question mark of it.
@@ -68,10 +69,10 @@ def json_records(
             value = window.value()
             number += 1
             if number == 1 and isinstance(value, dict) and not window.next():
-                elements = elements_of(value, field)
-                findings.lone(name, len(elements))
-                yield from enumerate(elements, start=1)
-                return
+                if records is not None:
+                    yield from enumerate(list_at(value, records, f"{name}: "), start=1)
+                    return
+                findings.lone(name, count_of(value, field))
             yield number, _no_text(value)
     except json.JSONDecodeError as error:
         near = window.text[error.pos : error.pos + 20]

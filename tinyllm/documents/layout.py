@@ -29,6 +29,7 @@ class Layout:
             of SUFFIXES.
         field: the key or column of a document's text; `a.b` of one within another, `a[].b` of
             each element of a list.
+        records: JSON: where the list of records lies in a file that holds one object, like `data`.
         separator: text: what stands between two documents.
         document_start: text: a regular expression; a line that it matches begins a document.
         errors: what becomes of bytes that are not of the encoding.
@@ -39,6 +40,7 @@ class Layout:
     format: Literal["auto"] | Format = "auto"
     files: str | None = None
     field: str = "text"
+    records: str | None = None
     separator: str | None = None
     document_start: str | None = None
     errors: Errors = "strict"

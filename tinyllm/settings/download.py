@@ -83,6 +83,7 @@ class Download(Section):
     files: Text | None
     format: Literal["auto", "text", "jsonl", "json", "csv", "tsv", "parquet"]
     field: Text
+    records: Text | None
     separator: Text | None
     document_start: Annotated[Text, AfterValidator(_pattern)] | None
     encoding: Annotated[Text, AfterValidator(_codec)]
