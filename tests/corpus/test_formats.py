@@ -5,6 +5,7 @@ import io
 import json
 import lzma
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -162,7 +163,8 @@ def test_bytes_become_text_wherever_a_chunk_ends() -> None:
         data = text.encode()
         cut = sorted(chance.choices(range(len(data) + 1), k=3))
         chunks = [data[a:b] for a, b in zip([0, *cut], [*cut, len(data)], strict=True)]
-        plain = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        plain = text.replace("\r\n", "\n").replace("\r", "\n")
+        plain = re.sub("^\ufeff+", "", plain, flags=re.MULTILINE)  # of concatenated files
         assert "".join(decoded(chunks, "a", "strict")) == plain
 
         bad = chance.randrange(len(data) + 1)
@@ -179,7 +181,7 @@ def test_bytes_become_text_wherever_a_chunk_ends() -> None:
     ("name", "data", "message"),
     [
         ("a.txt", "naïve".encode("latin-1"), r"a\.txt is not UTF-8: byte 0xef at offset 2 "),
-        ("a.txt", b"ab\xe2\x82", r"a\.txt is not UTF-8: byte 0xe2 at offset 2 "),
+        ("a.txt", b"ab\xe2\x82", r"a\.txt is cut short in its last .*: byte 0xe2 at offset 2 "),
         ("a.txt", b"x" * CHUNK + b"\xff", r"a\.txt is not UTF-8: byte 0xff at offset 1,048,576 "),
         (
             "a.txt.gz",

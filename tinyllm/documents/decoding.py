@@ -11,7 +11,7 @@ from tinyllm.documents.findings import Findings
 
 WINDOW = 2048  # characters
 MOST = WINDOW // 10  # of these that may be replaced
-_MARKS = re.compile("^\ufeff", re.MULTILINE)
+_MARKS = re.compile("^\ufeff+", re.MULTILINE)
 
 
 def line_feeds(text: str) -> str:
@@ -28,7 +28,7 @@ def decoded(
 ) -> Iterator[str]:
     """Bytes as text: line ends become `\\n`.
 
-    A byte-order mark at the beginning of a line goes: files that begin with one may have been
+    Byte-order marks at the beginning of a line are removed: files that begin with one may have been
     concatenated.
 
     Args:
@@ -178,7 +178,8 @@ def _undecodable(error: UnicodeError, name: str, encoding: str, start: int, befo
         more = "" if many else f", or {replace}"
         return f"{what} (set download.encoding to the file's encoding{more})"
     if error.reason == "unexpected end of data":
-        other = f"; or set {encoding_hint(before + data)}" if before.isascii() else ""
+        alone = len(data) - at == 1 and before.isascii()  # it may be the one letter beyond ASCII
+        other = f"; or set {encoding_hint(before + data)}" if alone else ""
         return (
             f"{name} is cut short in its last character: {place} (fetch it again{other}; {replace})"
         )
