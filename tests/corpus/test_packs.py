@@ -100,7 +100,7 @@ def test_what_is_wrong_in_a_small_file_is_told_with_its_name(
 ) -> None:
     fill(texts)
     (texts / "1/bad.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(ValueError, match=r"^1/bad\.txt is not UTF-8"):
+    with pytest.raises(ValueError, match=r"^1/bad\.txt is cut short"):
         bring_it(path=str(texts))
 
 
