@@ -21,7 +21,7 @@ PACK_LAYOUT = Layout(format="jsonl")
 # Written only where they are not so: a manifest that needs none of them keeps its bytes.
 USUAL = {"skipped": 0, "replaced": {}, "notes": []}
 USUAL_FILE = {"packed": None}
-USUAL_LAYOUT = {"encoding": "utf-8", "on_invalid": "error"}
+USUAL_LAYOUT = {"encoding": "utf-8", "on_invalid": "error", "records": None}
 
 
 @dataclass(frozen=True)
