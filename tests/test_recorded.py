@@ -152,6 +152,7 @@ def test_a_clone_with_converted_line_ends_is_up_to_date(ran: Project, tmp_path: 
     assert copied.outputs() == ran.outputs()
 
 
+@pytest.mark.slow
 def test_the_note_of_an_experiment_makes_its_model_in_a_fresh_clone(
     copy: Project, empty_database: Path, tmp_path: Path
 ) -> None:
