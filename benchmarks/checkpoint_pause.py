@@ -18,16 +18,16 @@ from pathlib import Path
 import torch
 
 from tinyllm.common.fingerprint import Fingerprint
-from tinyllm.model import runtime
-from tinyllm.model.transformer import ModelConfig, TinyLLM
+from tinyllm.compute import Compute, choose, generator
+from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.load import load_params
 from tinyllm.training.checkpoint import Checkpoints
+from tinyllm.training.data import model_config
 from tinyllm.training.optimizer import make_optimizer
 from tinyllm.training.state import TrainState
 from tinyllm.training.trainer import accumulate_gradient, clip_gradient
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
-SHAPE = {"vocab_size": 2048, "n_layer": 4, "n_head": 4, "d_model": 192}
 BLOCK = 1.0  # seconds: longer than writing takes
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     args = parser.parse_args()
     params = load_params(PARAMS)
     threads = {"threads": args.threads, "device": "cpu"}
-    compute = runtime.choose(params.hardware.model_copy(update=threads))
+    compute = choose(params.hardware.model_copy(update=threads))
     with tempfile.TemporaryDirectory() as folder:
         training = Training(Checkpoints(Path(folder), Fingerprint({}), compute), compute)
         training.block(saved=True)
@@ -68,11 +68,12 @@ def main() -> None:
 class Training:
     """Steps of the default training on a larger model, with all that a checkpoint holds."""
 
-    def __init__(self, checkpoints: Checkpoints, compute: runtime.Compute) -> None:
+    def __init__(self, checkpoints: Checkpoints, compute: Compute) -> None:
         params = load_params(PARAMS)
         settings = params.train
-        shape = ModelConfig(**SHAPE, context_length=settings.context_length, dropout=0.0)
-        model = TinyLLM(shape, runtime.generator(1, "weights"))
+        changes = {"n_layer": 4, "n_head": 4, "d_model": 192}
+        shape = model_config(settings.model_copy(update=changes), vocab_size=2048)
+        model = TinyLLM(shape, generator(1, "weights"))
         model.compute_dtype = compute.dtype
         self.checkpoints = checkpoints
         self.state = TrainState(model, make_optimizer(model, settings))

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from tinyllm.model.evaluation import Scores
+from tinyllm.evaluation.scores import Scores
 from tinyllm.settings.runtime import Runtime
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.training.history import TRAIN, VALIDATION

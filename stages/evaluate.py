@@ -23,30 +23,30 @@ def main() -> None:
     made_from = MadeFrom("evaluate", inputs, args.params, keys)
 
     from tinyllm.common.files import publish_file, publish_folder, sha256_of
-    from tinyllm.model import runtime
-    from tinyllm.model.export import WEIGHTS, load_model
-    from tinyllm.scoring import final
+    from tinyllm.compute import prepare
+    from tinyllm.evaluation import final_scores
+    from tinyllm.models.folder import WEIGHTS, load_model
     from tinyllm.settings.load import load_params
     from tinyllm.tokens.store import read_split
     from tinyllm.tracking.journal import Journal
 
     params = load_params(args.params)
-    device = runtime.prepare(params.hardware.device, params.hardware.threads)
+    device = prepare(params.hardware.device, params.hardware.threads)
     model, tokenizer = load_model(args.model)
     model.to(device)
     train, test = read_split(args.train), read_split(args.test)
-    header = final.header(params, test, sha256_of(args.model / WEIGHTS))
+    header = final_scores.header(params, test, sha256_of(args.model / WEIGHTS))
     with Journal(header, params.runtime) as journal:
-        scores, predictions = final.predict_test(model, tokenizer, test, params.evaluate)
-        baselines = final.baseline_scores(tokenizer, train, test)
-        samples = final.write_samples(model, tokenizer, params.evaluate, params.seed)
+        scores, predictions = final_scores.predict_test(model, tokenizer, test, params.evaluate)
+        baselines = final_scores.baseline_scores(tokenizer, train, test)
+        samples = final_scores.write_samples(model, tokenizer, params.evaluate, params.seed)
         with (
             publish_file(args.losses) as losses,
             publish_folder(args.reports) as reports,
             made_from,
         ):
-            final.write_losses(losses, predictions)
-            final.write_report(reports, scores, baselines, samples)
+            final_scores.write_losses(losses, predictions)
+            final_scores.write_report(reports, scores, baselines, samples)
         journal.metrics(0, {f"test/{name}": value for name, value in scores.as_dict().items()})
         journal.metrics(0, {f"baseline/{name}_bits_per_byte": v for name, v in baselines.items()})
         journal.file(args.reports, f"reports/{args.reports.name}")

@@ -42,9 +42,9 @@ def train_model(
 ) -> None:
     """What each process of a training does; only the first one writes."""
     from tinyllm.common.files import publish_folder
-    from tinyllm.model import runtime
-    from tinyllm.model.export import save_model
-    from tinyllm.model.transformer import TinyLLM
+    from tinyllm.compute import choose, generator
+    from tinyllm.models.folder import save_model
+    from tinyllm.models.registry import TinyLLM
     from tinyllm.training import fingerprint, report
     from tinyllm.training.compiled import compile_training
     from tinyllm.training.data import load_data
@@ -55,10 +55,10 @@ def train_model(
     from tinyllm.training.watch import watch
 
     training = fingerprint.take(params, "stages.train", made_from.inputs)
-    compute = runtime.choose(params.hardware, ranks)
+    compute = choose(params.hardware, ranks)
     fingerprint.check_same(training, compute, ranks)
     data = load_data(params, args.tokenizer, args.train, args.validation, args.splits, ranks=ranks)
-    model = TinyLLM(data.model_config, runtime.generator(params.seed, "weights"))
+    model = TinyLLM(data.model_config, generator(params.seed, "weights"))
     model.compute_dtype = compute.dtype
     ranks.share_model(model, compute.device)
     if compute.compiled:

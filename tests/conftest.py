@@ -13,7 +13,8 @@ import torch
 from tests import helpers
 from tests.helpers import ARITHMETICS, ROOT, Arithmetic, make_documents
 from tests.pipeline import copy, here, quiet, ran  # noqa: F401 (fixtures that several share)
-from tinyllm.model import kernels
+from tinyllm.models import formulas
+from tinyllm.models.registry import ARCHITECTURES
 from tinyllm.sync.database import prepare
 from tinyllm.tokens.tokenizer import Tokenizer
 
@@ -53,8 +54,16 @@ def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     chosen: Arithmetic = request.param
     monkeypatch.setattr(helpers, "DTYPE", chosen.dtype)
     if chosen.plain:
-        monkeypatch.setattr(kernels, "_written_out", lambda _: False)
+        monkeypatch.setattr(formulas, "uses_cpu_kernels", lambda _: False)
     return chosen
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each architecture of the registry, for the models that a test makes."""
+    monkeypatch.setattr(helpers, "ARCHITECTURE", request.param)
+    name: str = request.param
+    return name
 
 
 @pytest.fixture

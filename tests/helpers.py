@@ -16,8 +16,10 @@ from tinyllm.encoding.encode import encode_corpus
 from tinyllm.encoding.pieces import Corpus
 from tinyllm.encoding.survey import Survey, survey
 from tinyllm.encoding.workers import Workers
-from tinyllm.model.evaluation import Scores, Windows, make_windows
-from tinyllm.model.transformer import ModelConfig, TinyLLM
+from tinyllm.evaluation.scores import Scores, Windows, make_windows
+from tinyllm.models.config import ModelConfig
+from tinyllm.models.model import Model
+from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.load import load_params
 from tinyllm.settings.split import Split
 from tinyllm.settings.train import Train
@@ -57,7 +59,9 @@ class Arithmetic:
 
 ARITHMETICS = [Arithmetic(p, plain) for p in ("fp32", "bf16") for plain in (False, True)]
 EXACT = [arithmetic for arithmetic in ARITHMETICS if arithmetic.precision == "fp32"]
-DTYPE = torch.float32  # of the models that tests make; the fixture `arithmetic` sets it
+# Of the models that tests make; the fixtures `arithmetic` and `architecture` set them.
+DTYPE = torch.float32
+ARCHITECTURE = "qwen3"
 SPLIT = Split(validation_fraction=0.1, test_fraction=0.1, near_duplicates=1_000_000)
 
 _SYLLABLES = re.findall("..", "bacedifoguhajekilomunaperisotuvawexiyozu")
@@ -161,6 +165,7 @@ def many_texts(count: int) -> list[str]:
 def train_settings(**changes: Any) -> Train:
     """The training section of params.yaml, made small, with changes; checked like the original."""
     small = {
+        "architecture": ARCHITECTURE, "n_kv_head": None, "tie_embeddings": False,
         "n_layer": 2, "n_head": 2, "d_model": 32, "context_length": 16, "dropout": 0.0,
         "batch_size": 8, "micro_batch_size": None, "optimizer": "adamw", "betas": [0.9, 0.95],
         "momentum": 0.9, "weight_decay": 0.1, "grad_clip": 1.0, "max_steps": 12,
@@ -174,8 +179,11 @@ def train_settings(**changes: Any) -> Train:
 
 def tiny_config(**changes: Any) -> ModelConfig:
     """The shape of a model that computes in milliseconds."""
-    shape = {"vocab_size": 61, "context_length": 16, "n_layer": 2, "n_head": 2, "d_model": 32}
-    return ModelConfig(**(shape | changes))
+    shape: dict[str, Any] = {
+        "architecture": ARCHITECTURE, "vocab_size": 61, "context_length": 16, "n_layer": 2,
+        "n_head": 2, "d_model": 32,
+    } | changes  # fmt: skip
+    return ModelConfig(**({"n_kv_head": shape["n_head"]} | shape))
 
 
 def generator(seed: int) -> torch.Generator:
@@ -183,7 +191,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 @torch.no_grad()
-def random_model(config: ModelConfig | None = None, seed: int = 1) -> TinyLLM:
+def random_model(config: ModelConfig | None = None, seed: int = 1) -> Model:
     """A model in evaluation mode whose every weight matters, as after training.
 
     Fresh weights would not do: some begin at zero, so that whole layers change nothing.
@@ -215,7 +223,7 @@ def windows_of(tokens: Tokens, context_length: int = 16, vocab_size: int = 61) -
     return make_windows(tokens, sizes, vocab_size - 1, context_length)
 
 
-def assert_same_weights(a: TinyLLM, b: TinyLLM) -> None:
+def assert_same_weights(a: Model, b: Model) -> None:
     """Every weight has the same bits."""
     theirs = b.state_dict()
     for name, weight in a.state_dict().items():

@@ -55,7 +55,10 @@ def with_packages(module: str) -> Iterator[Path]:
 
 
 def imported_names(path: Path) -> Iterator[str]:
-    """What a file imports, anywhere in it; of `from a import b` both a and a.b, if that is one."""
+    """What a file imports, anywhere in it; of `from a import b` both a and a.b, if that is one.
+
+    A reference like "a.b:c" counts as an import of a.b.
+    """
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -67,6 +70,8 @@ def imported_names(path: Path) -> Iterator[str]:
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield module
             yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"tinyllm[\w.]*:\w+", str(node.value)):
+            yield str(node.value).partition(":")[0]  # a reference, as in a registry
 
 
 def imports(path: Path) -> set[Path]:

@@ -14,14 +14,15 @@ from tinyllm.settings.load import load_params
 # What differs from params.yaml. "fast" is over soon; "long" is for as long as its peer takes.
 RECIPES: dict[str, dict[str, object]] = {
     "fast": {
-        "n_layer": 1, "context_length": 64, "batch_size": 12, "max_steps": 106,
-        "optimizer": "adamw", "learning_rate": 0.01, "embedding_rate_multiplier": 5.0,
+        "architecture": "nanochat", "n_layer": 1, "context_length": 64, "batch_size": 12,
+        "max_steps": 106, "optimizer": "adamw", "learning_rate": 0.01,
+        "embedding_rate_multiplier": 5.0,
         "warmup_steps": 5, "vocab_size": 2048,
     },
     "long": {
-        "n_layer": 2, "context_length": 64, "batch_size": 24, "max_steps": 1200,
-        "optimizer": "muon", "learning_rate": 0.014, "warmup_steps": 20, "vocab_size": 2048,
-        "weight_decay": 0.3,
+        "architecture": "nanochat", "n_layer": 2, "context_length": 64, "batch_size": 24,
+        "max_steps": 1200, "optimizer": "muon", "learning_rate": 0.014, "warmup_steps": 20,
+        "vocab_size": 2048, "weight_decay": 0.3,
     },
 }  # fmt: skip
 TRAINING_SHARE = 0.9
@@ -42,11 +43,12 @@ def main() -> None:
 
 def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
     """Train on a text by a recipe; the scores of its last part."""
-    from tinyllm.model import runtime
-    from tinyllm.model.evaluation import Windows, make_windows
-    from tinyllm.model.transformer import ModelConfig, TinyLLM
+    from tinyllm.compute import choose, generator
+    from tinyllm.evaluation.scores import Windows, make_windows
+    from tinyllm.models.registry import TinyLLM
     from tinyllm.tokens.store import Tokens
     from tinyllm.tokens.tokenizer import Tokenizer
+    from tinyllm.training.data import model_config
     from tinyllm.training.dataset import Batches, loader
     from tinyllm.training.history import TRAIN, VALIDATION
     from tinyllm.training.optimizer import make_optimizer
@@ -64,14 +66,8 @@ def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
     tokenizer = Tokenizer.train([text[:cut]], vocab_size)
     ids, held_out = tokenizer.encode(text[:cut]), tokenizer.encode(text[cut:])
 
-    compute = runtime.choose(params.hardware)
-    model = TinyLLM(
-        ModelConfig(
-            tokenizer.vocab_size, settings.context_length, settings.n_layer, settings.n_head,
-            settings.d_model, settings.dropout,
-        ),
-        runtime.generator(seed, "weights"),
-    )  # fmt: skip
+    compute = choose(params.hardware)
+    model = TinyLLM(model_config(settings, tokenizer.vocab_size), generator(seed, "weights"))
     model.compute_dtype = compute.dtype
     state = TrainState(model, make_optimizer(model, settings), step=1)  # at 0 it would evaluate
     batches = Batches(ids, settings.context_length, settings.batch_size, seed)

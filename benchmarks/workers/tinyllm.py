@@ -1,6 +1,5 @@
 """tinyllm, as it ships: its own loop, data and settings."""
 
-import dataclasses
 import os
 import socket
 import subprocess
@@ -15,11 +14,13 @@ import torch
 
 from benchmarks.pairs import Rounds, serve
 from benchmarks.workers.shapes import Shape, parser
-from tinyllm.model import runtime
-from tinyllm.model.evaluation import Scores, make_windows, predict
-from tinyllm.model.inference import Inference
-from tinyllm.model.transformer import ModelConfig, TinyLLM
-from tinyllm.scoring.generation import Sampling, write
+from tinyllm.compute import choose, generator
+from tinyllm.evaluation.scores import Scores, make_windows, predict
+from tinyllm.generation.network import for_inference
+from tinyllm.generation.sampling import Sampling, write
+from tinyllm.models.config import ModelConfig
+from tinyllm.models.model import Model
+from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.load import Params, load_params
 from tinyllm.training.compiled import compile_training
 from tinyllm.training.dataset import Batches, loader
@@ -56,6 +57,7 @@ def main() -> None:
     options = parser()
     options.add_argument("--work", choices=["train", "score", "generate"], default="train")
     options.add_argument("--precision", default="auto")
+    options.add_argument("--architecture", default="qwen3", help="of the network")
     options.add_argument("--optimizer", default="adamw", help="to train with; peers have AdamW")
     options.add_argument("--compile", action="store_true", help="also where it is off by default")
     options.add_argument("--processes", type=int, default=1, help="that share each batch")
@@ -73,8 +75,8 @@ def main() -> None:
             "train": params.train.model_copy(update={"optimizer": args.optimizer}),
         }
     )
-    compute = runtime.choose(params.hardware, ALONE if args.work == "train" else None)
-    model = make_model(shape, params).to(compute.device)
+    compute = choose(params.hardware, ALONE if args.work == "train" else None)
+    model = make_model(shape, args.architecture, params).to(compute.device)
     model.compute_dtype = compute.dtype
     if args.work == "train":
         with ranks_of(params) as ranks:
@@ -85,10 +87,17 @@ def main() -> None:
         run_generation(model, shape, args.sequences)
 
 
-def make_model(shape: Shape, params: Params) -> TinyLLM:
-    names = {field.name for field in dataclasses.fields(ModelConfig)} - {"dropout"}
-    config = ModelConfig(**{name: getattr(shape, name) for name in names})
-    return TinyLLM(config, runtime.generator(params.seed, "weights"))
+def make_model(shape: Shape, architecture: str, params: Params) -> Model:
+    config = ModelConfig(
+        architecture=architecture,
+        vocab_size=shape.vocab_size,
+        context_length=shape.context_length,
+        n_layer=shape.n_layer,
+        n_head=shape.n_head,
+        n_kv_head=shape.n_head,
+        d_model=shape.d_model,
+    )
+    return TinyLLM(config, generator(params.seed, "weights"))
 
 
 @contextmanager
@@ -114,9 +123,9 @@ def ranks_of(params: Params) -> Iterator[Ranks]:
 
 
 def run_training(
-    model: TinyLLM, shape: Shape, params: Params, steps: int, ranks: Ranks, compiled: bool
+    model: Model, shape: Shape, params: Params, steps: int, ranks: Ranks, compiled: bool
 ) -> None:
-    ranks.share_model(model, model.embedding.weight.device.type)
+    ranks.share_model(model, model.device.type)
     settings = params.train.model_copy(
         update={"eval_interval": FOREVER, "max_steps": FOREVER, "batch_size": shape.batch_size}
     )
@@ -134,7 +143,7 @@ def run_training(
     train(state, items, {}, settings, params.seed, pacer, pacer, ranks)
 
 
-def run_scoring(model: TinyLLM, shape: Shape) -> None:
+def run_scoring(model: Model, shape: Shape) -> None:
     text = shape.text()[: 1 << 16].numpy()
     windows = make_windows(text, np.ones(shape.vocab_size, np.int64), 0, shape.context_length)
 
@@ -146,13 +155,13 @@ def run_scoring(model: TinyLLM, shape: Shape) -> None:
     serve(work)
 
 
-def run_generation(model: TinyLLM, shape: Shape, sequences: int) -> None:
+def run_generation(model: Model, shape: Shape, sequences: int) -> None:
     model.compute_dtype = torch.float32  # as `evaluate` writes its samples
-    network = Inference(model)
+    network = for_inference(model)
     sampling = Sampling(shape.context_length - 1, 0.8, 50)
 
     def work() -> float:
-        generators = [runtime.generator(1, f"text {index}") for index in range(sequences)]
+        generators = [generator(1, f"text {index}") for index in range(sequences)]
         started = time.perf_counter()
         texts = write(network, [[0]] * sequences, sampling, generators)
         return sum(map(len, texts)) / (time.perf_counter() - started)

@@ -18,7 +18,7 @@ from tinyllm.documents.pieces import Piece
 from tinyllm.encoding.encode import encode_corpus
 from tinyllm.encoding.survey import survey
 from tinyllm.encoding.workers import Workers
-from tinyllm.model.hub import pre_tokenizer
+from tinyllm.models.hf_tokenizer import pre_tokenizer
 from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
 
 AT_ONCE = 2000  # documents that the peer encodes at once, so that its lists fit in memory

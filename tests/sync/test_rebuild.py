@@ -14,7 +14,7 @@ import pytest
 
 from tests.pipeline import TRACKING, Project
 from tinyllm.common.files import files_in, sha256_of
-from tinyllm.model.runtime import Compute
+from tinyllm.compute import Compute
 from tinyllm.settings.load import load_params
 from tinyllm.sync.rebuild import rebuild
 from tinyllm.tracking.journal import Header, Journal

@@ -22,7 +22,7 @@ from tests.tracking.helpers import (
     settings,
 )
 from tests.tracking.proxy import RESET, Proxy, Rule, proxy_before
-from tinyllm.model.export import WEIGHTS, save_model
+from tinyllm.models.folder import WEIGHTS, save_model
 from tinyllm.sync.outbox import Delivery, sync
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking.journal import Journal

@@ -21,7 +21,7 @@ from tests.tracking.helpers import (
     settings,
 )
 from tinyllm.common.files import sha256_of
-from tinyllm.model.export import WEIGHTS, save_model
+from tinyllm.models.folder import WEIGHTS, save_model
 from tinyllm.sync import outbox
 from tinyllm.sync.__main__ import set_up_mlflow
 from tinyllm.sync.outbox import Delivery, sync

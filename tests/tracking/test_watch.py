@@ -9,9 +9,9 @@ from numpy.lib.format import open_memmap
 from tests.helpers import ROOT, random_model, windows_of
 from tests.tracking.helpers import Project, events
 from tinyllm.common.fingerprint import Fingerprint
-from tinyllm.model import runtime
-from tinyllm.model.evaluation import Scores
-from tinyllm.model.export import WEIGHTS, save_model
+from tinyllm.compute import choose
+from tinyllm.evaluation.scores import Scores
+from tinyllm.models.folder import WEIGHTS, save_model
 from tinyllm.settings.load import Params, load_params
 from tinyllm.sync.outbox import sync
 from tinyllm.tokens.store import SplitSummary, TokenSplit
@@ -60,7 +60,7 @@ def test_a_run_in_mlflow(project: Project, params: Params, tokenizer: Tokenizer)
     (reports / "loss.png").write_text("a picture")
     best = {"steps": 21, "saved_step": 14, "val": {"loss": 1.5, "bits_per_byte": 0.7}}
     (reports / "summary.json").write_text(json.dumps(best))
-    compute = runtime.choose(params.hardware)
+    compute = choose(params.hardware)
     model = random_model()
     save_model(model_folder, model, tokenizer)
     state = TrainState(model, make_optimizer(model, params.train))

@@ -16,7 +16,7 @@ import torch
 from tests.helpers import random_model, train_settings
 from tinyllm.common import files
 from tinyllm.common.fingerprint import Fingerprint
-from tinyllm.model.runtime import Compute
+from tinyllm.compute import Compute
 from tinyllm.training import checkpoint
 from tinyllm.training.checkpoint import Checkpoints, DamagedCheckpoint
 from tinyllm.training.optimizer import make_optimizer

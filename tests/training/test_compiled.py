@@ -21,13 +21,13 @@ from tests.training.project import (
     final_state,
     resumed_at,
 )  # fmt: skip
-from tinyllm.model.compiler import cpp_compiler, obstacle
+from tinyllm.compiler import cpp_compiler, obstacle
 from tinyllm.training.compiled import compile_training
 
 pytestmark = pytest.mark.slow
 BOTH = [arithmetic for arithmetic in ARITHMETICS if arithmetic.plain]  # which is what is compiled
 COMPILING = 400.0  # seconds until a test gives up, on a machine that has other work
-PROBE = "from tinyllm.model.compiler import obstacle; print(obstacle('cpu'))"
+PROBE = "from tinyllm.compiler import obstacle; print(obstacle('cpu'))"
 
 
 @pytest.fixture(scope="session")

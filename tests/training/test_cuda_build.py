@@ -13,9 +13,10 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.helpers import random_ids, tiny_config, train_settings
-from tinyllm.model.inference import Inference
-from tinyllm.model.transformer import TinyLLM
-from tinyllm.scoring.generation import Sampling, _Texts, choose
+from tinyllm.generation.network import for_inference
+from tinyllm.generation.sampling import Sampling, _Texts, choose
+from tinyllm.models.model import Model
+from tinyllm.models.registry import TinyLLM
 from tinyllm.training.optimizer import make_optimizer
 from tinyllm.training.state import TrainState
 from tinyllm.training.trainer import accumulate_gradient, clip_gradient
@@ -29,7 +30,7 @@ ON_CUDA = torch.device("cuda", 0)
 
 
 @pytest.fixture(params=PRECISIONS, ids=str)
-def model(request: pytest.FixtureRequest) -> Iterator[TinyLLM]:
+def model(request: pytest.FixtureRequest) -> Iterator[Model]:
     """A model on CUDA without data; what the test makes there has none either."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         with ON_CUDA:
@@ -38,7 +39,7 @@ def model(request: pytest.FixtureRequest) -> Iterator[TinyLLM]:
         yield model
 
 
-def give_gradients(model: TinyLLM) -> None:
+def give_gradients(model: Model) -> None:
     for weight in model.parameters():
         weight.grad = torch.zeros_like(weight)
 
@@ -46,7 +47,7 @@ def give_gradients(model: TinyLLM) -> None:
 @cuda_build
 @needs_cuda_build
 @pytest.mark.parametrize("training", [True, False])
-def test_the_network_and_its_loss_run(model: TinyLLM, training: bool) -> None:
+def test_the_network_and_its_loss_run(model: Model, training: bool) -> None:
     model.train(training)
     ids = random_ids(4, 16).to(ON_CUDA, non_blocking=True)
     logits, loss = model(ids), model.loss(ids, ids)
@@ -57,7 +58,7 @@ def test_the_network_and_its_loss_run(model: TinyLLM, training: bool) -> None:
 @cuda_build
 @needs_cuda_build
 @pytest.mark.parametrize("name", ["adamw", "adam", "muon"])  # torch's fused SGD needs data
-def test_a_step_is_clipped_and_taken_and_its_state_comes_back(model: TinyLLM, name: str) -> None:
+def test_a_step_is_clipped_and_taken_and_its_state_comes_back(model: Model, name: str) -> None:
     state = TrainState(model, make_optimizer(model, train_settings(optimizer=name)))
     give_gradients(model)
     assert clip_gradient(model, 1.0).device == ON_CUDA
@@ -74,9 +75,9 @@ def test_a_step_is_clipped_and_taken_and_its_state_comes_back(model: TinyLLM, na
 @cuda_build
 @needs_cuda_build
 @torch.no_grad()
-def test_texts_are_written_with_a_cache(model: TinyLLM) -> None:
+def test_texts_are_written_with_a_cache(model: Model) -> None:
     ids = random_ids(4, 5)
-    texts = _Texts(Inference(model.eval()), ids)
+    texts = _Texts(for_inference(model.eval()), ids)
     texts.append(ids[:, 0])
     texts.keep(torch.tensor([0, 2]))
     texts.append(ids[:2, 0])

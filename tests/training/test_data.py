@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.helpers import ROOT, corpus_of, encode, flip_bit, make_documents, train_settings
-from tinyllm.model.kernels import IGNORE
+from tinyllm.models.config import IGNORE
 from tinyllm.settings.load import Params, load_params
 from tinyllm.tokens.split import SPLITS
 from tinyllm.tokens.store import write_splits

@@ -118,13 +118,13 @@ def too_large_for_python() -> None:
 
 def no_number_in_a_weight() -> None:
     """What a processor or memory at fault, or a flaw in a kernel, may do."""
-    from tinyllm.model.transformer import TinyLLM
+    from tinyllm.models.model import Model
     from tinyllm.training import trainer
 
     clip = trainer.clip_gradient
     calls = iter(range(1000))
 
-    def spoilt(model: TinyLLM, limit: float | None, ranks: Ranks = ALONE) -> Tensor:
+    def spoilt(model: Model, limit: float | None, ranks: Ranks = ALONE) -> Tensor:
         if next(calls) == 3 * INTERVAL + 1:
             parameter = next(model.parameters())
             assert parameter.grad is not None

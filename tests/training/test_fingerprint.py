@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import ROOT, flip_bit
 from tinyllm.common import source_files
-from tinyllm.model.runtime import Compute
+from tinyllm.compute import Compute
 from tinyllm.settings.load import Params, load_params
 from tinyllm.settings.runtime import Runtime
 from tinyllm.settings.train import Train
@@ -118,7 +118,7 @@ def test_another_line_of_any_code_that_it_runs_is_another_training(
     monkeypatch.setattr(source_files, "ROOT", tmp_path)
     before = fingerprint.take(PARAMS, STAGE, [])
     files = source_files.files_of(STAGE)
-    assert Path("tinyllm/model/transformer.py") in files and Path("stages/train.py") in files
+    assert Path("tinyllm/models/nanochat.py") in files and Path("stages/train.py") in files
     for file in files:
         whole = (tmp_path / file).read_bytes()
         (tmp_path / file).write_bytes(whole + b"# another line\n")

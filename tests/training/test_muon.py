@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from tests.helpers import random_ids, random_model, tiny_config, train_settings
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.models.model import Model
 from tinyllm.training.muon import orthogonal
 from tinyllm.training.optimizer import make_optimizer
 
 pytestmark = pytest.mark.usefixtures("arithmetic")
 
 
-def learn(model: TinyLLM, *optimizers: torch.optim.Optimizer, steps: int = 3) -> None:
+def learn(model: Model, *optimizers: torch.optim.Optimizer, steps: int = 3) -> None:
     for step in range(steps):
         ids = random_ids(4, 17, seed=step)
         model.loss(ids[:, :-1], ids[:, 1:]).backward()
@@ -39,7 +39,7 @@ def test_it_learns_what_torch_s_muon_and_adamw_learn() -> None:
         adjust_lr_fn="match_rms_adamw",
     )  # fmt: skip
     betas = (settings.betas[0], settings.betas[1])
-    head = torch.optim.AdamW([theirs.head.weight], lr=0.01, betas=betas, weight_decay=0.2)
+    head = torch.optim.AdamW([theirs.head_weight], lr=0.01, betas=betas, weight_decay=0.2)
     table = theirs.embedding.weight
     embedding = torch.optim.AdamW([table], lr=0.02, betas=betas, weight_decay=0.2)
     learn(theirs, muon, head, embedding)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.helpers import random_model, train_settings
-from tinyllm.model.evaluation import Scores
+from tinyllm.evaluation.scores import Scores
 from tinyllm.training import report
 from tinyllm.training.optimizer import make_optimizer
 from tinyllm.training.progress import Progress

@@ -239,7 +239,7 @@ def test_code_edited_meanwhile_is_an_error_and_then_another_training(
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "stages.train", *TRAIN]
     environment = {**os.environ, "DVC_ROOT": str(project), "PYTHONUNBUFFERED": "1"}
-    file = "tinyllm/model/transformer.py"
+    file = "tinyllm/models/nanochat.py"
     for expected in (f"error: changed while train ran: {file};", f"starting anew.*{file}"):
         process = subprocess.Popen(
             command, cwd=project, env=environment, text=True,

@@ -21,10 +21,11 @@ from tests.helpers import (
     train_settings,
     windows_of,
 )
-from tinyllm.model.evaluation import score
-from tinyllm.model.kernels import IGNORE
-from tinyllm.model.runtime import generator
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.compute import generator
+from tinyllm.evaluation.scores import score
+from tinyllm.models.config import IGNORE
+from tinyllm.models.model import Model
+from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.train import Train
 from tinyllm.tokens.store import Tokens
 from tinyllm.training.dataset import Batches, loader
@@ -191,7 +192,7 @@ def test_each_setting_changes_the_weights(change: dict[str, Any]) -> None:
 
 
 def whole_gradient(
-    model: TinyLLM, inputs: Tensor, targets: Tensor, size: int | None
+    model: Model, inputs: Tensor, targets: Tensor, size: int | None
 ) -> tuple[float, Tensor]:
     """Loss, and the gradient of all weights, of one batch in micro-batches."""
     model.zero_grad()
@@ -319,7 +320,7 @@ def test_a_gradient_that_is_no_number_stops_training_before_it_spoils_a_weight(
             return gradient
         return gradient.index_fill(0, torch.tensor([3]), value)
 
-    ended.model.head.weight.register_hook(plant)
+    ended.model.head_weight.register_hook(plant)
     with pytest.raises(ValueError, match=r"^training diverged at step 7: .*train\.learning_rate"):
         ended.train()
     # What is left are the weights after seven steps of the same schedule.

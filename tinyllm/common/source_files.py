@@ -1,11 +1,13 @@
 """Which of this project's files decide what a module computes: its own and all that it imports."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("tinyllm", "stages")
+REFERENCE = re.compile(r"\w+(\.\w+)*:\w+")  # as pkgutil.resolve_name takes it
 # Modules and packages that decide no result, and why. No stage depends on them, so that a changed
 # progress bar trains nothing again. A test changes what they do and compares the outputs.
 NO_RESULT = {
@@ -54,7 +56,10 @@ def _source(parts: list[str]) -> Path | None:
 
 
 def _imports(path: Path) -> Iterator[str]:
-    """Names of this project that a file imports; `from a import b` may mean the module a.b."""
+    """Names of this project that a file imports; `from a import b` may mean the module a.b.
+
+    A text like "a.b:c" is a reference to c in the module a.b, and counts as an import of it.
+    """
     try:
         tree = ast.parse(path.read_bytes())
     except SyntaxError:  # somebody is editing it; running it is an error of its own
@@ -64,6 +69,8 @@ def _imports(path: Path) -> Iterator[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Constant) and REFERENCE.fullmatch(str(node.value)):
+            names = [str(node.value).partition(":")[0]]
         else:
             continue
         yield from (name for name in names if name.split(".")[0] in PACKAGES)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from tinyllm.models.registry import ARCHITECTURES
 from tinyllm.settings.section import listed
 
 # The key to blame, the rule, what it may be.
@@ -41,9 +42,19 @@ CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
         "{p.split.validation_fraction}",
     ),
     (
+        "train.architecture",
+        lambda p: p.train.architecture in ARCHITECTURES,
+        f"must be one of {', '.join(ARCHITECTURES)}",
+    ),
+    (
         "train.n_head",
         lambda p: p.train.d_model % (2 * p.train.n_head) == 0,
         "must divide train.d_model = {p.train.d_model} into heads of an even width",
+    ),
+    (
+        "train.n_kv_head",
+        lambda p: p.train.n_head % (p.train.n_kv_head or p.train.n_head) == 0,
+        "must divide train.n_head = {p.train.n_head}",
     ),
     (
         "train.micro_batch_size",

@@ -8,11 +8,14 @@ from tinyllm.settings.section import Count, NonNegative, Positive, Section, Shar
 
 
 class Train(Section):
+    architecture: str
     n_layer: Count
     n_head: Count
+    n_kv_head: Count | None
     d_model: Count
     context_length: Annotated[int, Field(ge=2)]
     dropout: Share
+    tie_embeddings: bool
     batch_size: Count
     micro_batch_size: Count | None
     optimizer: Literal["adamw", "adam", "sgd", "muon"]
@@ -35,6 +38,7 @@ class Train(Section):
         """The same settings with each null that means "derive it" filled in."""
         return self.model_copy(
             update={
+                "n_kv_head": self.n_kv_head or self.n_head,
                 "micro_batch_size": self.micro_batch_size or self.batch_size,
                 "decay_steps": self.decay_steps or self.max_steps,
             }

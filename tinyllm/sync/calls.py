@@ -164,17 +164,15 @@ class Calls:
     def _log_state_dict(self, paths: list[Path]) -> None:
         """Log a model folder's weights as `TinyLLM.load_state_dict` takes them."""
         from mlflow.pytorch import save_state_dict
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
-        from tinyllm.model.export import from_hub
+        from tinyllm.models.folder import load_network
 
         for path in paths:
             _demand(path)
             try:
-                weights = from_hub(load_file(path))
-            except (SafetensorError, KeyError, ValueError) as error:
-                raise Unsendable(f"the file is corrupt ({error})") from None
+                weights = load_network(path.parent).state_dict()
+            except ValueError as error:
+                raise Unsendable(str(error)) from None
             with tempfile.TemporaryDirectory() as folder:
                 save_state_dict(weights, folder)
                 self.client.log_artifacts(self.run_id, folder, STATE_DICT)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from tinyllm.common.files import read_json, sha256_of
-from tinyllm.model.evaluation import MEASURES
-from tinyllm.model.export import WEIGHTS, load_model
-from tinyllm.model.runtime import Compute
-from tinyllm.scoring import final
+from tinyllm.compute import Compute
+from tinyllm.evaluation import final_scores
+from tinyllm.evaluation.scores import MEASURES
+from tinyllm.models.folder import WEIGHTS, load_model
 from tinyllm.settings.load import Params, load_params
 from tinyllm.sync.database import prepare
 from tinyllm.sync.mlflow_store import has_arrived
@@ -67,7 +67,7 @@ def rebuild() -> int:
         return 0
     origin = provenance()
     training = training_header(params, train, origin)
-    scoring = final.header(params, read_split(evaluate["test"]), model_sha256)
+    scoring = final_scores.header(params, read_split(evaluate["test"]), model_sha256)
     settings = params.runtime.model_copy(update={"tracker": "mlflow"})
     with Journal(training, settings, live=False) as journal:
         record_training(journal, train, model_sha256, origin)
@@ -218,7 +218,7 @@ def rows(path: Path) -> list[dict[str, float]]:
 def record_scores(journal: Journal, evaluate: Places) -> None:
     """All that the stage recorded."""
     reports = evaluate["reports"]
-    numbers = read_json(reports / final.SCORES)
+    numbers = read_json(reports / final_scores.SCORES)
     test, baselines = numbers["test"], numbers["baseline_bits_per_byte"]
     journal.metrics(0, {f"test/{name}": test[name] for name in MEASURES})
     journal.metrics(0, {f"baseline/{name}_bits_per_byte": v for name, v in baselines.items()})

@@ -26,7 +26,7 @@ from tinyllm.common.files import (
     write_json,
 )
 from tinyllm.common.fingerprint import Fingerprint
-from tinyllm.model.runtime import Compute
+from tinyllm.compute import Compute
 from tinyllm.tracking.locks import Lock
 from tinyllm.training.ranks import ALONE, Ranks
 from tinyllm.training.state import TrainState

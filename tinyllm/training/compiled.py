@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tinyllm.common.files import STATE_FOLDER, project_root
-from tinyllm.model.compiler import compiled
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.compiler import compiled
+from tinyllm.models.model import Model
 
 
 def keep_kernels() -> None:
@@ -21,7 +21,7 @@ def keep_kernels() -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
-def compile_training(model: TinyLLM) -> None:
+def compile_training(model: Model) -> None:
     """Have the training pass compiled when it first runs: each block by itself, and the loss.
 
     Blocks share their kernels, so that forty are compiled in the time of one, and DDP and FSDP do

@@ -9,9 +9,10 @@ from typing import TypeVar
 from torch import Tensor
 
 from tinyllm.common.files import read_json
-from tinyllm.model.evaluation import Windows, make_windows
-from tinyllm.model.transformer import ModelConfig
+from tinyllm.evaluation.scores import Windows, make_windows
+from tinyllm.models.config import ModelConfig
 from tinyllm.settings.load import Params
+from tinyllm.settings.train import Train
 from tinyllm.tokens.store import SplitSummary, TokenSplit, read_split
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.dataset import Batches, loader
@@ -64,6 +65,21 @@ def _naming_a_lost_worker(items: Iterator[T]) -> Iterator[T]:
         raise
 
 
+def model_config(settings: Train, vocab_size: int) -> ModelConfig:
+    """The shape of the model that the settings and a vocabulary make."""
+    return ModelConfig(
+        architecture=settings.architecture,
+        vocab_size=vocab_size,
+        context_length=settings.context_length,
+        n_layer=settings.n_layer,
+        n_head=settings.n_head,
+        n_kv_head=settings.n_kv_head or settings.n_head,
+        d_model=settings.d_model,
+        dropout=settings.dropout,
+        tie_embeddings=settings.tie_embeddings,
+    )
+
+
 def load_data(
     params: Params, tokenizer: Path, train: Path, validation: Path, summary: Path,
     *, ranks: Ranks = ALONE,
@@ -92,14 +108,7 @@ def load_data(
     return TrainingData(
         tokenizer=loaded,
         splits=splits,
-        model_config=ModelConfig(
-            vocab_size=loaded.vocab_size,
-            context_length=settings.context_length,
-            n_layer=settings.n_layer,
-            n_head=settings.n_head,
-            d_model=settings.d_model,
-            dropout=settings.dropout,
-        ),
+        model_config=model_config(settings, loaded.vocab_size),
         training=Batches(
             splits[TRAIN].tokens,
             settings.context_length,

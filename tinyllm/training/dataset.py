@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tinyllm.model.runtime import derive_seed
+from tinyllm.compute import derive_seed
 from tinyllm.tokens.store import Tokens
 
 

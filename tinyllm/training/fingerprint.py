@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tinyllm.common.fingerprint import Fingerprint, of_code, of_content
-from tinyllm.model.runtime import Compute
+from tinyllm.compute import Compute
 from tinyllm.settings.load import Params
 from tinyllm.training.ranks import Ranks
 

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.models.model import Model
 from tinyllm.training.ranks import Ranks
 
 
@@ -67,7 +67,7 @@ class Group(Ranks):
 class Replicas(Group):
     """Each rank holds the whole model (DDP); gradients are summed while others are computed."""
 
-    def share_model(self, model: TinyLLM, device: str) -> None:
+    def share_model(self, model: Model, device: str) -> None:
         model.to(device)
         self._replica: DistributedDataParallel | None = DistributedDataParallel(
             Objective(model), forward_sync_buffers=False, gradient_as_bucket_view=True
@@ -79,7 +79,7 @@ class Replicas(Group):
         self.backward(self._replica(tokens, tokens))
         model.zero_grad()
 
-    def loss(self, model: TinyLLM, inputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, model: Model, inputs: Tensor, targets: Tensor) -> Tensor:
         assert self._replica is not None and self._replica.module.model is model
         return self._replica(inputs, targets)
 
@@ -95,7 +95,7 @@ class Replicas(Group):
 class Objective(nn.Module):
     """A model whose forward pass is its loss: DDP takes part in nothing but `forward`."""
 
-    def __init__(self, model: TinyLLM) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tinyllm.common.files import write_text
-from tinyllm.model.evaluation import MEASURES, Scores
+from tinyllm.evaluation.scores import MEASURES, Scores
 
 TRAIN, VALIDATION = "train", "val"
 STEP_COLUMNS = ("step", "loss", "learning_rate", "grad_norm")

@@ -60,7 +60,7 @@ def gpus(settings: Hardware) -> int:
     """CUDA devices that training may use."""
     import torch
 
-    from tinyllm.model.runtime import find_device
+    from tinyllm.compute import find_device
 
     return torch.cuda.device_count() if find_device(settings.device) == "cuda" else 0
 

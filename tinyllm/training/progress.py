@@ -6,7 +6,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from tinyllm.model.evaluation import Scores
+from tinyllm.evaluation.scores import Scores
 from tinyllm.training.history import TRAIN, VALIDATION
 
 

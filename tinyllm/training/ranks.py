@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinyllm.model.evaluation import Scores, Windows, predict
-from tinyllm.model.kernels import IGNORE
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.evaluation.scores import Scores, Windows, predict
+from tinyllm.models.config import IGNORE
+from tinyllm.models.model import Model
 
 
 class Ranks:
@@ -34,11 +34,11 @@ class Ranks:
         """Whether this is the process that writes."""
         return self.rank == 0
 
-    def share_model(self, model: TinyLLM, device: str) -> None:
+    def share_model(self, model: Model, device: str) -> None:
         """Bring a model, the same on each rank, to the device, ready to be trained together."""
         model.to(device)
 
-    def loss(self, model: TinyLLM, inputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, model: Model, inputs: Tensor, targets: Tensor) -> Tensor:
         """`model.loss` of this rank's rows."""
         return model.loss(inputs, targets)
 
@@ -74,10 +74,10 @@ class Ranks:
         del like
         return tensor
 
-    def release(self, model: TinyLLM) -> None:
+    def release(self, model: Model) -> None:
         """Give up what was gathered of a model to score it."""
 
-    def whole_model(self, model: TinyLLM) -> TinyLLM:
+    def whole_model(self, model: Model) -> Model:
         """The model with all of its weights in full."""
         return model
 
@@ -93,7 +93,7 @@ class Ranks:
 ALONE = Ranks()
 
 
-def score(model: TinyLLM, windows: Windows, ranks: Ranks) -> Scores:
+def score(model: Model, windows: Windows, ranks: Ranks) -> Scores:
     """Score a model on windows that the ranks share; the same result on each."""
     own = windows_of(windows, ranks.rank, ranks.size)
     found = predict(model, own)

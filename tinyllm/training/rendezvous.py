@@ -9,7 +9,7 @@ import psutil
 import torch
 import torch.distributed as dist
 
-from tinyllm.model.runtime import find_device
+from tinyllm.compute import find_device
 from tinyllm.settings.hardware import Hardware
 from tinyllm.training.group import Group, Replicas
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tinyllm.common.files import read_json
 from tinyllm.common.fingerprint import Fingerprint
-from tinyllm.model.runtime import Compute
+from tinyllm.compute import Compute
 from tinyllm.settings.load import Params
 from tinyllm.tracking.places import trainings_folder
 from tinyllm.tracking.provenance import EXPERIMENT

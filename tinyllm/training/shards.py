@@ -6,7 +6,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.models.model import Model
+from tinyllm.models.registry import TinyLLM
 from tinyllm.training.group import Group
 
 
@@ -17,7 +18,7 @@ class Shards(Group):
     until the last would take all the memory that sharding saves.
     """
 
-    def share_model(self, model: TinyLLM, device: str) -> None:
+    def share_model(self, model: Model, device: str) -> None:
         mesh = init_device_mesh(device, (self.size,))
         for module in (*model.blocks, model):
             fully_shard(module, mesh=mesh)
@@ -37,11 +38,11 @@ class Shards(Group):
         full = tensor.to(mesh.device_type)
         return distribute_tensor(full, mesh, like.placements, src_data_rank=None)
 
-    def release(self, model: TinyLLM) -> None:
+    def release(self, model: Model) -> None:
         assert isinstance(model, FSDPModule)
         model.reshard()
 
-    def whole_model(self, model: TinyLLM) -> TinyLLM:
+    def whole_model(self, model: Model) -> Model:
         with torch.device("meta"):
             whole = TinyLLM(model.config)
         weights = {name: self.whole(weight).cpu() for name, weight in model.state_dict().items()}

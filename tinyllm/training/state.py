@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.models.model import Model
 from tinyllm.training.history import History
 from tinyllm.training.ranks import ALONE, Ranks
 
@@ -40,7 +40,7 @@ class TrainState:
         finished: no step is to follow.
     """
 
-    model: TinyLLM
+    model: Model
     optimizer: torch.optim.Optimizer
     step: int = 0
     finished: bool = False

@@ -7,10 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tinyllm.model.evaluation import Scores, Windows
-from tinyllm.model.kernels import IGNORE
-from tinyllm.model.runtime import derive_seed
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.compute import derive_seed
+from tinyllm.evaluation.scores import Scores, Windows
+from tinyllm.models.config import IGNORE
+from tinyllm.models.model import Model
 from tinyllm.settings.train import Train
 from tinyllm.training.history import VALIDATION
 from tinyllm.training.ranks import ALONE, Ranks, score
@@ -88,7 +88,7 @@ def train(
 
 
 def accumulate_gradient(
-    model: TinyLLM, inputs: Tensor, targets: Tensor, micro_batch_size: int | None,
+    model: Model, inputs: Tensor, targets: Tensor, micro_batch_size: int | None,
     ranks: Ranks = ALONE,
 ) -> Tensor:  # fmt: skip
     """Add the gradient of a batch's mean loss, a micro-batch at a time; the batch is all ranks'.
@@ -99,7 +99,7 @@ def accumulate_gradient(
     Returns:
         this rank's share of the mean loss, nats a token: the sum of all ranks' is the loss.
     """
-    device = model.embedding.weight.device
+    device = model.device
     (n_targets,) = ranks.sum(int((targets != IGNORE).sum()))
     total = torch.zeros((), device=device)
     size = micro_batch_size or len(inputs)
@@ -113,7 +113,7 @@ def accumulate_gradient(
     return total
 
 
-def clip_gradient(model: TinyLLM, limit: float | None, ranks: Ranks = ALONE) -> Tensor:
+def clip_gradient(model: Model, limit: float | None, ranks: Ranks = ALONE) -> Tensor:
     """Scale the gradient so that its global norm is at most `limit`. Returns the norm before."""
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf)
     return ranks.whole(norm)

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tinyllm.common.files import read_json, sha256_of
-from tinyllm.model.evaluation import Scores
-from tinyllm.model.export import WEIGHTS
-from tinyllm.model.runtime import Compute
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.compute import Compute
+from tinyllm.evaluation.scores import Scores
+from tinyllm.models.folder import WEIGHTS
+from tinyllm.models.model import Model
 from tinyllm.settings.load import Params
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.provenance import PATCH, Provenance, dataset, flatten, provenance
@@ -113,7 +113,7 @@ def record_best(journal: Journal, reports: Path) -> None:
 
 
 def header(
-    params: Params, compute: Compute, data: TrainingData, model: TinyLLM, origin: Provenance
+    params: Params, compute: Compute, data: TrainingData, model: Model, origin: Provenance
 ) -> Header:
     """All that is known of a training run when it begins."""
     train, config = params.train.resolve(), data.model_config

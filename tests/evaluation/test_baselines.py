@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from tests.helpers import markov_tokens
-from tinyllm.scoring.baselines import bigram_bits_per_byte, lzma_bits_per_byte, zlib_bits_per_byte
+from tinyllm.evaluation.baselines import (
+    bigram_bits_per_byte,
+    lzma_bits_per_byte,
+    zlib_bits_per_byte,
+)
 
 END = 5
 TRAIN = np.array([0, 1, 2, 0, 1, END, 1, 1, 0, 3, END], dtype=np.uint16)

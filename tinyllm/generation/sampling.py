@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tinyllm.model.inference import Inference
+from tinyllm.generation.network import Network
 
 CHANCES_AT_ONCE = 1024  # random numbers drawn for each text at a time
 
@@ -30,7 +30,7 @@ class Sampling:
 
 
 def write(
-    network: Inference,
+    network: Network,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     generators: Sequence[torch.Generator],
@@ -46,7 +46,7 @@ def write(
 
 
 def generate(
-    network: Inference,
+    network: Network,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     generators: Sequence[torch.Generator],
@@ -193,7 +193,7 @@ class _Texts:
         logits: (B, V) of the next token of each.
     """
 
-    def __init__(self, network: Inference, tokens: Tensor) -> None:
+    def __init__(self, network: Network, tokens: Tensor) -> None:
         """Begin with tokens (B, T), T from 1 to the context length."""
         self._network = network
         self._tokens: list[Tensor] = []  # each (B,)
@@ -221,4 +221,4 @@ class _Texts:
 
     def _read(self, tokens: Tensor) -> None:
         hidden = self._network.hidden(tokens.to(self._network.device), self._cache)
-        self.logits = self._network.head(hidden[:, -1])
+        self.logits = self._network.logits(hidden[:, -1])

@@ -9,9 +9,10 @@ import torch
 from torch.nn import functional as F
 
 from tests.helpers import Arithmetic, markov_tokens, random_model, tiny_config, windows_of
-from tinyllm.model.evaluation import Scores, Windows, make_windows, score
-from tinyllm.model.kernels import IGNORE
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.evaluation.scores import Scores, Windows, make_windows, score
+from tinyllm.models.config import IGNORE
+from tinyllm.models.model import Model
+from tinyllm.models.registry import TinyLLM
 
 END = 9_999
 COUNTS = [1, 2, 7, 16, 17, 31, 32, 33, 100, 257]
@@ -85,7 +86,7 @@ def near(arithmetic: Arithmetic) -> float:
     return 2e-6 if arithmetic.precision == "fp32" else 5e-3
 
 
-def reference(model: TinyLLM, tokens: np.ndarray, stride: int) -> tuple[float, int]:
+def reference(model: Model, tokens: np.ndarray, stride: int) -> tuple[float, int]:
     """Nats of all tokens and how many were guessed, one token at a time."""
     context_length = model.config.context_length
     stream = torch.tensor([60, *tokens.tolist()])

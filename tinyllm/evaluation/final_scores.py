@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from tinyllm.common.files import publish_file, publish_folder, write_json, write_text
-from tinyllm.model.evaluation import Predictions, Scores, make_windows, predict
-from tinyllm.model.inference import Inference
-from tinyllm.model.runtime import generator
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.compute import generator
+from tinyllm.evaluation import baselines
+from tinyllm.evaluation.scores import Predictions, Scores, make_windows, predict
+from tinyllm.generation.network import for_inference
+from tinyllm.generation.sampling import Sampling, write
+from tinyllm.models.model import Model
 from tinyllm.pictures import comparison
-from tinyllm.scoring import baselines
-from tinyllm.scoring.generation import Sampling, write
 from tinyllm.settings.evaluate import Evaluate
 from tinyllm.settings.load import Params
 from tinyllm.tokens.store import TokenSplit
@@ -34,7 +34,7 @@ class Sample:
 
 
 def predict_test(
-    model: TinyLLM, tokenizer: Tokenizer, test: TokenSplit, settings: Evaluate
+    model: Model, tokenizer: Tokenizer, test: TokenSplit, settings: Evaluate
 ) -> tuple[Scores, Predictions]:
     """Predict every test token exactly once: the scores, and what they sum up, token by token."""
     windows = make_windows(
@@ -62,7 +62,7 @@ def baseline_scores(tokenizer: Tokenizer, train: TokenSplit, test: TokenSplit) -
 
 
 def write_samples(
-    model: TinyLLM, tokenizer: Tokenizer, settings: Evaluate, seed: int
+    model: Model, tokenizer: Tokenizer, settings: Evaluate, seed: int
 ) -> list[Sample]:
     """Let the model go on from each prompt, all at once; the same text every time."""
     sampling = Sampling(
@@ -71,7 +71,7 @@ def write_samples(
     # A document begins after the end of another.
     prompts = [[tokenizer.end_of_text, *tokenizer.encode(p).tolist()] for p in settings.prompts]
     generators = [generator(seed, f"sample {index}") for index in range(len(prompts))]
-    texts = write(Inference(model), prompts, sampling, generators, stop=tokenizer.end_of_text)
+    texts = write(for_inference(model), prompts, sampling, generators, stop=tokenizer.end_of_text)
     return [
         Sample(prompt, tokenizer.decode(text))
         for prompt, text in zip(settings.prompts, texts, strict=True)

@@ -1,10 +1,12 @@
-"""The network for reading and writing only: what `TinyLLM` computes, sooner, without gradients.
+"""The network for reading and generating only: the model's logits, sooner, without gradients.
 
 At one token at a time the products take microseconds, so that every small operation around them
 counts. What does not depend on the tokens is therefore done once: weights are transposed and
-cast, the embedding is normalised, arrays to write to are kept. docs/log.md has the figures.
+cast, weights of norms are multiplied into them, arrays to write to are kept. docs/log.md has the
+figures.
 
-B: sequences, T: tokens in each, C: width, H: heads, D: width of a head, V: vocabulary.
+B: sequences, T: tokens in each, C: width, H: heads, K: heads of keys and values, D: width of a
+head, F: width of the MLP's hidden layer, V: vocabulary.
 """
 
 from itertools import cycle
@@ -14,30 +16,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinyllm.model.kernels import NORM_EPS, attend, norm
-from tinyllm.model.transformer import Block, ModelConfig, TinyLLM
+from tinyllm.models.config import NORM_EPS, ModelConfig
+from tinyllm.models.formulas import attend
+from tinyllm.models.model import Decoder, Layer, Model
 
 
 class Cache:
     """Keys and values of the tokens seen so far, so that only new ones are computed.
 
     Attributes:
-        keys, values: (layers, B * H, context_length, D), filled up to `length`.
+        keys, values: (layers, B * K, context_length, D), filled up to `length`.
         length: tokens held.
     """
 
-    def __init__(self, layers: int, B: int, H: int, context_length: int, D: int, like: Tensor):
-        self.keys = like.new_empty(layers, B * H, context_length, D)
+    def __init__(self, layers: int, B: int, K: int, context_length: int, D: int, like: Tensor):
+        self.keys = like.new_empty(layers, B * K, context_length, D)
         self.values = torch.empty_like(self.keys)
         self.length = 0
-        self._n_head = H
+        self._n_head = K
 
     def extend(self, count: int) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Make room for so many tokens.
 
         Returns:
-            of each layer, where their keys and their values go (B, H, count, D), all keys
-            (B * H, D, length) and all values (B * H, length, D), theirs included.
+            of each layer, where their keys and their values go (B, K, count, D), all keys
+            (B * K, D, length) and all values (B * K, length, D), theirs included.
         """
         start, self.length = self.length, self.length + count
         views = (
@@ -50,43 +53,44 @@ class Cache:
 
     def keep(self, rows: Tensor) -> None:
         """Forget all sequences but those at some indices (N,)."""
-        H = self._n_head
-        heads = (rows[:, None] * H + torch.arange(H, device=rows.device)).flatten()
+        K = self._n_head
+        heads = (rows[:, None] * K + torch.arange(K, device=rows.device)).flatten()
         self.keys, self.values = self.keys[:, heads], self.values[:, heads]
 
 
-class _Layer(NamedTuple):
+class _Prepared(NamedTuple):
     """A block's weights, laid out so that x @ weight is the product."""
 
-    qkv: Tensor  # (C, 3 * C)
+    qkv: Tensor  # (C, (H + 2 * K) * D)
+    heads: Tensor | None  # weights of the norms of queries and keys, (H + K, D)
     out: Tensor  # (C, C)
-    up: Tensor  # (C, 4 * C)
-    down: Tensor  # (4 * C, C)
+    up: Tensor  # (C, F), or (C, 2 * F)
+    down: Tensor  # (F, C)
 
 
 class _Buffers:
     """What a pass over (B, T) tokens writes to, and views of it."""
 
-    def __init__(self, config: ModelConfig, B: int, T: int, like: Tensor) -> None:
-        C, H, D = config.d_model, config.n_head, config.d_head
+    def __init__(self, config: ModelConfig, width: int, B: int, T: int, like: Tensor) -> None:
+        C, H, K, D = config.d_model, config.n_head, config.n_kv_head, config.d_head
         fp32 = torch.float32
         self.normed = like.new_empty(B * T, C)
         self.length = like.new_empty(B * T, 1, dtype=fp32)
-        self.qkv = like.new_empty(B * T, 3 * C)
-        self.up = like.new_empty(B * T, config.d_mlp)
-        heads = self.qkv.view(B, T, 3, H, D).permute(2, 0, 1, 3, 4)
-        self.qk_raw, self.v = heads[:2], heads[2].transpose(1, 2)  # (2, B, T, H, D), (B, H, T, D)
-        self.qk = like.new_empty(2, B, T, H, D, dtype=fp32)
-        self.qk_length = like.new_empty(2, B, T, H, 1, dtype=fp32)
+        self.qkv = like.new_empty(B * T, (H + 2 * K) * D)
+        self.up = like.new_empty(B * T, width)
+        self.gates, self.gated = self.up.chunk(2, dim=-1)
+        heads = self.qkv.view(B, T, H + 2 * K, D)
+        self.qk_raw, self.v = heads[:, :, : H + K], heads[:, :, H + K :].transpose(1, 2)
+        self.qk = like.new_empty(B, T, H + K, D, dtype=fp32)
+        self.qk_length = like.new_empty(B, T, H + K, 1, dtype=fp32)
         self.qk_pairs = torch.view_as_complex(self.qk.unflatten(-1, (-1, 2)))
-        self.q, self.k = self.qk.transpose(2, 3)  # each (B, H, T, D)
-        self.queries = self.qk[0].view(B * T * H, 1, D)
+        self.q, self.k = self.qk.transpose(1, 2).split([H, K], dim=1)  # (B, H, T, D), (B, K, T, D)
         self.y = like.new_empty(B * T, C)
-        self.y_heads = self.y.view(B * T * H, 1, D)
+        self.y_heads = self.y.view(B * T * K, H // K, D)
 
 
 class Inference:
-    """A model's weights, prepared; later changes to the model do not reach them.
+    """A decoder's weights, prepared; later changes to the model do not reach them.
 
     It computes in the model's `compute_dtype`, with a residual stream of fp32. Its logits are
     those of the model up to rounding; they may change in the last bits with B, as any product's do.
@@ -95,18 +99,20 @@ class Inference:
     the weights that the result is multiplied by; for queries and keys in the rotation that follows.
     """
 
-    def __init__(self, model: TinyLLM) -> None:
+    def __init__(self, model: Model, decoder: Decoder) -> None:
         self.config = model.config
         self.dtype = model.compute_dtype
         C, D = self.config.d_model, self.config.d_head
-        self._x_floor = model.cos.new_full((), (C * NORM_EPS) ** 0.5)
-        self._head_floor = model.cos.new_full((), (D * NORM_EPS) ** 0.5)
-        self._layers = [self._prepare(block) for block in model.blocks if isinstance(block, Block)]
-        self._embedding = norm(model.embedding.weight.detach())  # (V, C), fp32
-        self._head = self._transposed(model.head.weight * C**0.5)  # (C, V)
+        self._x_floor = decoder.cos.new_full((), (C * NORM_EPS) ** 0.5)
+        self._head_floor = decoder.cos.new_full((), (D * NORM_EPS) ** 0.5)
+        self._normalised, self._gated = decoder.normalised, decoder.gated
+        self._layers = [self._prepare(layer) for layer in decoder.layers]
+        self._embedding = decoder.embedding.detach()  # (V, C), fp32
+        self._head = self._transposed(decoder.head * C**0.5)  # (C, V)
         # With the two halves of a head interleaved, to turn a pair is to multiply two complex
         # numbers: one operation instead of four.
-        turns = torch.complex(model.cos, -model.sin) * D**0.5
+        length = D**0.5 if decoder.normalised else 1.0
+        turns = torch.complex(decoder.cos, decoder.sin) * length
         self._turns = turns[:, None]  # (context_length, 1, D / 2)
         self._nothing = self._head.new_zeros(())
         self._buffers: dict[tuple[int, int], _Buffers] = {}
@@ -140,57 +146,79 @@ class Inference:
         for layer, (new_k, new_v, k, v) in zip(self._layers, cycle(room.extend(T)), strict=False):
             _norm(x, length, self._x_floor, out=normed)
             torch.mm(normed, layer.qkv, out=buffers.qkv)
-            # A rotation does not change the length, so the norm before it is the one after.
-            _norm(buffers.qk_raw, buffers.qk_length, self._head_floor, out=buffers.qk)
-            buffers.qk_pairs.mul_(turns)
+            self._turn_heads(buffers, layer.heads, turns)
             new_k.copy_(buffers.k)
             new_v.copy_(buffers.v)
             _add_product(x, attention(buffers, k, v), layer.out)
             _norm(x, length, self._x_floor, out=normed)
-            up = torch.mm(normed, layer.up, out=buffers.up).relu_()
-            _add_product(x, up.mul_(up), layer.down)
+            torch.mm(normed, layer.up, out=buffers.up)
+            _add_product(x, self._activated(buffers), layer.down)
         return _norm(x, length, self._x_floor, torch.empty_like(normed)).view(B, T, -1)
 
-    def head(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         """Logits (..., V), fp32, of what `hidden` gave (..., C)."""
         return (hidden @ self._head).float()
+
+    def _turn_heads(self, buffers: _Buffers, weights: Tensor | None, turns: Tensor) -> None:
+        """Queries and keys with rotary positions, normalised where they are to be."""
+        if self._normalised:
+            _norm(buffers.qk_raw, buffers.qk_length, self._head_floor, out=buffers.qk)
+        else:
+            buffers.qk.copy_(buffers.qk_raw)
+        if weights is not None:
+            buffers.qk.mul_(weights)
+        buffers.qk_pairs.mul_(turns)
+
+    def _activated(self, buffers: _Buffers) -> Tensor:
+        """The MLP's hidden layer (B * T, F)."""
+        if self._gated:
+            return F.silu(buffers.gates).mul_(buffers.gated)
+        up = buffers.up.relu_()
+        return up.mul_(up)
 
     def _attend(self, buffers: _Buffers, k: Tensor, v: Tensor) -> Tensor:
         """Causal attention to k and v as `Cache.extend` gives them: (B * T, C)."""
         B, H, T, D = buffers.q.shape
-        k, v = k.mT.unflatten(0, (B, H)), v.unflatten(0, (B, H))
+        k, v = k.mT.unflatten(0, (B, -1)), v.unflatten(0, (B, -1))
         y = attend(buffers.q.to(self.dtype), k, v, 0.0)
         return y.transpose(1, 2).reshape(B * T, H * D)
 
     def _attend_one(self, buffers: _Buffers, k: Tensor, v: Tensor) -> Tensor:
         """The same for one query in each sequence, on a CPU."""
-        q = buffers.queries.to(self.dtype)  # (B * H, 1, D)
-        # (B * H, 1, seen); added to nothing, for the sake of the factor
+        # (B * K, H / K, D): queries that share keys are the rows of one product.
+        q = buffers.q.to(self.dtype).reshape(len(k), -1, self.config.d_head)
+        # (B * K, H / K, seen); added to nothing, for the sake of the factor
         scores = torch.baddbmm(self._nothing, q, k, beta=0, alpha=q.size(-1) ** -0.5)
         torch.bmm(scores.softmax(dim=-1), v, out=buffers.y_heads)
         return buffers.y
 
-    def _prepare(self, block: Block) -> _Layer:
-        C, D = self.config.d_model, self.config.d_head
-        qkv, up = block.attention.qkv.weight * C**0.5, block.mlp.up.weight * C**0.5
-        rows = torch.arange(3 * C, device=qkv.device)
+    def _prepare(self, layer: Layer) -> _Prepared:
+        C, D, heads = self.config.d_model, self.config.d_head, None
+        rows = torch.arange(len(layer.qkv), device=layer.qkv.device)
+        turned = self.config.d_queries + self.config.d_keys
         # 0, D / 2, 1, D / 2 + 1, ... within each head of queries and keys; values stay in order.
-        pairs = rows[: 2 * C].view(-1, 2, D // 2).transpose(1, 2).reshape(-1)
-        qkv = qkv[torch.cat((pairs, rows[2 * C :]))]
-        weights = (qkv, block.attention.out.weight, up, block.mlp.down.weight)
-        return _Layer(*map(self._transposed, weights))
+        pairs = rows[:turned].view(-1, 2, D // 2).transpose(1, 2).reshape(-1)
+        qkv = (layer.qkv * C**0.5)[torch.cat((pairs, rows[turned:]))]
+        if layer.q_norm is not None and layer.k_norm is not None:
+            queries = layer.q_norm.detach().expand(self.config.n_head, D)
+            keys = layer.k_norm.detach().expand(self.config.n_kv_head, D)
+            halves = torch.cat((queries, keys)).view(-1, 2, D // 2)
+            heads = halves.transpose(1, 2).reshape(-1, D)
+        weights = (layer.out, layer.up * C**0.5, layer.down)
+        return _Prepared(self._transposed(qkv), heads, *map(self._transposed, weights))
 
     def _transposed(self, weight: Tensor) -> Tensor:
         return weight.detach().to(self.dtype).t().contiguous()
 
     def _cache(self, layers: int, batch_size: int, length: int) -> Cache:
         config = self.config
-        return Cache(layers, batch_size, config.n_head, length, config.d_head, self._head)
+        return Cache(layers, batch_size, config.n_kv_head, length, config.d_head, self._head)
 
     def _buffers_for(self, B: int, T: int) -> _Buffers:
         """Those of the last pass where they fit; one shape is kept."""
         if (B, T) not in self._buffers:
-            self._buffers = {(B, T): _Buffers(self.config, B, T, self._head)}
+            width = self._layers[0].up.size(1)
+            self._buffers = {(B, T): _Buffers(self.config, width, B, T, self._head)}
         return self._buffers[B, T]
 
 

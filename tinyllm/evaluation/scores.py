@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinyllm.model.inference import Inference
-from tinyllm.model.kernels import IGNORE, LOGITS_AT_ONCE
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.generation.network import for_inference
+from tinyllm.models.config import IGNORE
+from tinyllm.models.cpu_kernels import LOGITS_AT_ONCE
+from tinyllm.models.model import Model
 from tinyllm.tokens.store import Tokens
 
 # Tokens in a pass: on a CPU the activations stay in its cache (docs/log.md), a GPU is kept busy.
@@ -127,7 +128,7 @@ class Predictions:
 
 
 @torch.no_grad()  # not inference_mode, which FSDP's parameters don't bear
-def predict(model: TinyLLM, windows: Windows, batch_size: int | None = None) -> Predictions:
+def predict(model: Model, windows: Windows, batch_size: int | None = None) -> Predictions:
     """Have a model, in evaluation mode meanwhile, predict the targets of windows.
 
     Args:
@@ -136,12 +137,12 @@ def predict(model: TinyLLM, windows: Windows, batch_size: int | None = None) -> 
     """
     was_training = model.training
     model.eval()
-    device = model.embedding.weight.device
+    device = model.device
     tokens_at_once = TOKENS_AT_ONCE.get(device.type, TOKENS_AT_ONCE_ELSEWHERE)
     batch_size = batch_size or max(1, tokens_at_once // windows.inputs.size(1))
     # Where each process has a part of every weight only (FSDP), the model gathers them as it runs.
-    whole = type(model.head.weight.detach()) is Tensor
-    network = Inference(model) if whole else model
+    whole = type(model.head_weight.detach()) is Tensor
+    network = for_inference(model) if whole else model
     losses, right = [], []
     rows = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     for first in range(0, len(windows.inputs), batch_size):
@@ -149,13 +150,13 @@ def predict(model: TinyLLM, windows: Windows, batch_size: int | None = None) -> 
         counts = targets != IGNORE
         hidden = network.hidden(windows.inputs[first : first + batch_size].to(device))
         for x, target in zip(hidden[counts].split(rows), targets[counts].split(rows), strict=True):
-            logits = network.head(x).float()  # (rows, V)
+            logits = network.logits(x)  # (rows, V)
             losses.append(F.cross_entropy(logits, target, reduction="none"))
             right.append(logits.argmax(dim=-1) == target)
     model.train(was_training)
     return Predictions(torch.cat(losses).cpu(), torch.cat(right).cpu())
 
 
-def score(model: TinyLLM, windows: Windows, batch_size: int | None = None) -> Scores:
+def score(model: Model, windows: Windows, batch_size: int | None = None) -> Scores:
     """Score a model on windows."""
     return predict(model, windows, batch_size).scores(windows.n_bytes)

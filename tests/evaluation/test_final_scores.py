@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests.helpers import ROOT, make_documents, random_model, tiny_config
-from tinyllm.model.evaluation import Scores
-from tinyllm.model.transformer import TinyLLM
-from tinyllm.scoring import final
-from tinyllm.scoring.baselines import zlib_bits_per_byte
+from tinyllm.evaluation import final_scores
+from tinyllm.evaluation.baselines import zlib_bits_per_byte
+from tinyllm.evaluation.scores import Scores
+from tinyllm.models.model import Model
 from tinyllm.settings.evaluate import Evaluate
 from tinyllm.settings.load import load_params
 from tinyllm.tokens.store import SplitSummary, TokenSplit
@@ -35,17 +35,17 @@ def split_of(tokenizer: Tokenizer, documents: list[str]) -> TokenSplit:
 
 
 @pytest.fixture
-def model(tokenizer: Tokenizer) -> TinyLLM:
+def model(tokenizer: Tokenizer) -> Model:
     return random_model(tiny_config(vocab_size=tokenizer.vocab_size))
 
 
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("stride", [None, 8, 1])
 def test_every_test_token_is_scored_once(
-    model: TinyLLM, tokenizer: Tokenizer, stride: int | None
+    model: Model, tokenizer: Tokenizer, stride: int | None
 ) -> None:
     test = split_of(tokenizer, make_documents(10, seed=3))
-    scores, predictions = final.predict_test(model, tokenizer, test, settings(stride=stride))
+    scores, predictions = final_scores.predict_test(model, tokenizer, test, settings(stride=stride))
     assert scores.tokens == len(test.tokens) == len(predictions.losses)
     # The bytes are those of the documents: nothing is counted for what stands between them.
     nats = scores.loss * scores.tokens
@@ -55,7 +55,7 @@ def test_every_test_token_is_scored_once(
 def test_the_baselines_are_those_of_the_test_text(tokenizer: Tokenizer) -> None:
     documents = make_documents(60, seed=3)
     train, test = split_of(tokenizer, documents[:40]), split_of(tokenizer, documents[40:])
-    found = final.baseline_scores(tokenizer, train, test)
+    found = final_scores.baseline_scores(tokenizer, train, test)
     assert list(found) == ["zlib", "lzma", "bigram"]
     text = "".join(documents[40:]).encode()
     assert found["zlib"] == zlib_bits_per_byte(text)
@@ -63,16 +63,17 @@ def test_the_baselines_are_those_of_the_test_text(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.usefixtures("arithmetic")
-def test_a_sample_for_each_prompt_the_same_every_time(model: TinyLLM, tokenizer: Tokenizer) -> None:
-    samples = final.write_samples(model, tokenizer, settings(), seed=1)
+def test_a_sample_for_each_prompt_the_same_every_time(model: Model, tokenizer: Tokenizer) -> None:
+    samples = final_scores.write_samples(model, tokenizer, settings(), seed=1)
     assert [sample.prompt for sample in samples] == settings().prompts
     assert all(sample.text for sample in samples)
-    assert final.write_samples(model, tokenizer, settings(), seed=1) == samples
-    assert final.write_samples(model, tokenizer, settings(), seed=2) != samples
-    twice = final.write_samples(model, tokenizer, settings(prompts=["The ", "The "]), seed=1)
+    assert final_scores.write_samples(model, tokenizer, settings(), seed=1) == samples
+    assert final_scores.write_samples(model, tokenizer, settings(), seed=2) != samples
+    twice = final_scores.write_samples(model, tokenizer, settings(prompts=["The ", "The "]), seed=1)
     assert twice[0].text != twice[1].text
     # Each has random numbers of its own: leaving one out changes no other.
-    fewer = final.write_samples(model, tokenizer, settings(prompts=["The ", "Ba ce"]), seed=1)
+    two = settings(prompts=["The ", "Ba ce"])
+    fewer = final_scores.write_samples(model, tokenizer, two, seed=1)
     assert fewer == samples[:2]
 
 
@@ -87,20 +88,20 @@ def test_a_sample_for_each_prompt_the_same_every_time(model: TinyLLM, tokenizer:
     ],
 )
 def test_each_setting_of_the_samples_has_an_effect(
-    model: TinyLLM, tokenizer: Tokenizer, change: dict[str, float]
+    model: Model, tokenizer: Tokenizer, change: dict[str, float]
 ) -> None:
-    base = final.write_samples(model, tokenizer, settings(), seed=1)
-    assert final.write_samples(model, tokenizer, settings(**change), seed=1) != base
+    base = final_scores.write_samples(model, tokenizer, settings(), seed=1)
+    assert final_scores.write_samples(model, tokenizer, settings(**change), seed=1) != base
 
 
 def test_the_report_has_the_same_bytes_every_time(
-    model: TinyLLM, tokenizer: Tokenizer, tmp_path: Path
+    model: Model, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    samples = final.write_samples(model, tokenizer, settings(), seed=1)
+    samples = final_scores.write_samples(model, tokenizer, settings(), seed=1)
     scores = Scores(loss=2.5, bits_per_byte=1.25, accuracy=0.5, tokens=1000)
     baselines = {"zlib": 3.0, "lzma": 2.9, "bigram": 2.5}
     for name in ("one", "two"):
-        final.write_report(tmp_path / name, scores, baselines, samples)
+        final_scores.write_report(tmp_path / name, scores, baselines, samples)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == ["comparison.png", "metrics.json", "samples.md", "scores.json"]
     for name in names:

@@ -8,7 +8,7 @@ import tiktoken
 
 from tests.helpers import make_documents, many_texts
 from tinyllm.common.vocabulary import END_OF_TEXT
-from tinyllm.model.hub import write_tokenizer
+from tinyllm.models.hf_tokenizer import write_tokenizer
 from tinyllm.tokens.tokenizer import Tokenizer
 
 

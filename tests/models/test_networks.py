@@ -15,13 +15,14 @@ from tests.helpers import (
     random_model,
     tiny_config,
 )
-from tinyllm.model.kernels import IGNORE
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.models.config import IGNORE
+from tinyllm.models.model import Model
+from tinyllm.models.registry import TinyLLM
 
 pytestmark = pytest.mark.usefixtures("arithmetic")
 
 
-def gradient(model: TinyLLM) -> torch.Tensor:
+def gradient(model: Model) -> torch.Tensor:
     """Of all weights, one after the other."""
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
@@ -151,7 +152,7 @@ def test_a_batch_of_ignored_targets_has_no_gradient() -> None:
     assert not gradient(model).any()
 
 
-# In bf16 a step this small is lost in rounding; tests/model/test_kernels.py compares with fp32.
+# In bf16 a step this small is lost in rounding; test_cpu_kernels.py compares with fp32.
 @pytest.mark.parametrize("arithmetic", EXACT, ids=str, indirect=True)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("length", [16, 600])

@@ -19,10 +19,13 @@ from tests.helpers import (
     random_text,
     tiny_config,
 )
-from tinyllm.model.export import load_model, save_model, to_hub
-from tinyllm.model.inference import Inference
-from tinyllm.model.transformer import ModelConfig, TinyLLM
-from tinyllm.scoring.generation import Sampling, write
+from tinyllm.generation.network import for_inference
+from tinyllm.generation.sampling import Sampling, write
+from tinyllm.models.config import ModelConfig
+from tinyllm.models.folder import load_model, save_model
+from tinyllm.models.huggingface import weights_to_hf
+from tinyllm.models.model import Model
+from tinyllm.models.registry import TinyLLM
 from tinyllm.tokens.tokenizer import Tokenizer
 
 
@@ -43,7 +46,7 @@ def in_transformers(folder: Path) -> Any:
         {"n_layer": 3, "n_head": 4, "d_model": 24, "context_length": 50, "dropout": 0.2},
     ]
 )
-def model(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> TinyLLM:
+def model(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> Model:
     return random_model(config_for(tokenizer, **request.param))
 
 
@@ -51,7 +54,7 @@ def model(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> TinyLLM:
 
 
 def test_transformers_computes_the_same_logits(
-    model: TinyLLM, tokenizer: Tokenizer, tmp_path: Path
+    model: Model, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     save_model(tmp_path / "model", model, tokenizer)
     theirs = in_transformers(tmp_path / "model")
@@ -73,7 +76,7 @@ def test_fresh_weights_come_out_alike_too(tokenizer: Tokenizer, tmp_path: Path) 
 
 
 def test_transformers_computes_the_same_gradient(
-    model: TinyLLM, tokenizer: Tokenizer, tmp_path: Path
+    model: Model, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     """Theirs is autograd's, of plain operations."""
     save_model(tmp_path / "model", model, tokenizer)
@@ -86,28 +89,28 @@ def test_transformers_computes_the_same_gradient(
     torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="sum").backward()
     expected = {name: p.grad for name, p in theirs.named_parameters()}
     gradient = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    found = to_hub(gradient)
+    found = weights_to_hf(gradient, model.hf_names())
     assert found.keys() == expected.keys()
     for name, grad in found.items():
         assert (grad - expected[name]).norm() <= 1e-4 * expected[name].norm(), name
 
 
 def test_transformers_generates_the_same_text(
-    model: TinyLLM, tokenizer: Tokenizer, tmp_path: Path
+    model: Model, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     save_model(tmp_path / "model", model, tokenizer)
     theirs = in_transformers(tmp_path / "model")
     prompt = random_ids(1, 4, vocab_size=tokenizer.vocab_size)
     found = theirs.generate(prompt, max_new_tokens=10, do_sample=False)[0, 4:].tolist()
     [tokens] = write(
-        Inference(model), prompt.tolist(), Sampling(10, temperature=0), [generator(0)],
+        for_inference(model), prompt.tolist(), Sampling(10, temperature=0), [generator(0)],
         stop=tokenizer.end_of_text,
     )  # fmt: skip
     assert tokens == [t for t in found if t != tokenizer.end_of_text]
 
 
 def test_transformers_loads_the_tokenizer(
-    model: TinyLLM, tokenizer: Tokenizer, tmp_path: Path
+    model: Model, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     from transformers import AutoTokenizer
 
@@ -148,7 +151,7 @@ def test_transformers_writes_for_prompts_of_any_lengths_at_once_as_one_at_a_time
 
 
 def test_what_is_saved_is_loaded_bit_by_bit(
-    model: TinyLLM, tokenizer: Tokenizer, tmp_path: Path
+    model: Model, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     save_model(tmp_path / "model", model, tokenizer)
     loaded, loaded_tokenizer = load_model(tmp_path / "model")
@@ -161,7 +164,7 @@ def test_what_is_saved_is_loaded_bit_by_bit(
 
 
 def test_the_folder_has_the_same_bytes_every_time(
-    model: TinyLLM, tokenizer: Tokenizer, tmp_path: Path
+    model: Model, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     save_model(tmp_path / "one", model, tokenizer)
     save_model(tmp_path / "two", *load_model(tmp_path / "one"))

@@ -8,33 +8,36 @@ import torch
 from torch import Tensor
 
 from tests.helpers import generator, random_ids, random_model, tiny_config
-from tinyllm.model import kernels
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.models import formulas
+from tinyllm.models.config import IGNORE
+from tinyllm.models.model import Model
 
 # Relative error of a whole array: bf16 has 8 bits, and a kernel rounds a few times.
 TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 0.01}
 B, T, H, D, C, V = 3, 12, 2, 16, 32, 61
 ANGLES = torch.rand(T, D // 2, generator=generator(3))
-TARGETS = random_ids(B * T).index_fill(0, torch.tensor([0, 5]), kernels.IGNORE)
+TARGETS = random_ids(B * T).index_fill(0, torch.tensor([0, 5]), IGNORE)
 
 KERNELS: dict[str, tuple[Callable[..., object], list[tuple[int, ...]]]] = {
-    "norm": (kernels.norm, [(B, T, C)]),
-    "mlp": (kernels.mlp, [(B, T, C), (4 * C, C), (C, 4 * C)]),
+    "norm": (formulas.norm, [(B, T, C)]),
+    "squared_relu_mlp": (formulas.squared_relu_mlp, [(B, T, C), (4 * C, C), (C, 4 * C)]),
     "split_heads": (
-        functools.partial(kernels.split_heads, cos=ANGLES.cos(), sin=ANGLES.sin()),
-        [(B, T, 3, H, D)],
+        functools.partial(
+            formulas.split_heads, n_head=H, cos=ANGLES.cos(), sin=ANGLES.sin(), normalise=True
+        ),
+        [(B, T, 3 * H, D)],
     ),
-    "attend": (functools.partial(kernels.attend, dropout=0.0), [(B, H, T, D)] * 3),
+    "attend": (functools.partial(formulas.attend, dropout=0.0), [(B, H, T, D)] * 3),
     "attend to more than the newest": (
-        functools.partial(kernels.attend, dropout=0.0),
+        functools.partial(formulas.attend, dropout=0.0),
         [(B, H, 5, D), (B, H, T, D), (B, H, T, D)],
     ),
     "attend with one query": (
-        functools.partial(kernels.attend, dropout=0.0),
+        functools.partial(formulas.attend, dropout=0.0),
         [(B, H, 1, D), (B, H, T, D), (B, H, T, D)],
     ),
     "cross_entropy": (
-        lambda x, weight: kernels.cross_entropy(x, weight.float(), TARGETS),
+        lambda x, weight: formulas.cross_entropy(x, weight.float(), TARGETS),
         [(B * T, C), (V, C)],
     ),
 }
@@ -70,7 +73,7 @@ def test_both_kinds_of_kernel_agree_forward_and_backward(
 ) -> None:
     exact = computed(name, torch.float32)
     written = computed(name, dtype)
-    monkeypatch.setattr(kernels, "_written_out", lambda _: False)
+    monkeypatch.setattr(formulas, "uses_cpu_kernels", lambda _: False)
     plain = computed(name, dtype)
     for ours, theirs, right in zip(written, plain, exact, strict=True):
         assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
@@ -79,7 +82,7 @@ def test_both_kinds_of_kernel_agree_forward_and_backward(
         assert_near(theirs, right, TOLERANCE[dtype])
 
 
-def gradient(model: TinyLLM) -> Tensor:
+def gradient(model: Model) -> Tensor:
     ids = random_ids(4, 17)
     model.zero_grad()
     model.loss(ids[:, :-1], ids[:, 1:]).backward()
@@ -94,7 +97,7 @@ def test_a_whole_network_has_the_same_gradient_by_both(
     exact = gradient(model)
     model.compute_dtype = dtype
     written = gradient(model)
-    monkeypatch.setattr(kernels, "_written_out", lambda _: False)
+    monkeypatch.setattr(formulas, "uses_cpu_kernels", lambda _: False)
     plain = gradient(model)
     for found in (written, plain):
         assert_near(found, exact, tolerance)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from tinyllm.common.processes import available_cores
-from tinyllm.model.compiler import obstacle
+from tinyllm.compiler import obstacle
 from tinyllm.settings.hardware import Hardware
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h

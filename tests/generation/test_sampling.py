@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from tests.helpers import EXACT, generator, random_ids, random_model, tiny_config
-from tinyllm.model.inference import Inference
-from tinyllm.model.transformer import TinyLLM
-from tinyllm.scoring import generation
-from tinyllm.scoring.generation import Sampling, choose, generate, write
+from tinyllm.generation.network import for_inference
+from tinyllm.generation.sampling import Sampling, choose, generate, write
+from tinyllm.models.model import Model
 
 GREEDY = Sampling(12, temperature=0)
 COUNT = (
@@ -29,7 +28,7 @@ def shares(drawn: list[int], vocab_size: int) -> torch.Tensor:
 
 
 def written_by(
-    model: TinyLLM,
+    model: Model,
     prompts: list[list[int]],
     sampling: Sampling,
     seed: int = 1,
@@ -37,11 +36,11 @@ def written_by(
 ) -> list[list[int]]:
     """What follows each prompt; the random numbers of one follow from the seed and its ids."""
     generators = [generator(hash((seed, *prompt)) % (1 << 60)) for prompt in prompts]
-    return write(Inference(model), prompts, sampling, generators, stop)
+    return write(for_inference(model), prompts, sampling, generators, stop)
 
 
 @torch.no_grad()
-def written_slowly(model: TinyLLM, prompt: list[int], count: int) -> list[int]:
+def written_slowly(model: Model, prompt: list[int], count: int) -> list[int]:
     """The likeliest tokens, computed anew from the start each time.
 
     Where the context is full, its newer half and the new token are what the next one sees.
@@ -168,7 +167,7 @@ def test_tokens_come_as_soon_as_they_are_written() -> None:
     model, prompts = random_model(), prompts_of(2, 4)
     texts = written_by(model, prompts, GREEDY)
     generators = [generator(0), generator(0)]
-    steps = list(generate(Inference(model), prompts, GREEDY, generators))
+    steps = list(generate(for_inference(model), prompts, GREEDY, generators))
     first, second = (list(column) for column in zip(*steps, strict=True))
     assert first == [*texts[0], None, None]
     assert second == [None, None, *texts[1]]
@@ -195,7 +194,7 @@ def test_random_numbers_are_the_same_however_many_are_drawn_at_once(
     expected = written_by(model, prompts, sampling, stop=stop)
     assert len({len(text) for text in expected}) > 1  # some end early, and leave the batch
     for at_once in (1, 7, 40):
-        monkeypatch.setattr(generation, "CHANCES_AT_ONCE", at_once)
+        monkeypatch.setattr(sampling, "CHANCES_AT_ONCE", at_once)
         assert written_by(model, prompts, sampling, stop=stop) == expected
     first = written_by(model, prompts[:1], Sampling(1))[0]
     drawn = torch.rand(90, generator=generator(hash((1, *prompts[0])) % (1 << 60)))
@@ -210,7 +209,7 @@ def test_memory_grows_with_what_is_written_not_with_what_may_be() -> None:
     sampling = Sampling(100_000_000, temperature=0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     generators = [generator(1), generator(2)]
-    taken = list(islice(generate(Inference(model), prompts, sampling, generators, stop), 10))
+    taken = list(islice(generate(for_inference(model), prompts, sampling, generators, stop), 10))
     assert taken
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # in kB on Linux
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.helpers import Arithmetic, random_ids, random_model, tiny_config
-from tinyllm.model.inference import Inference
-from tinyllm.model.transformer import TinyLLM
+from tinyllm.generation.network import Network, for_inference
+from tinyllm.models.model import Model
 
 CONFIGS = [
     {},
@@ -21,13 +21,13 @@ def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
     return ((found - expected).norm() / expected.norm()).item()
 
 
-def logits_by(network: Inference, ids: torch.Tensor, first: int) -> torch.Tensor:
+def logits_by(network: Network, ids: torch.Tensor, first: int) -> torch.Tensor:
     """Logits after so many tokens and after each that follows, read one at a time: (B, *, V)."""
     cache = network.new_cache(len(ids))
     hidden = [network.hidden(ids[:, :first], cache)]
     hidden += [network.hidden(ids[:, [place]], cache) for place in range(first, ids.size(1))]
     assert cache.length == ids.size(1)
-    return network.head(torch.cat(hidden, dim=1))
+    return network.logits(torch.cat(hidden, dim=1))
 
 
 @pytest.mark.parametrize("changes", CONFIGS)
@@ -38,9 +38,9 @@ def test_the_logits_are_those_of_the_model(
     changes: dict[str, int], batch_size: int, first: int, arithmetic: Arithmetic
 ) -> None:
     model, ids = random_model(tiny_config(**changes)), random_ids(batch_size, 16)
-    network, expected = Inference(model), model(ids)
+    network, expected = for_inference(model), model(ids)
     assert distance(logits_by(network, ids, first), expected) < arithmetic.rounding
-    assert distance(network.head(network.hidden(ids)), expected) < arithmetic.rounding
+    assert distance(network.logits(network.hidden(ids)), expected) < arithmetic.rounding
 
 
 @pytest.mark.parametrize("size", [1e-2, 1e-4])
@@ -52,14 +52,14 @@ def test_the_norms_epsilon_counts_where_activations_are_small(
     for name, weight in model.named_parameters():
         if name.startswith(("embedding", "blocks")):
             weight.mul_(size)
-    assert distance(logits_by(Inference(model), ids, 4), model(ids)) < arithmetic.rounding
+    assert distance(logits_by(for_inference(model), ids, 4), model(ids)) < arithmetic.rounding
 
 
 @torch.no_grad()
 def test_the_logits_are_those_of_the_model_in_long_contexts(arithmetic: Arithmetic) -> None:
     model = random_model(tiny_config(context_length=600, n_layer=1))
     ids = random_ids(1, 600)
-    assert distance(logits_by(Inference(model), ids, 580), model(ids)) < arithmetic.rounding
+    assert distance(logits_by(for_inference(model), ids, 580), model(ids)) < arithmetic.rounding
 
 
 @torch.no_grad()
@@ -68,30 +68,30 @@ def test_half_precision_is_as_near_to_the_exact_logits_as_the_models() -> None:
     model.compute_dtype = torch.float32
     exact = model(ids)
     model.compute_dtype = torch.bfloat16
-    network = Inference(model)
-    for found in (logits_by(network, ids, 5), network.head(network.hidden(ids))):
+    network = for_inference(model)
+    for found in (logits_by(network, ids, 5), network.logits(network.hidden(ids))):
         assert 0 < distance(found, exact) < 0.03
 
 
 @torch.no_grad()
 def test_sequences_that_are_kept_go_on_alone(arithmetic: Arithmetic) -> None:
     model, ids = random_model(), random_ids(5, 16)
-    network = Inference(model)
+    network = for_inference(model)
     cache = network.new_cache(5)
     network.hidden(ids[:, :9], cache)
     rows = torch.tensor([3, 1])
     cache.keep(rows)
     hidden = [network.hidden(token, cache) for token in ids[rows, 9:].split(1, dim=1)]
     assert (
-        distance(network.head(torch.cat(hidden, dim=1)), model(ids[rows])[:, 9:])
+        distance(network.logits(torch.cat(hidden, dim=1)), model(ids[rows])[:, 9:])
         < arithmetic.rounding
     )
 
 
 def test_nothing_of_the_model_is_changed_and_passes_do_not_mix() -> None:
-    model: TinyLLM = random_model().train()
+    model: Model = random_model().train()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    network = Inference(model)
+    network = for_inference(model)
     one, two = (network.hidden(random_ids(2, 8, seed=seed)) for seed in (1, 2))
     assert torch.equal(one, network.hidden(random_ids(2, 8, seed=1)))
     assert not torch.equal(one, two)

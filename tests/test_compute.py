@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.helpers import ROOT
+from tinyllm import compute
 from tinyllm.common.processes import available_cores
-from tinyllm.model import runtime
-from tinyllm.model.compiler import obstacle
-from tinyllm.model.runtime import choose, derive_seed, generator
+from tinyllm.compiler import obstacle
+from tinyllm.compute import choose, derive_seed, generator
 from tinyllm.settings.hardware import Hardware
 from tinyllm.settings.load import load_params
 from tinyllm.training.launch import gpus
@@ -108,10 +108,10 @@ def test_auto_takes_a_card_and_says_where_it_lacks_bf16(
     name: str, capability: tuple[int, int], precision: str,
 ) -> None:  # fmt: skip
     fake_card(monkeypatch, name, capability, MODERN)
-    monkeypatch.setattr(runtime, "obstacle", lambda _: None)
-    compute = choose(hardware(device="auto"), ALONE)
-    assert (compute.device, compute.precision, compute.compiled) == ("cuda", precision, True)
-    assert compute.device_name == name
+    monkeypatch.setattr(compute, "obstacle", lambda _: None)
+    chosen = choose(hardware(device="auto"), ALONE)
+    assert (chosen.device, chosen.precision, chosen.compiled) == ("cuda", precision, True)
+    assert chosen.device_name == name
     lines = capsys.readouterr().out.splitlines()
     expected = [f"hardware.precision: fp32, since {name} does not compute in bf16"]
     assert lines == (expected if precision == "fp32" else [])
@@ -159,7 +159,7 @@ def test_where_torch_cannot_compile_auto_does_without_and_true_says_why(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_card(monkeypatch, "NVIDIA A100", (8, 0), MODERN)
-    monkeypatch.setattr(runtime, "obstacle", lambda device: f"no Triton for {device}")
+    monkeypatch.setattr(compute, "obstacle", lambda device: f"no Triton for {device}")
     assert not choose(hardware(device="cuda", compile="auto"), ALONE).compiled
     (line,) = capsys.readouterr().out.splitlines()
     assert line == (
@@ -180,7 +180,7 @@ def test_without_triton_a_card_cannot_compile(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_cpu_compiles_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "obstacle", lambda _: None)
+    monkeypatch.setattr(compute, "obstacle", lambda _: None)
     assert not choose(hardware(compile="auto"), ALONE).compiled
     assert not choose(hardware(compile=False), ALONE).compiled
     assert choose(hardware(compile=True), ALONE).compiled

@@ -1,0 +1,66 @@
+"""What text is generated with: a model, ready to be given one token after the other."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from tinyllm.generation.inference import Inference
+from tinyllm.models.config import ModelConfig
+from tinyllm.models.model import Model
+
+
+class Network(Protocol):
+    """A model whose weights are fixed; used by one caller at a time."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+    @property
+    def device(self) -> torch.device: ...
+
+    def new_cache(self, batch_size: int) -> Any:
+        """An empty cache for so many sequences: with its `length`, and `keep(rows)`."""
+
+    def hidden(self, tokens: Tensor, cache: Any = None) -> Tensor:
+        """What the head reads after each of some tokens (B, T), which follow the cache's."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V), fp32, of what `hidden` gave (..., C)."""
+
+
+def for_inference(model: Model) -> Network:
+    """A model, ready for generation: prepared where it is a decoder, else computing all again."""
+    decoder = model.decoder()
+    return Recomputing(model) if decoder is None else Inference(model, decoder)
+
+
+class Recomputing:
+    """Any model: for each new token it computes the whole context again."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.config, self.device, self.logits = model.config, model.device, model.logits
+
+    def new_cache(self, batch_size: int) -> "Seen":
+        return Seen(torch.zeros(batch_size, 0, dtype=torch.int64, device=self.device))
+
+    @torch.inference_mode()
+    def hidden(self, tokens: Tensor, cache: "Seen | None" = None) -> Tensor:
+        if cache is None:
+            return self._model.hidden(tokens)
+        cache.tokens = torch.cat((cache.tokens, tokens), dim=1)
+        return self._model.hidden(cache.tokens)[:, -tokens.size(1) :]
+
+
+class Seen:
+    """The tokens themselves, (B, length)."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        self.tokens = tokens
+
+    @property
+    def length(self) -> int:
+        return self.tokens.size(1)
+
+    def keep(self, rows: Tensor) -> None:
+        self.tokens = self.tokens[rows]

@@ -1,0 +1,201 @@
+"""What everything else knows of a network: `Model`. docs/architecture.md shows how to add one.
+
+B: sequences in the batch, T: tokens in a sequence, C: width (`d_model`), V: vocabulary.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tinyllm.models.config import ROPE_THETA, ModelConfig
+from tinyllm.models.formulas import cross_entropy
+
+
+class ParameterGroups(NamedTuple):
+    """A network's weights by what optimizers treat differently.
+
+    Attributes:
+        embedding: of the tokens; a row gets a gradient only when its token is in the batch.
+        hidden: the blocks' matrices, which Muon makes orthogonal updates for.
+        head: the matrix that gives the logits; empty where it is the embedding's.
+        vectors: weights of norms and the like, which get no weight decay.
+    """
+
+    embedding: list[nn.Parameter]
+    hidden: list[nn.Parameter]
+    head: list[nn.Parameter]
+    vectors: list[nn.Parameter]
+
+
+class Linear(nn.Linear):
+    """A bias-free linear layer that computes in its input's precision.
+
+    The weights stay fp32 for the optimizer and are cast for the product. That does what autocast
+    does here, without its look-up at every operation.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+class Model(nn.Module, ABC):
+    """A decoder-only language model: token ids in, logits of the next token out.
+
+    A subclass defines the abstract methods and says which class it is in transformers.
+
+    Attributes:
+        config: its shape.
+        embedding: of the tokens (V, C).
+        blocks: its layers, one like the other: FSDP shards and torch's compiler compiles each by
+            itself.
+        head: gives the logits; None where the embedding's weights do.
+        compute_dtype: of activations and products; the weights stay fp32.
+        cross_entropy: an attribute, so that it can be compiled.
+    """
+
+    HF_ARCHITECTURE: ClassVar[str]
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(self.new_block() for _ in range(config.n_layer))
+        self.head = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size)
+        self.compute_dtype = torch.float32
+        self.cross_entropy = cross_entropy
+
+    @abstractmethod
+    def new_block(self) -> nn.Module:
+        """A layer, for `blocks`."""
+
+    @abstractmethod
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """What the head reads, (B, T, C), after each token of ids (B, T)."""
+
+    @abstractmethod
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw the initial weights, from this generator alone."""
+
+    @abstractmethod
+    def hf_config(self) -> dict[str, Any]:
+        """The shape, under the names of the class in transformers; without the special tokens."""
+
+    @classmethod
+    @abstractmethod
+    def config_from_hf(cls, architecture: str, values: dict[str, Any]) -> ModelConfig:
+        """The inverse of `hf_config`."""
+
+    @abstractmethod
+    def hf_names(self) -> "HFNames":
+        """The name in transformers of each weight, by its name here; * stands for a block's number.
+
+        For a matrix that transformers holds in parts, their names and rows, from the top.
+        """
+
+    def decoder(self) -> "Decoder | None":
+        """The weights as `tinyllm.generation.inference` computes with them, several times faster.
+
+        None: the network is of another kind, and generates by computing the whole context again
+        for each token.
+        """
+        return None
+
+    def parameter_groups(self) -> ParameterGroups:
+        """The weights by what optimizers treat differently."""
+        return ParameterGroups(
+            embedding=list(self.embedding.parameters()),
+            hidden=[p for p in self.blocks.parameters() if p.ndim >= 2],
+            head=[] if self.head is None else list(self.head.parameters()),
+            vectors=[p for p in self.parameters() if p.ndim < 2],
+        )
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The weights that give the logits (V, C)."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.weight.device
+
+    @property
+    def n_parameters(self) -> int:
+        """How many weights are trained."""
+        return sum(p.numel() for p in self.parameters())
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V), fp32, of what `hidden` gave (..., C)."""
+        return F.linear(hidden, self.head_weight.to(hidden.dtype)).float()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V), fp32, of the token after each position of ids (B, T)."""
+        return self.logits(self.hidden(tokens))
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Sum of the cross-entropies in nats, a scalar.
+
+        Args:
+            tokens, targets: ids (B, T); the targets are the inputs shifted by one, or IGNORE.
+        """
+        x = self.hidden(tokens).flatten(0, 1)  # (B * T, C)
+        return self.cross_entropy(x, self.head_weight, targets.flatten())
+
+
+HFNames = dict[str, str | dict[str, int]]
+
+
+class Layer(NamedTuple):
+    """A block's weights for `Inference`; the weights of the norms before them are multiplied in.
+
+    Attributes:
+        qkv: (H * D + 2 * K * D, C).
+        q_norm, k_norm: of the norms of queries and keys (D,); None: ones.
+        out: (C, C).
+        up: (F, C), of a squared ReLU; or of SwiGLU the gate's, then the other's: (2 F, C).
+        down: (C, F).
+    """
+
+    qkv: Tensor
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    out: Tensor
+    up: Tensor
+    down: Tensor
+
+
+class Decoder(NamedTuple):
+    """What `Inference` computes: RMS norms, rotary positions, causal attention, an MLP.
+
+    Attributes:
+        embedding: what enters the first block, of each token (V, C), fp32.
+        layers: the blocks.
+        head: (V, C), the last norm's weights multiplied in.
+        cos, sin: of the angles that queries and keys are turned by, (context_length, D / 2).
+        normalised: whether queries and keys are normalised.
+        gated: whether the MLP is SwiGLU; else it is a squared ReLU.
+    """
+
+    embedding: Tensor
+    layers: list[Layer]
+    head: Tensor
+    cos: Tensor
+    sin: Tensor
+    normalised: bool
+    gated: bool
+
+
+def rotary_angles(config: ModelConfig) -> Tensor:
+    """Angle of each position for each pair of features (context_length, D / 2), fp32.
+
+    Rotary positions, https://arxiv.org/abs/2104.09864.
+    """
+    pairs = torch.arange(0, config.d_head, 2, dtype=torch.float32) / config.d_head
+    positions = torch.arange(config.context_length, dtype=torch.float32)
+    return torch.outer(positions, ROPE_THETA**-pairs)
