@@ -58,9 +58,10 @@ def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     return chosen
 
 
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.fixture(params=[*ARCHITECTURES, "olmo"])
 def architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each architecture of the registry, for the models that a test makes."""
+    """Each architecture of the registry, and one added to it, for the models that a test makes."""
+    monkeypatch.setitem(ARCHITECTURES, "olmo", "tests.models.olmo:Olmo")
     monkeypatch.setattr(helpers, "ARCHITECTURE", request.param)
     name: str = request.param
     return name

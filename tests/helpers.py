@@ -200,7 +200,10 @@ def random_model(config: ModelConfig | None = None, seed: int = 1) -> Model:
     model.compute_dtype = DTYPE
     chance = generator(seed + 1000)
     for parameter in model.parameters():
-        parameter.normal_(std=parameter.size(-1) ** -0.5, generator=chance)
+        if parameter.ndim >= 2:
+            parameter.normal_(std=parameter.size(-1) ** -0.5, generator=chance)
+        else:  # a norm's
+            parameter.normal_(mean=1.0, std=0.3, generator=chance)
     return model.eval()
 
 

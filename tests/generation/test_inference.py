@@ -11,9 +11,10 @@ CONFIGS = [
     {},
     {"n_head": 1, "d_model": 8, "n_layer": 1},
     {"n_head": 4, "d_model": 40, "n_layer": 3, "dropout": 0.5},
+    {"n_head": 6, "n_kv_head": 2, "d_model": 48, "tie_embeddings": True},
 ]
 
-pytestmark = pytest.mark.usefixtures("arithmetic")
+pytestmark = pytest.mark.usefixtures("arithmetic", "architecture")
 
 
 def distance(found: torch.Tensor, expected: torch.Tensor) -> float:

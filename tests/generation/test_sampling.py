@@ -12,9 +12,8 @@ from tinyllm.generation.sampling import Sampling, choose, generate, write
 from tinyllm.models.model import Model
 
 GREEDY = Sampling(12, temperature=0)
-COUNT = (
-    20_000  # draws; four standard deviations of a share are at most 4 * sqrt(0.25 / COUNT) = 0.014
-)
+# Draws: four standard deviations of a share are at most 4 * sqrt(0.25 / COUNT) = 0.014.
+COUNT = 20_000
 
 
 def draw(logits: torch.Tensor, sampling: Sampling, count: int = COUNT, seed: int = 1) -> list[int]:
@@ -194,7 +193,7 @@ def test_random_numbers_are_the_same_however_many_are_drawn_at_once(
     expected = written_by(model, prompts, sampling, stop=stop)
     assert len({len(text) for text in expected}) > 1  # some end early, and leave the batch
     for at_once in (1, 7, 40):
-        monkeypatch.setattr(sampling, "CHANCES_AT_ONCE", at_once)
+        monkeypatch.setattr("tinyllm.generation.sampling.CHANCES_AT_ONCE", at_once)
         assert written_by(model, prompts, sampling, stop=stop) == expected
     first = written_by(model, prompts[:1], Sampling(1))[0]
     drawn = torch.rand(90, generator=generator(hash((1, *prompts[0])) % (1 << 60)))

@@ -28,6 +28,8 @@ from tinyllm.models.model import Model
 from tinyllm.models.registry import TinyLLM
 from tinyllm.tokens.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.usefixtures("architecture")
+
 
 def config_for(tokenizer: Tokenizer, **changes: Any) -> ModelConfig:
     return tiny_config(vocab_size=tokenizer.vocab_size, **changes)
@@ -44,9 +46,11 @@ def in_transformers(folder: Path) -> Any:
         {},
         {"n_layer": 1, "n_head": 1, "d_model": 8},
         {"n_layer": 3, "n_head": 4, "d_model": 24, "context_length": 50, "dropout": 0.2},
+        {"n_head": 4, "n_kv_head": 2, "tie_embeddings": True},
     ]
 )
-def model(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> Model:
+def model(request: pytest.FixtureRequest, architecture: str, tokenizer: Tokenizer) -> Model:
+    del architecture  # it is what random_model makes
     return random_model(config_for(tokenizer, **request.param))
 
 

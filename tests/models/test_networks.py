@@ -1,12 +1,14 @@
 """The network, as whoever uses it sees it."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from tests.helpers import (
+    ARITHMETICS,
     EXACT,
     Arithmetic,
     assert_same_weights,
@@ -19,7 +21,13 @@ from tinyllm.models.config import IGNORE
 from tinyllm.models.model import Model
 from tinyllm.models.registry import TinyLLM
 
-pytestmark = pytest.mark.usefixtures("arithmetic")
+pytestmark = pytest.mark.usefixtures("arithmetic", "architecture")
+# Grouped heads, and the embedding's weights for the head.
+SHAPES: list[dict[str, Any]] = [{}, {"n_head": 4, "n_kv_head": 2, "tie_embeddings": True}]
+shapes = pytest.mark.parametrize("shape", SHAPES, ids=["", "grouped and tied"])
+
+# For what does not depend on how the network is computed.
+any_arithmetic = pytest.mark.parametrize("arithmetic", ARITHMETICS[:1], ids=str, indirect=True)
 
 
 def gradient(model: Model) -> torch.Tensor:
@@ -27,10 +35,11 @@ def gradient(model: Model) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
+@shapes
 @pytest.mark.parametrize("length", [12, 600])  # attention is computed in two ways
 @torch.no_grad()
-def test_a_future_token_never_changes_an_earlier_logit(length: int) -> None:
-    model = random_model(tiny_config(context_length=length))
+def test_a_future_token_never_changes_an_earlier_logit(length: int, shape: dict[str, Any]) -> None:
+    model = random_model(tiny_config(context_length=length, **shape))
     ids = random_ids(2, length)
     before = model(ids)
     for place in (1, length // 2, length - 1):
@@ -91,9 +100,10 @@ def test_half_precision_computes_about_the_same() -> None:
 # ----- the loss
 
 
+@shapes
 @pytest.mark.parametrize("vocab_size", [61, 1000])
-def test_the_first_loss_is_that_of_a_uniform_guess(vocab_size: int) -> None:
-    model = TinyLLM(tiny_config(vocab_size=vocab_size), generator(1))
+def test_the_first_loss_is_that_of_a_uniform_guess(vocab_size: int, shape: dict[str, Any]) -> None:
+    model = TinyLLM(tiny_config(vocab_size=vocab_size, **shape), generator(1))
     ids = random_ids(8, 17, vocab_size=vocab_size)
     loss = model.loss(ids[:, :-1], ids[:, 1:]).item() / (8 * 16)
     assert loss == pytest.approx(math.log(vocab_size), abs=0.02)
@@ -154,10 +164,13 @@ def test_a_batch_of_ignored_targets_has_no_gradient() -> None:
 
 # In bf16 a step this small is lost in rounding; test_cpu_kernels.py compares with fp32.
 @pytest.mark.parametrize("arithmetic", EXACT, ids=str, indirect=True)
+@shapes
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("length", [16, 600])
-def test_the_gradient_is_the_slope_of_the_loss(dropout: float, length: int) -> None:
-    config = tiny_config(context_length=length, dropout=dropout, n_layer=1)
+def test_the_gradient_is_the_slope_of_the_loss(
+    dropout: float, length: int, shape: dict[str, Any]
+) -> None:
+    config = tiny_config(context_length=length, dropout=dropout, n_layer=1, **shape)
     model = random_model(config).train()
     ids = random_ids(2, length + 1)
 
@@ -178,9 +191,9 @@ def test_the_gradient_is_the_slope_of_the_loss(dropout: float, length: int) -> N
             weight.copy_(before - step)
             below = loss().item()
             weight.copy_(before)
-        assert (above - below) / (2 * step.norm().item()) == pytest.approx(steepness, rel=2e-3), (
-            name
-        )
+        slope = (above - below) / (2 * step.norm().item())
+        # The loss itself is rounded to some 3e-7, and the step is 4e-3 for the smallest weight.
+        assert slope == pytest.approx(steepness, rel=5e-3, abs=2e-4), name
 
 
 def test_the_gradient_in_half_precision_points_the_same_way() -> None:
@@ -212,16 +225,30 @@ def test_dropout_is_for_training_only() -> None:
 # ----- the weights
 
 
-@pytest.mark.parametrize(
-    ("vocab_size", "n_layer", "d_model"), [(61, 2, 32), (257, 1, 8), (1024, 4, 192)]
-)
-def test_the_number_of_weights(vocab_size: int, n_layer: int, d_model: int) -> None:
-    config = tiny_config(vocab_size=vocab_size, n_layer=n_layer, d_model=d_model)
-    attention, mlp = 4 * d_model**2, 8 * d_model**2
-    expected = 2 * vocab_size * d_model + n_layer * (attention + mlp)
-    model = TinyLLM(config)
-    assert model.n_parameters == expected
-    assert sum(weight.numel() for weight in model.state_dict().values()) == expected
+@any_arithmetic
+def test_architectures_of_one_shape_have_about_as_many_weights() -> None:
+    C, V, layers = 192, 1024, 4
+    model = TinyLLM(tiny_config(vocab_size=V, n_layer=layers, d_model=C))
+    assert model.n_parameters == pytest.approx(2 * V * C + layers * 12 * C**2, rel=0.1)
+    assert sum(weight.numel() for weight in model.state_dict().values()) == model.n_parameters
+
+
+@any_arithmetic
+def test_grouped_heads_and_a_tied_head_save_weights() -> None:
+    C, V, layers = 32, 61, 2
+    whole = TinyLLM(tiny_config(n_head=4)).n_parameters
+    grouped = TinyLLM(tiny_config(n_head=4, n_kv_head=2)).n_parameters
+    assert whole - grouped == layers * 2 * C * C // 2
+    assert whole - TinyLLM(tiny_config(n_head=4, tie_embeddings=True)).n_parameters == V * C
+
+
+@any_arithmetic
+@shapes
+def test_every_weight_is_in_one_group_for_the_optimizer(shape: dict[str, Any]) -> None:
+    model = random_model(tiny_config(**shape))
+    held = [id(weight) for group in model.parameter_groups() for weight in group]
+    assert len(set(held)) == len(held)
+    assert set(held) == {id(weight) for weight in model.parameters()}
 
 
 def test_the_first_weights_follow_from_the_generator() -> None:
@@ -251,8 +278,9 @@ def test_weights_are_taken_from_one_model_to_another() -> None:
     assert torch.equal(two(ids), one(ids))
 
 
-def test_every_weight_learns() -> None:
-    model = random_model().train()
+@shapes
+def test_every_weight_learns(shape: dict[str, Any]) -> None:
+    model = random_model(tiny_config(**shape)).train()
     ids = random_ids(16, 17)
     model.loss(ids[:, :-1], ids[:, 1:]).backward()
     for name, weight in model.named_parameters():

@@ -48,6 +48,7 @@ def raw() -> Raw:
     raw["train"] |= {
         "n_head": 4, "d_model": 192, "context_length": 128, "batch_size": 16,
         "micro_batch_size": None, "max_steps": 1000, "learning_rate": 0.003,
+        "n_kv_head": None, "optimizer": "muon",
         "min_learning_rate": 0.0, "warmup_steps": 50, "decay_steps": None, "patience": None,
     }  # fmt: skip
     raw["evaluate"] |= {"stride": 64}
@@ -206,6 +207,14 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
         ("split", {"validation_fraction": 0.5, "test_fraction": 0.5}, "split.test_fraction = 0.5:"),
         ("train", {"n_head": 5}, "train.n_head = 5: must divide train.d_model = 192 into heads"),
         ("train", {"n_head": 64}, "train.n_head = 64: must divide train.d_model = 192 into heads"),
+        ("train", {"n_kv_head": 3}, "train.n_kv_head = 3: must divide train.n_head = 4"),
+        ("train", {"n_kv_head": 8}, "train.n_kv_head = 8: must divide train.n_head = 4"),
+        (
+            "train",
+            {"architecture": "gpt5"},
+            "train.architecture = 'gpt5': must be one of qwen3, llama, nanochat",
+        ),
+        ("train", {"tie_embeddings": 1}, "train.tie_embeddings = 1: must be true or false"),
         ("train", {"micro_batch_size": 5}, "train.micro_batch_size = 5: must divide"),
         ("train", {"micro_batch_size": 32}, "train.micro_batch_size = 32: must divide"),
         ("train", {"warmup_steps": 1000}, "train.warmup_steps = 1000: must be below"),

@@ -72,7 +72,7 @@ def forget_place() -> None:
     os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)
 
 
-@pytest.mark.usefixtures("compiler")
+@pytest.mark.usefixtures("compiler", "architecture")
 @pytest.mark.parametrize("arithmetic", BOTH, ids=str, indirect=True)
 def test_the_compiled_gradient_is_the_models_and_scoring_is_as_before(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arithmetic: Arithmetic

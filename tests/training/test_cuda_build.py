@@ -30,8 +30,9 @@ ON_CUDA = torch.device("cuda", 0)
 
 
 @pytest.fixture(params=PRECISIONS, ids=str)
-def model(request: pytest.FixtureRequest) -> Iterator[Model]:
+def model(request: pytest.FixtureRequest, architecture: str) -> Iterator[Model]:
     """A model on CUDA without data; what the test makes there has none either."""
+    del architecture  # it is what tiny_config names
     with FakeTensorMode(allow_non_fake_inputs=True):
         with ON_CUDA:
             model = TinyLLM(tiny_config(dropout=0.1))
@@ -87,6 +88,7 @@ def test_texts_are_written_with_a_cache(model: Model) -> None:
         assert (chosen.device.type, chosen.shape) == ("cpu", (2,))
 
 
+@pytest.mark.usefixtures("architecture")
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "muon"])
 def test_a_whole_step_runs_without_data(name: str, dtype: torch.dtype) -> None:

@@ -25,7 +25,9 @@ COMPUTE = Compute("cpu", "fp32", 1, "a processor", "AVX2", "2.0", "2.4")
 OTHERS: dict[str, Any] = {
     "optimizer": "sgd",
     "save": "last",
+    "architecture": "llama",
     "n_head": 2,
+    "n_kv_head": 2,
     "micro_batch_size": 2,
     "decay_steps": 500,
     "patience": 3,
@@ -78,7 +80,8 @@ def test_another_value_of_any_setting_of_training_is_another_training(name: str)
     told = after.differences(before)
     assert f"train.{name}" in told
     # One that is derived from it may differ too.
-    assert set(told) <= {f"train.{n}" for n in (name, "micro_batch_size", "decay_steps")}
+    derived = ("n_kv_head", "micro_batch_size", "decay_steps")
+    assert set(told) <= {f"train.{n}" for n in (name, *derived)}
 
 
 def test_another_seed_is_another_training() -> None:

@@ -27,7 +27,7 @@ def test_it_learns_what_torch_s_muon_and_adamw_learn() -> None:
         optimizer="muon", learning_rate=0.01, weight_decay=0.2, momentum=0.8,
         embedding_rate_multiplier=2.0,
     )  # fmt: skip
-    ours = random_model(tiny_config(n_layer=2))
+    ours = random_model(tiny_config(architecture="nanochat", n_layer=2))
     theirs = copy.deepcopy(ours)
     optimizer = make_optimizer(ours, settings)
     for group in optimizer.param_groups:

@@ -39,7 +39,7 @@ class Recomputing:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self.config, self.device, self.logits = model.config, model.device, model.logits
+        self.config, self.device = model.config, model.device
 
     def new_cache(self, batch_size: int) -> "Seen":
         return Seen(torch.zeros(batch_size, 0, dtype=torch.int64, device=self.device))
@@ -50,6 +50,10 @@ class Recomputing:
             return self._model.hidden(tokens)
         cache.tokens = torch.cat((cache.tokens, tokens), dim=1)
         return self._model.hidden(cache.tokens)[:, -tokens.size(1) :]
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self._model.logits(hidden)
 
 
 class Seen:
