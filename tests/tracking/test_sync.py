@@ -290,6 +290,7 @@ def test_a_run_made_twice_by_a_late_answer_is_one(project: Project) -> None:
     assert project.statuses() == {"train": "FINISHED"}
 
 
+@pytest.mark.usefixtures("architecture")
 def test_the_model_and_its_state_dict_load_back(project: Project, tokenizer: Tokenizer) -> None:
     from mlflow.artifacts import download_artifacts
     from mlflow.pytorch import load_state_dict

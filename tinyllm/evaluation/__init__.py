@@ -1,1 +1,1 @@
-"""What the last stage says of a trained model."""
+"""How good a model is: scores, baselines, the test report."""

@@ -1,1 +1,1 @@
-"""The network, its kernels, its form for reading and writing, its scores, the folder it is in."""
+"""Networks, one module an architecture; what they are made of, and the model folder."""
