@@ -52,8 +52,8 @@ def merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
 def pre_tokenizer(pattern: str) -> "PreTokenizer":
     """What cuts text, before anything is merged, where tiktoken does with an expression.
 
-    The `+` of `{1,2}+` forbids to give anything back in tiktoken's language, but means "once or
-    more" in Oniguruma's, which cut no number: there it goes (nothing could be given back).
+    In cl100k_base, the `+` of `{1,3}+` is possessive for tiktoken, but means "once or more"
+    for Oniguruma, which would leave long numbers whole. It is removed; it changes no match.
     """
     from tokenizers import Regex, pre_tokenizers
 
