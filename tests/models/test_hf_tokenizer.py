@@ -1,5 +1,6 @@
 """The model folder's tokenizer: the library that others load it with gives the same ids."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,26 @@ import tiktoken
 from tests.helpers import make_documents, many_texts
 from tinyllm.common.vocabulary import END_OF_TEXT
 from tinyllm.models.hf_tokenizer import write_tokenizer
-from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
+
+
+@pytest.fixture(scope="module")
+def byte_pairs() -> Tokenizer:
+    """Merges any two bytes, so that the ids show wherever text is cut.
+
+    A trained vocabulary has few tokens for odd characters: its ids are the same bytes, cut or not.
+    """
+    tokens = [bytes([byte]) for byte in range(256)]
+    tokens += [left + right for left, right in product(tokens, tokens)]
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    return Tokenizer(
+        tiktoken.Encoding(
+            "byte pairs",
+            pat_str=PATTERN,
+            mergeable_ranks=ranks,
+            special_tokens={END_OF_TEXT: len(ranks)},
+        )
+    )
 
 
 def assert_same_ids(tokenizer: Tokenizer, other: Any, texts: list[str]) -> None:
@@ -47,15 +67,16 @@ def test_tokenizer_json_cuts_numbers_as_tiktoken(tmp_path: Path, digits: str) ->
     assert_same_ids(Tokenizer(encoding), other, ["2018", "in 2018, 20180 or 000000000 2"])
 
 
-def test_tokenizer_json_agrees_about_every_character(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """Both cut text by Unicode's classes, each with tables of its own."""
+def test_tokenizer_json_cuts_text_as_tiktoken(byte_pairs: Tokenizer, tmp_path: Path) -> None:
+    """At every character: both cut by Unicode's classes, each with tables of its own."""
     from tokenizers import Tokenizer as Other
 
-    write_tokenizer(tmp_path, tokenizer.encoding, context_length=64)
+    write_tokenizer(tmp_path, byte_pairs.encoding, context_length=64)
     other = Other.from_file(str(tmp_path / "tokenizer.json"))
     # All of the basic plane save most of its Chinese and Korean, and some of what lies beyond.
     codes = [*range(0x4E00), *range(0x4E00, 0xD800, 20), *range(0xF900, 0x33500, 17)]
-    assert_same_ids(tokenizer, other, [f"a{chr(c)}b {chr(c)}1{chr(c)}{chr(c)}" for c in codes])
+    odd = [f"a{chr(c)}b {chr(c)}1{chr(c)}{chr(c)}'{chr(c)}b" for c in codes]
+    assert_same_ids(byte_pairs, other, odd + many_texts(1000))
 
 
 def test_tokenizer_json_knows_tokens_that_no_merge_gives(tmp_path: Path) -> None:
@@ -88,18 +109,18 @@ def test_tokenizer_json_of_gpt2(tmp_path: Path) -> None:
     assert_same_ids(gpt2, other, texts + make_documents(200, seed=3))
 
 
-def test_transformers_loads_it(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_transformers_loads_it(byte_pairs: Tokenizer, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    write_tokenizer(tmp_path, tokenizer.encoding, context_length=1_000_000)
+    write_tokenizer(tmp_path, byte_pairs.encoding, context_length=1_000_000)
     other = AutoTokenizer.from_pretrained(tmp_path)
-    for text in many_texts(500):
-        ids = tokenizer.encode(text).tolist()
+    for text in many_texts(1000):
+        ids = byte_pairs.encode(text).tolist()
         assert other(text)["input_ids"] == ids
         assert other.decode(ids) == text
-    assert other.eos_token_id == other.bos_token_id == tokenizer.end_of_text
+    assert other.eos_token_id == other.bos_token_id == byte_pairs.end_of_text
     assert other.model_max_length == 1_000_000
-    assert other(END_OF_TEXT)["input_ids"] == [tokenizer.end_of_text]  # there it is special
+    assert other(END_OF_TEXT)["input_ids"] == [byte_pairs.end_of_text]  # there it is special
 
 
 def test_the_files_have_the_same_bytes_every_time(tokenizer: Tokenizer, tmp_path: Path) -> None:
