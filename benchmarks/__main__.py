@@ -191,7 +191,7 @@ def machine() -> str:
     """Where and with what this ran, in a line."""
     import torch
 
-    from tinyllm.common.processes import available_cores
+    from tinyllm.common.os_processes import available_cores
 
     threads = available_cores()
     name = torch.cpu.get_capabilities().get("cpu_name") or "CPU"

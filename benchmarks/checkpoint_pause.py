@@ -18,14 +18,14 @@ from pathlib import Path
 import torch
 
 from tinyllm.common.fingerprint import Fingerprint
-from tinyllm.compute import Compute, choose, generator
+from tinyllm.compute import Compute, choose, generator, set_up
 from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.load import load_params
-from tinyllm.training.checkpoint import Checkpoints
+from tinyllm.training.checkpoints.checkpoint import Checkpoints
 from tinyllm.training.data import model_config
-from tinyllm.training.optimizer import make_optimizer
+from tinyllm.training.loop import accumulate_gradient, clip_gradient
+from tinyllm.training.optimizers.registry import make_optimizer
 from tinyllm.training.state import TrainState
-from tinyllm.training.trainer import accumulate_gradient, clip_gradient
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 BLOCK = 1.0  # seconds: longer than writing takes
@@ -41,6 +41,7 @@ def main() -> None:
     params = load_params(PARAMS)
     threads = {"threads": args.threads, "device": "cpu"}
     compute = choose(params.hardware.model_copy(update=threads))
+    set_up(compute.threads)
     with tempfile.TemporaryDirectory() as folder:
         training = Training(Checkpoints(Path(folder), Fingerprint({}), compute), compute)
         training.block(saved=True)

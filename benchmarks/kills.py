@@ -38,7 +38,7 @@ from tests.training.project import (
 PARTS = ("starting", "training", "saving", "exporting")
 PROGRAM = """
 import os, runpy, sys
-from tinyllm.training.watch import Watch
+from tinyllm.training.display.watch import Watch
 file = os.open("steps.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 step = Watch.step
 def counted(self, number, values):

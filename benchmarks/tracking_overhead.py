@@ -24,10 +24,10 @@ import torch
 from tinyllm.evaluation.scores import Scores
 from tinyllm.settings.runtime import Runtime
 from tinyllm.tracking.journal import Header, Journal
+from tinyllm.training.display.progress import Progress
+from tinyllm.training.display.resources import Resources
+from tinyllm.training.display.watch import Watch
 from tinyllm.training.history import TRAIN, VALIDATION
-from tinyllm.training.progress import Progress
-from tinyllm.training.resources import Resources
-from tinyllm.training.watch import Watch
 
 STEP = 0.015  # seconds
 BLOCK = 0.3  # seconds

@@ -23,7 +23,7 @@ def main() -> None:
     made_from = MadeFrom("evaluate", inputs, args.params, keys)
 
     from tinyllm.common.files import publish_file, publish_folder, sha256_of
-    from tinyllm.compute import prepare
+    from tinyllm.compute import device_for, set_up, threads_for
     from tinyllm.evaluation import final_scores
     from tinyllm.models.folder import WEIGHTS, load_model
     from tinyllm.settings.load import load_params
@@ -31,7 +31,8 @@ def main() -> None:
     from tinyllm.tracking.journal import Journal
 
     params = load_params(args.params)
-    device = prepare(params.hardware.device, params.hardware.threads)
+    device = device_for(params.hardware.device)
+    set_up(threads_for(params.hardware.threads))
     model, tokenizer = load_model(args.model)
     model.to(device)
     train, test = read_split(args.train), read_split(args.test)

@@ -9,7 +9,7 @@ from tinyllm.common import console
 if TYPE_CHECKING:
     from tinyllm.common.unchanged import MadeFrom
     from tinyllm.settings.load import Params
-    from tinyllm.training.ranks import Ranks
+    from tinyllm.training.distributed.processes import Processes
 
 
 def main() -> None:
@@ -29,49 +29,54 @@ def main() -> None:
     made_from = MadeFrom("train", inputs, args.params, ["seed", "train", "hardware"])
 
     from tinyllm.settings.load import load_params
-    from tinyllm.training import launch
+    from tinyllm.training.distributed import launch
 
     params = load_params(args.params)
     launch.run(
-        lambda ranks: train_model(args, params, made_from, ranks), params.hardware, "stages.train"
+        lambda processes: train_model(args, params, made_from, processes),
+        params.hardware,
+        "stages.train",
     )
 
 
 def train_model(
-    args: argparse.Namespace, params: "Params", made_from: "MadeFrom", ranks: "Ranks"
+    args: argparse.Namespace, params: "Params", made_from: "MadeFrom", processes: "Processes"
 ) -> None:
     """What each process of a training does; only the first one writes."""
     from tinyllm.common.files import publish_folder
-    from tinyllm.compute import choose, generator
+    from tinyllm.compute import choose, generator, set_up
     from tinyllm.models.folder import save_model
     from tinyllm.models.registry import TinyLLM
-    from tinyllm.training import fingerprint, report
+    from tinyllm.training import report
+    from tinyllm.training.checkpoints import identity
+    from tinyllm.training.checkpoints.resume import resumable
     from tinyllm.training.compiled import compile_training
     from tinyllm.training.data import load_data
-    from tinyllm.training.optimizer import make_optimizer
-    from tinyllm.training.resume import resumable
+    from tinyllm.training.display.watch import watch
+    from tinyllm.training.loop import train
+    from tinyllm.training.optimizers.registry import make_optimizer
     from tinyllm.training.state import TrainState
-    from tinyllm.training.trainer import train
-    from tinyllm.training.watch import watch
 
-    training = fingerprint.take(params, "stages.train", made_from.inputs)
-    compute = choose(params.hardware, ranks)
-    fingerprint.check_same(training, compute, ranks)
-    data = load_data(params, args.tokenizer, args.train, args.validation, args.splits, ranks=ranks)
+    training = identity.take(params, "stages.train", made_from.inputs)
+    compute = choose(params.hardware, processes)
+    set_up(compute.threads)
+    identity.check_same(training, compute, processes)
+    paths = args.tokenizer, args.train, args.validation, args.splits
+    data = load_data(params, *paths, processes=processes)
     model = TinyLLM(data.model_config, generator(params.seed, "weights"))
     model.compute_dtype = compute.dtype
-    ranks.share_model(model, compute.device)
+    processes.share_model(model, compute.device)
     if compute.compiled:
         compile_training(model)
     state = TrainState(model, make_optimizer(model, params.train))
     with (
-        resumable(state, training, compute, params, ranks) as saver,
-        watch(state, data, compute, params, saver.bookmark, ranks) as watcher,
+        resumable(state, training, compute, params, processes) as saver,
+        watch(state, data, compute, params, saver.bookmark, processes) as watcher,
     ):
         batches = data.batches(state.step, params)
-        train(state, batches, data.evaluation, params.train, params.seed, watcher, saver, ranks)
-        whole = ranks.whole_model(model)
-        if not ranks.first:
+        train(state, batches, data.evaluation, params.train, params.seed, watcher, saver, processes)
+        whole = processes.whole_model(model)
+        if not processes.first:
             return
         with (
             publish_folder(args.model) as model_folder,

@@ -8,13 +8,13 @@ import torch
 
 from tests.helpers import ROOT
 from tinyllm import compute
-from tinyllm.common.processes import available_cores
+from tinyllm.common.os_processes import available_cores
 from tinyllm.compiler import obstacle
-from tinyllm.compute import choose, derive_seed, generator
+from tinyllm.compute import choose, derive_seed, generator, set_up
 from tinyllm.settings.hardware import Hardware
 from tinyllm.settings.load import load_params
-from tinyllm.training.launch import gpus
-from tinyllm.training.ranks import ALONE
+from tinyllm.training.distributed.launch import gpus
+from tinyllm.training.distributed.processes import ALONE
 
 
 def hardware(**changes: Any) -> Hardware:
@@ -42,8 +42,13 @@ def test_a_generator_follows_from_seed_and_owner() -> None:
 
 
 def test_the_threads_asked_for_are_used() -> None:
-    assert choose(hardware(threads=1)).threads == torch.get_num_threads() == 1
-    assert choose(hardware()).threads == torch.get_num_threads() == available_cores()
+    before = torch.get_num_threads()
+    one, all_cores = choose(hardware(threads=1)), choose(hardware())
+    assert torch.get_num_threads() == before  # nothing is set by choosing
+    set_up(one.threads)
+    assert torch.get_num_threads() == 1
+    set_up(all_cores.threads)
+    assert all_cores.threads == torch.get_num_threads() == available_cores()
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
 
 
@@ -188,6 +193,7 @@ def test_a_cpu_compiles_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_was_chosen_is_told() -> None:
     compute = choose(hardware())
+    set_up(compute.threads)
     assert compute.device == "cpu"
     assert compute.precision in ("fp32", "bf16")
     assert compute.torch_version == torch.__version__

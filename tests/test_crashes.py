@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline import STAGES, Project, clone, stages_run
-from tinyllm.common.processes import is_alive
+from tinyllm.common.os_processes import is_alive
 
 # Where a stage is killed: with everything written and one of its outputs, this one, not yet there.
 LAST_OUTPUTS = {

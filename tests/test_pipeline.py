@@ -81,9 +81,9 @@ OTHER_WAYS = {
     "tinyllm/settings/runtime.py": "Runtime.__doc__ = 'another'\n",
     "tinyllm/settings/strict_yaml.py": "",
     "tinyllm/tracking/journal.py": "Journal.metrics = lambda *a: None\n",
-    "tinyllm/training/progress.py": "Progress.evaluation = lambda *a: print('evaluated')\n",
-    "tinyllm/training/resources.py": "Resources.read = lambda self: {'system/odd': 1.0}\n",
-    "tinyllm/training/watch.py": "Silence.step = Watch.step = lambda *a: None\n",
+    "tinyllm/training/display/progress.py": "Progress.evaluation = lambda *a: print('evaluated')\n",
+    "tinyllm/training/display/resources.py": "Resources.read = lambda self: {'system/odd': 1.0}\n",
+    "tinyllm/training/display/watch.py": "Silence.step = Watch.step = lambda *a: None\n",
 }
 
 

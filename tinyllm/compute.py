@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from tinyllm.common.processes import available_cores
+from tinyllm.common.os_processes import available_cores
 from tinyllm.compiler import obstacle
 from tinyllm.settings.hardware import Hardware
 
@@ -58,8 +58,8 @@ class Compute:
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:8]
 
 
-class Processes(Protocol):
-    """How many processes train together, in all and on this machine."""
+class Machine(Protocol):
+    """The processes that compute together: in all, and on this machine."""
 
     @property
     def first(self) -> bool: ...
@@ -69,56 +69,56 @@ class Processes(Protocol):
     def local_size(self) -> int: ...
 
 
-def choose(settings: Hardware, ranks: Processes | None = None) -> Compute:
-    """Decide device, precision and threads, and set torch up for them, deterministic.
+def choose(settings: Hardware, training: Machine | None = None) -> Compute:
+    """Decide device, precision and threads; changes nothing.
 
     Args:
-        ranks: the processes that are to train; None: nothing is trained, so nothing compiled.
+        training: the processes that are to train; None: nothing is trained, so nothing compiled.
 
     Raises:
-        ValueError: the device or the compiler asked for is not there.
+        ValueError: the device or the compiler asked for is not available.
     """
-    sharing, first = (1, True) if ranks is None else (ranks.local_size, ranks.first)
-    device = prepare(settings.device, settings.threads, sharing, verbose=first)
-    compiled = ranks is not None and _compiles(settings.compile, device, ranks)
+    verbose = training is None or training.first
+    device = device_for(settings.device, verbose=verbose)
+    compiled = training is not None and _compiles(settings.compile, device, verbose)
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if _fast_bf16(device) else "fp32"
-        if precision == "fp32" and device == "cuda" and ranks is not None and first:
+        if precision == "fp32" and device == "cuda" and training is not None and verbose:
             print(
                 f"hardware.precision: fp32, since {_device_name(device)} does not compute in bf16"
             )
+    sharing = 1 if training is None else training.local_size
     return Compute(
         device=device,
         precision=precision,
-        threads=torch.get_num_threads(),
+        threads=threads_for(settings.threads, sharing),
         device_name=_device_name(device),
         instruction_set=torch.backends.cpu.get_cpu_capability(),
         torch_version=torch.__version__,
         numpy_version=np.__version__,
-        world_size=1 if ranks is None else ranks.size,
+        world_size=1 if training is None else training.size,
         sharding=settings.sharding,
         compiled=compiled,
     )
 
 
-def prepare(device: str, threads: int | None, sharing: int = 1, *, verbose: bool = True) -> str:
-    """Set torch up to compute, deterministic, with so many threads; the settings of `hardware`.
+def device_for(wanted: str, *, verbose: bool = True) -> str:
+    """`find_device`, which says why a card that is there is not used."""
+    device = find_device(wanted)
+    if verbose and wanted == "auto" and device != "cuda" and torch.cuda.is_available():
+        print(f"hardware.device: {device}, since {unsupported_card()}")
+    return device
 
-    Args:
-        sharing: processes that share this machine's cores.
-        verbose: whether to say which card that is there is not used.
 
-    Returns:
-        the device that is meant.
+def threads_for(wanted: int | None, sharing: int = 1) -> int:
+    """CPU threads of a process, one of so many that share this machine's cores."""
+    return wanted or max(1, available_cores() // sharing)
 
-    Raises:
-        ValueError: it is not there.
-    """
-    found = find_device(device)
-    if verbose and device == "auto" and found != "cuda" and torch.cuda.is_available():
-        print(f"hardware.device: {found}, since {unsupported_card()}")
-    torch.set_num_threads(threads or max(1, available_cores() // sharing))
+
+def set_up(threads: int) -> None:
+    """Have torch compute with so many threads in this process, deterministic."""
+    torch.set_num_threads(threads)
     _keep_memory()
     # CUDA's matrix library is deterministic only with a fixed workspace, set before it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -126,7 +126,6 @@ def prepare(device: str, threads: int | None, sharing: int = 1, *, verbose: bool
     torch.set_deterministic_debug_mode("error")
     # Filling new memory guards against reading it unwritten, which costs up to 4 % of a step here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return found
 
 
 def _keep_memory() -> None:
@@ -190,7 +189,7 @@ def unsupported_card() -> str | None:
     )
 
 
-def _compiles(wanted: bool | str, device: str, ranks: Processes) -> bool:
+def _compiles(wanted: bool | str, device: str, verbose: bool) -> bool:
     """Whether to train with torch's compiler: by default where it is known to pay.
 
     Raises:
@@ -201,7 +200,7 @@ def _compiles(wanted: bool | str, device: str, ranks: Processes) -> bool:
     reason = obstacle(device)
     if reason is not None and wanted is True:
         raise ValueError(f"hardware.compile = true: torch can't compile here: {reason}")
-    if reason is not None and ranks.first:
+    if reason is not None and verbose:
         print(f"hardware.compile: not compiled, since torch can't compile here: {reason}")
     return reason is None
 

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.pairs import serve
 from benchmarks.workers.shapes import Shape, parser
-from tinyllm.common.processes import available_cores
+from tinyllm.common.os_processes import available_cores
 
 SIZE = 2048
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}

@@ -43,7 +43,7 @@ def main() -> None:
 
 def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
     """Train on a text by a recipe; the scores of its last part."""
-    from tinyllm.compute import choose, generator
+    from tinyllm.compute import choose, generator, set_up
     from tinyllm.evaluation.scores import Windows, make_windows
     from tinyllm.models.registry import TinyLLM
     from tinyllm.tokens.store import Tokens
@@ -51,9 +51,9 @@ def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
     from tinyllm.training.data import model_config
     from tinyllm.training.dataset import Batches, loader
     from tinyllm.training.history import TRAIN, VALIDATION
-    from tinyllm.training.optimizer import make_optimizer
+    from tinyllm.training.loop import train
+    from tinyllm.training.optimizers.registry import make_optimizer
     from tinyllm.training.state import TrainState
-    from tinyllm.training.trainer import train
 
     params = load_params(SETTINGS)
     steps = recipe["max_steps"]
@@ -67,6 +67,7 @@ def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
     ids, held_out = tokenizer.encode(text[:cut]), tokenizer.encode(text[cut:])
 
     compute = choose(params.hardware)
+    set_up(compute.threads)
     model = TinyLLM(model_config(settings, tokenizer.vocab_size), generator(seed, "weights"))
     model.compute_dtype = compute.dtype
     state = TrainState(model, make_optimizer(model, settings), step=1)  # at 0 it would evaluate

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.pairs import Rounds, serve
 from benchmarks.workers.shapes import Shape, parser
-from tinyllm.compute import choose, generator
+from tinyllm.compute import choose, generator, set_up
 from tinyllm.evaluation.scores import Scores, make_windows, predict
 from tinyllm.generation.network import for_inference
 from tinyllm.generation.sampling import Sampling, write
@@ -24,11 +24,11 @@ from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.load import Params, load_params
 from tinyllm.training.compiled import compile_training
 from tinyllm.training.dataset import Batches, loader
-from tinyllm.training.optimizer import make_optimizer
-from tinyllm.training.ranks import ALONE, Ranks
-from tinyllm.training.rendezvous import joined
+from tinyllm.training.distributed.processes import ALONE, Processes
+from tinyllm.training.distributed.rendezvous import joined
+from tinyllm.training.loop import train
+from tinyllm.training.optimizers.registry import make_optimizer
 from tinyllm.training.state import TrainState
-from tinyllm.training.trainer import train
 
 SETTINGS = Path(__file__).resolve().parents[2] / "params.yaml"
 FOREVER = 1 << 40
@@ -45,11 +45,11 @@ class Silent:
 class Pacer(Silent):
     """Holds a training between two rounds."""
 
-    def __init__(self, rounds: Rounds, ranks: Ranks) -> None:
-        self.rounds, self.ranks = rounds, ranks
+    def __init__(self, rounds: Rounds, processes: Processes) -> None:
+        self.rounds, self.processes = rounds, processes
 
     def between_steps(self, state: TrainState) -> None:
-        if self.ranks.first:
+        if self.processes.first:
             self.rounds.after(state.step)
 
 
@@ -76,11 +76,12 @@ def main() -> None:
         }
     )
     compute = choose(params.hardware, ALONE if args.work == "train" else None)
+    set_up(compute.threads)
     model = make_model(shape, args.architecture, params).to(compute.device)
     model.compute_dtype = compute.dtype
     if args.work == "train":
-        with ranks_of(params) as ranks:
-            run_training(model, shape, params, args.steps, ranks, compute.compiled)
+        with ranks_of(params) as processes:
+            run_training(model, shape, params, args.steps, processes, compute.compiled)
     elif args.work == "score":
         run_scoring(model, shape)
     else:
@@ -101,7 +102,7 @@ def make_model(shape: Shape, architecture: str, params: Params) -> Model:
 
 
 @contextmanager
-def ranks_of(params: Params) -> Iterator[Ranks]:
+def ranks_of(params: Params) -> Iterator[Processes]:
     """The processes of a training; this one starts the others, which run this command as well."""
     size = params.hardware.processes or 1
     if size == 1:
@@ -118,14 +119,14 @@ def ranks_of(params: Params) -> Iterator[Ranks]:
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              env=os.environ | {"RANK": str(rank)})  # fmt: skip
         os.environ["RANK"] = "0"
-    with joined(params.hardware) as ranks:
-        yield ranks
+    with joined(params.hardware) as processes:
+        yield processes
 
 
 def run_training(
-    model: Model, shape: Shape, params: Params, steps: int, ranks: Ranks, compiled: bool
+    model: Model, shape: Shape, params: Params, steps: int, processes: Processes, compiled: bool
 ) -> None:
-    ranks.share_model(model, model.device.type)
+    processes.share_model(model, model.device.type)
     settings = params.train.model_copy(
         update={"eval_interval": FOREVER, "max_steps": FOREVER, "batch_size": shape.batch_size}
     )
@@ -135,12 +136,12 @@ def run_training(
     text = shape.text().numpy().astype(np.uint16)
     batches = Batches(
         text, shape.context_length, shape.batch_size, params.seed,
-        rank=ranks.rank, world_size=ranks.size,
+        rank=processes.rank, world_size=processes.size,
     )  # fmt: skip
     items = iter(loader(batches, 1, FOREVER, num_workers=0, pin_memory=False))
-    pacer = Pacer(Rounds(shape.tokens, steps), ranks)
+    pacer = Pacer(Rounds(shape.tokens, steps), processes)
     pacer.between_steps(state)
-    train(state, items, {}, settings, params.seed, pacer, pacer, ranks)
+    train(state, items, {}, settings, params.seed, pacer, pacer, processes)
 
 
 def run_scoring(model: Model, shape: Shape) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import corpus
 from benchmarks.pairs import serve
-from tinyllm.common.processes import available_cores
+from tinyllm.common.os_processes import available_cores
 from tinyllm.documents.pieces import Piece
 from tinyllm.encoding.encode import encode_corpus
 from tinyllm.encoding.survey import survey

@@ -16,13 +16,13 @@ from tinyllm.settings.load import Params, load_params
 from tinyllm.sync.outbox import sync
 from tinyllm.tokens.store import SplitSummary, TokenSplit
 from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.training.checkpoints.resume import resumable
 from tinyllm.training.data import TrainingData
 from tinyllm.training.dataset import Batches
+from tinyllm.training.display.watch import watch
 from tinyllm.training.history import TRAIN, VALIDATION
-from tinyllm.training.optimizer import make_optimizer
-from tinyllm.training.resume import resumable
+from tinyllm.training.optimizers.registry import make_optimizer
 from tinyllm.training.state import TrainState
-from tinyllm.training.watch import watch
 
 SCORES = {
     TRAIN: Scores(loss=2.0, bits_per_byte=1.0, accuracy=0.25, tokens=100),

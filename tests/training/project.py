@@ -51,13 +51,15 @@ _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
     [
         "torch._inductor.config", "torch.distributed.launcher.api", "matplotlib.pyplot", "pandas",
-        "tests.training.project", "tinyllm.training.rendezvous", "tinyllm.training.shards",
+        "tests.training.project", "tinyllm.training.distributed.rendezvous",
+        "tinyllm.training.distributed.fsdp",
         "torch._dynamo.config",
         "tinyllm.settings.load", "tinyllm.corpus.sources", "tinyllm.encoding.encode",
         "tinyllm.encoding.report",
         "tinyllm.pictures", "tinyllm.tokens.split", "tinyllm.training.data",
-        "tinyllm.training.optimizer", "tinyllm.training.report", "tinyllm.training.resume",
-        "tinyllm.training.trainer", "tinyllm.training.watch",
+        "tinyllm.training.optimizers.registry", "tinyllm.training.report",
+        "tinyllm.training.checkpoints.resume",
+        "tinyllm.training.loop", "tinyllm.training.display.watch",
     ]
 )  # fmt: skip
 
@@ -157,7 +159,7 @@ def compute_by(project: Path, arithmetic: Arithmetic) -> None:
 
 def slow_down(seconds: float) -> None:
     """Make each training step of this process take longer."""
-    from tinyllm.training.progress import Progress
+    from tinyllm.training.display.progress import Progress
 
     step = Progress.step
 

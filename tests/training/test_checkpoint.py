@@ -17,9 +17,9 @@ from tests.helpers import random_model, train_settings
 from tinyllm.common import files
 from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.compute import Compute
-from tinyllm.training import checkpoint
-from tinyllm.training.checkpoint import Checkpoints, DamagedCheckpoint
-from tinyllm.training.optimizer import make_optimizer
+from tinyllm.training.checkpoints import checkpoint
+from tinyllm.training.checkpoints.checkpoint import Checkpoints, DamagedCheckpoint
+from tinyllm.training.optimizers.registry import make_optimizer
 from tinyllm.training.state import TrainState
 
 NEW = {"a": torch.arange(1000)}

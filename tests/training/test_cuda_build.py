@@ -17,9 +17,9 @@ from tinyllm.generation.network import for_inference
 from tinyllm.generation.sampling import Sampling, _Texts, choose
 from tinyllm.models.model import Model
 from tinyllm.models.registry import TinyLLM
-from tinyllm.training.optimizer import make_optimizer
+from tinyllm.training.loop import accumulate_gradient, clip_gradient
+from tinyllm.training.optimizers.registry import make_optimizer
 from tinyllm.training.state import TrainState
-from tinyllm.training.trainer import accumulate_gradient, clip_gradient
 
 cuda_build = pytest.mark.cuda_build
 needs_cuda_build = pytest.mark.skipif(

@@ -13,7 +13,7 @@ from tinyllm.tokens.split import SPLITS
 from tinyllm.tokens.store import write_splits
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.data import TrainingData, load_data
-from tinyllm.training.ranks import ALONE, Ranks
+from tinyllm.training.distributed.processes import ALONE, Processes, SingleProcess
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def params(**train: object) -> Params:
     return loaded.model_copy(update={"train": train_settings(**train), "runtime": runtime})
 
 
-def load(folder: Path, settings: Params, ranks: Ranks = ALONE) -> TrainingData:
+def load(folder: Path, settings: Params, processes: Processes = ALONE) -> TrainingData:
     return load_data(
         settings,
         tokenizer=folder / "tokenizer",
         train=folder / "train",
         validation=folder / "validation",
         summary=folder / "splits.json",
-        ranks=ranks,
+        processes=processes,
     )
 
 
@@ -103,7 +103,7 @@ def test_what_is_missing_is_named(folder: Path, name: str) -> None:
         load(folder, params())
 
 
-class Three(Ranks):
+class Three(SingleProcess):
     """One of the processes that `hardware.processes: null` starts on a machine with three GPUs."""
 
     size = 3

@@ -105,12 +105,12 @@ def test_over_the_epochs_every_token_is_a_target(length: int) -> None:
 @pytest.mark.parametrize("world_size", [2, 3, 4])
 def test_ranks_share_each_batch_out(world_size: int) -> None:
     whole = batches(batch_size=8)
-    ranks = [
+    processes = [
         Batches(TOKENS, 16, 8, 1, rank=rank, world_size=world_size) for rank in range(world_size)
     ]
     for step in (0, 7, 8, 30):
         inputs, targets = whole[step]
-        for rank, data in enumerate(ranks):
+        for rank, data in enumerate(processes):
             assert_same(data[step], (inputs[rank::world_size], targets[rank::world_size]))
 
 

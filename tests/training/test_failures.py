@@ -24,7 +24,7 @@ from tests.training.project import (
     run,
     trainings,
 )
-from tinyllm.training.ranks import ALONE, Ranks
+from tinyllm.training.distributed.processes import ALONE, Processes
 
 
 def error_of(failed: Stage) -> str:
@@ -52,7 +52,7 @@ def test_a_killed_data_worker_stops_training_at_its_last_checkpoint(
 
 
 def lose_the_checkpoints_once_the_model_is_published() -> None:
-    from tinyllm.training.watch import Watch
+    from tinyllm.training.display.watch import Watch
 
     keep = Watch.keep
 
@@ -94,7 +94,7 @@ def test_interrupted_with_its_workers_it_saves_and_fails(
 
 def fail_after(last: int, fail: Callable[[], object]) -> None:
     """Have this process's training do something after a step, before it is saved."""
-    from tinyllm.training.watch import Watch
+    from tinyllm.training.display.watch import Watch
 
     told = Watch.step
 
@@ -119,19 +119,19 @@ def too_large_for_python() -> None:
 def no_number_in_a_weight() -> None:
     """What a processor or memory at fault, or a flaw in a kernel, may do."""
     from tinyllm.models.model import Model
-    from tinyllm.training import trainer
+    from tinyllm.training import loop
 
-    clip = trainer.clip_gradient
+    clip = loop.clip_gradient
     calls = iter(range(1000))
 
-    def spoilt(model: Model, limit: float | None, ranks: Ranks = ALONE) -> Tensor:
+    def spoilt(model: Model, limit: float | None, processes: Processes = ALONE) -> Tensor:
         if next(calls) == 3 * INTERVAL + 1:
             parameter = next(model.parameters())
             assert parameter.grad is not None
             parameter.grad[0, 0] = math.nan
-        return clip(model, limit, ranks)
+        return clip(model, limit, processes)
 
-    trainer.clip_gradient = spoilt
+    loop.clip_gradient = spoilt
 
 
 @pytest.mark.parametrize(

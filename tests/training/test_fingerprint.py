@@ -13,9 +13,9 @@ from tinyllm.compute import Compute
 from tinyllm.settings.load import Params, load_params
 from tinyllm.settings.runtime import Runtime
 from tinyllm.settings.train import Train
-from tinyllm.training import fingerprint
-from tinyllm.training.checkpoint import Loaded
-from tinyllm.training.resume import _check_hardware
+from tinyllm.training.checkpoints import identity
+from tinyllm.training.checkpoints.checkpoint import Loaded
+from tinyllm.training.checkpoints.resume import _check_hardware
 
 PARAMS = load_params(ROOT / "params.yaml")
 STAGE = "stages.train"
@@ -74,8 +74,8 @@ def inputs(tmp_path: Path) -> list[Path]:
 
 @pytest.mark.parametrize("name", Train.model_fields)
 def test_another_value_of_any_setting_of_training_is_another_training(name: str) -> None:
-    before = fingerprint.take(PARAMS, NO_CODE, [])
-    after = fingerprint.take(changed("train", name), NO_CODE, [])
+    before = identity.take(PARAMS, NO_CODE, [])
+    after = identity.take(changed("train", name), NO_CODE, [])
     assert after.name != before.name
     told = after.differences(before)
     assert f"train.{name}" in told
@@ -85,31 +85,29 @@ def test_another_value_of_any_setting_of_training_is_another_training(name: str)
 
 
 def test_another_seed_is_another_training() -> None:
-    after = fingerprint.take(PARAMS.model_copy(update={"seed": PARAMS.seed + 1}), NO_CODE, [])
-    assert after.differences(fingerprint.take(PARAMS, NO_CODE, [])) == ["seed"]
+    after = identity.take(PARAMS.model_copy(update={"seed": PARAMS.seed + 1}), NO_CODE, [])
+    assert after.differences(identity.take(PARAMS, NO_CODE, [])) == ["seed"]
 
 
 @pytest.mark.parametrize("name", Runtime.model_fields)
 def test_how_it_runs_and_is_shown_makes_no_other_training(name: str) -> None:
-    after = fingerprint.take(changed("runtime", name), NO_CODE, [])
-    assert after == fingerprint.take(PARAMS, NO_CODE, [])
+    after = identity.take(changed("runtime", name), NO_CODE, [])
+    assert after == identity.take(PARAMS, NO_CODE, [])
 
 
 def test_any_other_byte_of_its_inputs_is_another_training(inputs: list[Path]) -> None:
-    before = fingerprint.take(PARAMS, NO_CODE, inputs)
+    before = identity.take(PARAMS, NO_CODE, inputs)
     files = [f for path in inputs for f in [path, *path.rglob("*")] if f.is_file()]
     assert len(files) == 5
     for file in files:
         for offset in (0, -1):
             whole = file.read_bytes()
             flip_bit(file, offset)
-            assert fingerprint.take(PARAMS, NO_CODE, inputs).differences(before) == [
-                file.as_posix()
-            ]
+            assert identity.take(PARAMS, NO_CODE, inputs).differences(before) == [file.as_posix()]
             file.write_bytes(whole)
     (inputs[1] / "new").write_text("")
     files[0].unlink()
-    after = fingerprint.take(PARAMS, NO_CODE, inputs)
+    after = identity.take(PARAMS, NO_CODE, inputs)
     assert set(after.differences(before)) == {str(inputs[1] / "new"), files[0].as_posix()}
 
 
@@ -119,13 +117,13 @@ def test_another_line_of_any_code_that_it_runs_is_another_training(
     for package in source_files.PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package)
     monkeypatch.setattr(source_files, "ROOT", tmp_path)
-    before = fingerprint.take(PARAMS, STAGE, [])
+    before = identity.take(PARAMS, STAGE, [])
     files = source_files.files_of(STAGE)
     assert Path("tinyllm/models/nanochat.py") in files and Path("stages/train.py") in files
     for file in files:
         whole = (tmp_path / file).read_bytes()
         (tmp_path / file).write_bytes(whole + b"# another line\n")
-        assert fingerprint.take(PARAMS, STAGE, []).differences(before) == [file.as_posix()]
+        assert identity.take(PARAMS, STAGE, []).differences(before) == [file.as_posix()]
         (tmp_path / file).write_bytes(whole)
 
 

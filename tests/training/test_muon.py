@@ -7,8 +7,8 @@ import torch
 
 from tests.helpers import random_ids, random_model, tiny_config, train_settings
 from tinyllm.models.model import Model
-from tinyllm.training.muon import orthogonal
-from tinyllm.training.optimizer import make_optimizer
+from tinyllm.training.optimizers.muon import orthogonal
+from tinyllm.training.optimizers.registry import make_optimizer
 
 pytestmark = pytest.mark.usefixtures("arithmetic")
 

@@ -15,7 +15,7 @@ from tests.helpers import (
     tiny_config,
     train_settings,
 )
-from tinyllm.training.optimizer import make_optimizer
+from tinyllm.training.optimizers.registry import make_optimizer
 
 TORCHS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
@@ -57,7 +57,7 @@ SCRIPT = """
 import sys
 import torch
 from tests.helpers import random_ids, random_model, train_settings
-from tinyllm.training.optimizer import make_optimizer
+from tinyllm.training.optimizers.registry import make_optimizer
 model = random_model()
 optimizer = make_optimizer(model, train_settings(optimizer=sys.argv[1]))
 ids = random_ids(4, 17)

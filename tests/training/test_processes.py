@@ -27,8 +27,8 @@ from tests.training.project import (
     resumed_at,
     run,
 )
-from tinyllm.common.processes import DVC_IS_GONE
-from tinyllm.training.interruption import ECHO
+from tinyllm.common.os_processes import DVC_IS_GONE
+from tinyllm.training.checkpoints.interruption import ECHO
 
 # What a training is to give whatever the number of processes; bf16 would round elsewhere.
 SAME = {"optimizer": "adamw", "dropout": "0.0", "precision": "fp32", "batch_size": "12",
@@ -71,11 +71,11 @@ def start(
 def run_ranks(project: Path, size: int) -> str:
     """Train with so many processes to the end. Returns what the first one printed."""
     change(project, {"processes": str(size)})
-    ranks = start(project, size)
-    for rank in ranks:
+    processes = start(project, size)
+    for rank in processes:
         assert rank.wait() == 0, rank.printed()
-        assert rank is ranks[0] or rank.printed() == ""
-    return ranks[0].printed()
+        assert rank is processes[0] or rank.printed() == ""
+    return processes[0].printed()
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_several_processes_end_in_the_same_bytes_though_killed(project: Path) ->
     change(project, {"batch_size": "6", "processes": "3"})
     shutil.copytree(project, project.with_name("untouched"))
     run_ranks(project.with_name("untouched"), 3)
-    ranks = start(project, 3, slow=0.02)
-    ranks[0].wait_until(lambda: checkpoint_steps(project)[-1:] >= [2 * INTERVAL])
-    for rank in ranks:
+    processes = start(project, 3, slow=0.02)
+    processes[0].wait_until(lambda: checkpoint_steps(project)[-1:] >= [2 * INTERVAL])
+    for rank in processes:
         rank.kill()
     assert outputs(project) == {}
     assert resumed_at(run_ranks(project, 3)) >= 2 * INTERVAL
@@ -117,9 +117,9 @@ def test_a_checkpoint_is_gone_on_from_by_another_number_of_processes(
     change(project, SAME | {"resume": "any", "checkpoint_steps": "4"})
     for number, (size, sharding) in enumerate([(2, "none"), (1, "none"), (2, "full")], start=1):
         change(project, {"processes": str(size), "sharding": sharding})
-        ranks = start(project, size, slow=0.05)
-        ranks[0].wait_until(partial(has_saved, project, 4 * number))
-        for rank in ranks:
+        processes = start(project, size, slow=0.05)
+        processes[0].wait_until(partial(has_saved, project, 4 * number))
+        for rank in processes:
             rank.kill()
     change(project, {"sharding": "none"})
     printed = run_ranks(project, 3)
@@ -136,8 +136,8 @@ def test_machines_that_differ_do_not_train_together(project: Path) -> None:
     other = Path(shutil.copytree(project, project.with_name("other")))
     for place, width in ((project, "32"), (other, "64")):
         change(place, {"processes": "2", "d_model": width})
-    ranks = start(project, 2, projects=[project, other])
-    for rank in ranks:
+    processes = start(project, 2, projects=[project, other])
+    for rank in processes:
         assert rank.wait() == 1
         assert (
             rank.printed()
@@ -190,10 +190,10 @@ def test_a_rank_that_dies_ends_all_with_its_name_and_a_rerun_resumes(launched: P
 
     training = launch_training(launched)
     training.wait_for("resuming at step")
-    ranks = [rank_of(training, 0), rank_of(training, 1)]
+    processes = [rank_of(training, 0), rank_of(training, 1)]
     training.kill()
-    psutil.wait_procs(ranks, timeout=10)
-    assert not any(rank.is_running() for rank in ranks)
+    psutil.wait_procs(processes, timeout=10)
+    assert not any(rank.is_running() for rank in processes)
     assert re.search(r"stopped by .* at step \d+ of", training.printed())
     run_ranks(launched, 2)
     assert final_state(launched) == final_state(launched.with_name("untouched"))
@@ -210,13 +210,13 @@ def test_the_end_of_dvc_is_no_second_signal(
     change(launched, {"batch_size": "32768", "micro_batch_size": "64"})
     training = launch_training(launched)
     training.wait_for("step  0/")
-    ranks = [rank_of(training, 0), rank_of(training, 1)]
+    processes = [rank_of(training, 0), rank_of(training, 1)]
     for number in signals:
         training.send(number)
         time.sleep(0.3)
     training.send(DVC_IS_GONE)
     assert training.wait() == -DVC_IS_GONE
-    psutil.wait_procs(ranks, timeout=30)
+    psutil.wait_procs(processes, timeout=30)
     told = re.search(
         rf"stopped by {reason} at step (\d+) of {MAX_STEPS}, saved", training.printed()
     )
@@ -228,8 +228,8 @@ def test_a_signal_to_all_processes_of_a_machine_is_one(launched: Path) -> None:
     change(launched, {"batch_size": "32768", "micro_batch_size": "64"})
     training = launch_training(launched)
     training.wait_for("step  0/")
-    ranks = [rank_of(training, 0), rank_of(training, 1)]
-    for rank in ranks:
+    processes = [rank_of(training, 0), rank_of(training, 1)]
+    for rank in processes:
         rank.send_signal(signal.SIGTERM)
     training.send(signal.SIGTERM)
     assert training.wait() == 130

@@ -10,8 +10,8 @@ import pytest
 from tests.helpers import random_model, train_settings
 from tinyllm.evaluation.scores import Scores
 from tinyllm.training import report
-from tinyllm.training.optimizer import make_optimizer
-from tinyllm.training.progress import Progress
+from tinyllm.training.display.progress import Progress
+from tinyllm.training.optimizers.registry import make_optimizer
 from tinyllm.training.state import Best, TrainState
 
 SCORES = {
@@ -95,7 +95,9 @@ def test_an_evaluation_takes_nothing_from_the_speed_and_a_save_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("tinyllm.training.progress.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(
+        "tinyllm.training.display.progress.time", SimpleNamespace(perf_counter=lambda: now)
+    )
     with Progress(10, first_step=0, step_tokens=60) as progress:
         now = 3
         progress.evaluation(0, SCORES[0], best=True)

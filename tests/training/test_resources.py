@@ -6,7 +6,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tinyllm.training.resources import Resources
+from tinyllm.training.display.resources import Resources
 
 
 def test_readings_are_as_far_apart_as_asked() -> None:

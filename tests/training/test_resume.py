@@ -30,7 +30,7 @@ from tests.training.project import (
     run,
     trainings,
 )  # fmt: skip
-from tinyllm.training import resume
+from tinyllm.training.checkpoints import resume
 
 
 def wait_for_checkpoint(process: Stage, project: Path, step: int) -> None:
@@ -75,7 +75,7 @@ def has_done(steps: Path, count: int) -> bool:
 
 def remember_steps() -> None:
     """Have a training leave the number of each step in a file when it is done."""
-    from tinyllm.training.watch import Watch
+    from tinyllm.training.display.watch import Watch
 
     file = os.open("steps.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     told = Watch.step

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from tests.helpers import train_settings
-from tinyllm.training.schedule import learning_rate
+from tinyllm.training.optimizers.schedules import learning_rate
 
 SETTINGS = train_settings(
     max_steps=100, warmup_steps=10, decay_steps=80, learning_rate=0.01, min_learning_rate=0.001

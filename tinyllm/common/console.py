@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tinyllm.common.addresses import without_passwords
-from tinyllm.common.processes import end_with_starter
+from tinyllm.common.os_processes import end_with_starter
 
 
 def run_stage(main: Callable[[], None]) -> None:

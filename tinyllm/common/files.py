@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tinyllm.common.processes import is_alive
+from tinyllm.common.os_processes import is_alive
 
 CHECKSUMS = "checksums.json"
 FORMER = "former."  # in the temporary name of what is being replaced

@@ -18,9 +18,7 @@ NO_RESULT = {
     "tinyllm.settings.runtime": "settings that change no result",
     "tinyllm.settings.strict_yaml": "refuses what YAML readers understand differently",
     "tinyllm.tracking": "records a run and sends it to MLflow",
-    "tinyllm.training.progress": "shows a training in the terminal",
-    "tinyllm.training.resources": "reads the machine's load for the record",
-    "tinyllm.training.watch": "passes a training's numbers to the terminal and the record",
+    "tinyllm.training.display": "shows a training in the terminal, and records it",
 }
 
 

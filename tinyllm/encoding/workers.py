@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import TypeVar
 
-from tinyllm.common.processes import available_cores
+from tinyllm.common.os_processes import available_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

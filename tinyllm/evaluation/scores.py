@@ -54,6 +54,23 @@ class Scores:
     accuracy: float
     tokens: int
 
+    @classmethod
+    def of(cls, n_bytes: int, nats: float, right: float, tokens: float) -> "Scores":
+        """From sums over some tokens.
+
+        Args:
+            n_bytes: bytes of the text that they stand for.
+            nats: sum of their cross-entropies.
+            right: how many the model held likeliest.
+            tokens: how many they are.
+        """
+        return cls(
+            loss=nats / tokens,
+            bits_per_byte=nats / math.log(2) / max(1, n_bytes),
+            accuracy=right / tokens,
+            tokens=int(tokens),
+        )
+
     @property
     def perplexity(self) -> float:
         """exp(loss), in tokens; infinite where that overflows."""
@@ -115,16 +132,13 @@ class Predictions:
     losses: Tensor
     right: Tensor
 
+    def totals(self) -> tuple[float, int, int]:
+        """Sum of the losses, tokens held likeliest, tokens: as `Scores.of` takes them."""
+        return self.losses.double().sum().item(), int(self.right.sum()), len(self.losses)
+
     def scores(self, n_bytes: int) -> Scores:
         """Their summary, for targets that stand for so many bytes of text."""
-        tokens = len(self.losses)
-        nats = self.losses.double().sum().item()
-        return Scores(
-            loss=nats / tokens,
-            bits_per_byte=nats / math.log(2) / max(1, n_bytes),
-            accuracy=self.right.sum().item() / tokens,
-            tokens=tokens,
-        )
+        return Scores.of(n_bytes, *self.totals())
 
 
 @torch.no_grad()  # not inference_mode, which FSDP's parameters don't bear

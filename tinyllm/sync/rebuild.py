@@ -28,8 +28,9 @@ from tinyllm.tokens.store import read_split
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.provenance import PATCH, Provenance, provenance
 from tinyllm.tracking.repository import Git, GitError, read_changes
-from tinyllm.training import report, watch
+from tinyllm.training import report
 from tinyllm.training.data import load_data
+from tinyllm.training.display import watch
 from tinyllm.verify.outputs import Cache, check, open_repo, outputs_of
 
 if TYPE_CHECKING:

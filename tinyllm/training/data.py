@@ -16,8 +16,8 @@ from tinyllm.settings.train import Train
 from tinyllm.tokens.store import SplitSummary, TokenSplit, read_split
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.dataset import Batches, loader
+from tinyllm.training.distributed.processes import ALONE, Processes
 from tinyllm.training.history import TRAIN, VALIDATION
-from tinyllm.training.ranks import ALONE, Ranks
 
 T = TypeVar("T")
 SIGCHLD_PATIENCE = 5.0  # seconds for the system to report the end of a data worker
@@ -82,7 +82,7 @@ def model_config(settings: Train, vocab_size: int) -> ModelConfig:
 
 def load_data(
     params: Params, tokenizer: Path, train: Path, validation: Path, summary: Path,
-    *, ranks: Ranks = ALONE,
+    *, processes: Processes = ALONE,
 ) -> TrainingData:  # fmt: skip
     """Open the tokenizer and the splits, for one of the ranks that share each batch.
 
@@ -91,9 +91,9 @@ def load_data(
             can't share a batch evenly.
     """
     settings = params.train
-    if settings.batch_size % ranks.size:  # hardware.processes: null, or torchrun
+    if settings.batch_size % processes.size:  # hardware.processes: null, or torchrun
         raise ValueError(
-            f"train.batch_size = {settings.batch_size}: must be a multiple of the {ranks.size} "
+            f"train.batch_size = {settings.batch_size}: must be a multiple of the {processes.size} "
             "processes that share it"
         )
     for split, held in read_json(summary).items():
@@ -114,8 +114,8 @@ def load_data(
             settings.context_length,
             settings.batch_size,
             params.seed,
-            rank=ranks.rank,
-            world_size=ranks.size,
+            rank=processes.rank,
+            world_size=processes.size,
         ),
         evaluation={
             name: make_windows(

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from tinyllm.models.model import Model
+from tinyllm.training.distributed.processes import ALONE, Processes
 from tinyllm.training.history import History
-from tinyllm.training.ranks import ALONE, Ranks
 
 
 @dataclass
@@ -83,7 +83,7 @@ class TrainState:
         }
 
     def restore(
-        self, tensors: dict[str, Tensor], facts: dict[str, Any], ranks: Ranks = ALONE
+        self, tensors: dict[str, Tensor], facts: dict[str, Any], processes: Processes = ALONE
     ) -> None:
         """Become the state that `tensors`, each in full, and `facts` were taken from."""
         groups: dict[str, dict[str, Tensor]] = {}
@@ -93,13 +93,13 @@ class TrainState:
         own = self.model.state_dict()
         for group in ("model", "best"):
             for name, tensor in groups.get(group, {}).items():
-                groups[group][name] = ranks.part(tensor, like=own[name])
+                groups[group][name] = processes.part(tensor, like=own[name])
         self.model.load_state_dict(groups["model"])
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in groups.get("optimizer", {}).items():
             index, slot = name.split(".", 1)
-            part = ranks.part(tensor, like=parameters[int(index)])
+            part = processes.part(tensor, like=parameters[int(index)])
             slots.setdefault(int(index), {})[slot] = part
         state = self.optimizer.state_dict()
         self.optimizer.load_state_dict({**state, "state": slots})

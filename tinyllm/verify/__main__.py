@@ -17,7 +17,7 @@ from tinyllm.verify.outputs import Cache, Group, check, open_repo, outputs_of
 def check_training(folder: Path) -> Group:
     """Read a training's checkpoints."""
     from tinyllm.common.fingerprint import Fingerprint
-    from tinyllm.training.checkpoint import FINGERPRINT, DamagedCheckpoint, verify
+    from tinyllm.training.checkpoints.checkpoint import FINGERPRINT, DamagedCheckpoint, verify
 
     group = Group(os.path.relpath(folder))
     for path in sorted(folder.glob("step-*")):

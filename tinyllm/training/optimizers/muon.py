@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tinyllm.training.uncompiled import AdamW, Uncompiled
+from tinyllm.training.optimizers.uncompiled import AdamW, Uncompiled
 
 # As in torch.optim.Muon.
 ITERATIONS = 5

@@ -29,11 +29,11 @@ from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.train import Train
 from tinyllm.tokens.store import Tokens
 from tinyllm.training.dataset import Batches, loader
-from tinyllm.training.optimizer import make_optimizer
-from tinyllm.training.ranks import ALONE, Ranks
-from tinyllm.training.schedule import learning_rate
+from tinyllm.training.distributed.processes import ALONE, Processes, SingleProcess
+from tinyllm.training.loop import accumulate_gradient, clip_gradient, train
+from tinyllm.training.optimizers.registry import make_optimizer
+from tinyllm.training.optimizers.schedules import learning_rate
 from tinyllm.training.state import Best, TrainState
-from tinyllm.training.trainer import accumulate_gradient, clip_gradient, train
 
 TRAIN, VALIDATION = markov_tokens(3000, seed=1), markov_tokens(400, seed=2)
 pytestmark = pytest.mark.usefixtures("arithmetic")
@@ -52,10 +52,10 @@ class Run:
         seed: int = 1,
         num_workers: int = 0,
         validation: Tokens = VALIDATION,
-        ranks: Ranks = ALONE,
+        processes: Processes = ALONE,
     ) -> None:
         self.settings = settings
-        self.ranks = ranks
+        self.processes = processes
         self.seed = seed
         self.num_workers = num_workers
         self.validation = validation
@@ -93,7 +93,7 @@ class Run:
             self.seed,
             self.seen,
             self.seen,
-            self.ranks,
+            self.processes,
         )
         return self
 
@@ -138,7 +138,7 @@ def test_the_same_seed_ends_in_the_same_weights_and_another_does_not(dropout: fl
     assert all(not torch.equal(other[k], weight) for k, weight in one.model.state_dict().items())
 
 
-class Second(Ranks):
+class Second(SingleProcess):
     """A process that is not the first, with a batch of its own."""
 
     rank = 1
@@ -147,7 +147,7 @@ class Second(Ranks):
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_each_process_draws_a_dropout_of_its_own_and_nothing_else(dropout: float) -> None:
     first, second = (
-        Run(train_settings(dropout=dropout), ranks=ranks).train() for ranks in (ALONE, Second())
+        Run(train_settings(dropout=dropout), processes=each).train() for each in (ALONE, Second())
     )
     assert (first.state.history == second.state.history) == (dropout == 0)
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tinyllm.models.model import Model
-from tinyllm.training.ranks import Ranks
+from tinyllm.training.distributed.processes import Processes
 
 
-class Group(Ranks):
+class Group(Processes):
     """One of several processes, each of which calls the same methods in the same order."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Group(Ranks):
         return facts, received
 
 
-class Replicas(Group):
+class DDP(Group):
     """Each rank holds the whole model (DDP); gradients are summed while others are computed."""
 
     def share_model(self, model: Model, device: str) -> None:

@@ -15,9 +15,9 @@ from tinyllm.compute import Compute
 from tinyllm.settings.load import Params
 from tinyllm.tracking.places import trainings_folder
 from tinyllm.tracking.provenance import EXPERIMENT
-from tinyllm.training.checkpoint import FINGERPRINT, Checkpoints, Loaded, training_lock
-from tinyllm.training.interruption import REASONS, Interrupted, Interruption
-from tinyllm.training.ranks import ALONE, Ranks
+from tinyllm.training.checkpoints.checkpoint import FINGERPRINT, Checkpoints, Loaded, training_lock
+from tinyllm.training.checkpoints.interruption import REASONS, Interrupted, Interruption
+from tinyllm.training.distributed.processes import ALONE, Processes
 from tinyllm.training.state import TrainState
 
 BOOKMARK = "journal"  # names the journal that records this training
@@ -28,10 +28,14 @@ class Resumable:
     """Saves a training now and then, and when it is asked to stop."""
 
     def __init__(
-        self, checkpoints: Checkpoints, interruption: Interruption, params: Params, ranks: Ranks
-    ) -> None:
+        self,
+        checkpoints: Checkpoints,
+        interruption: Interruption,
+        params: Params,
+        processes: Processes,
+    ) -> None:  # fmt: skip
         self.checkpoints = checkpoints
-        self.ranks = ranks
+        self.processes = processes
         self.bookmark = checkpoints.folder / BOOKMARK
         self.interruption = interruption
         self.settings = params.runtime
@@ -45,7 +49,7 @@ class Resumable:
             Interrupted: stopping was asked for; the state is saved.
             OSError: the state could not be saved.
         """
-        told = self.ranks.gather(self.interruption.number, self._is_time(state.step))
+        told = self.processes.gather(self.interruption.number, self._is_time(state.step))
         if number := max(int(number) for number, _ in told):
             self.checkpoints.save(state, wait=True)
             # An experiment's settings are not those that `dvc repro` would find.
@@ -69,7 +73,7 @@ class Resumable:
 @contextmanager
 def resumable(
     state: TrainState, fingerprint: Fingerprint, compute: Compute, params: Params,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> Iterator[Resumable]:  # fmt: skip
     """Bring a fresh state to where its training stopped, if it ever did, and save it from now on.
 
@@ -77,17 +81,17 @@ def resumable(
         ValueError: another process is at the same training; all checkpoints are damaged; or the
             last was made on other hardware and params.yaml wants exact bits.
     """
-    checkpoints = Checkpoints(trainings_folder(), fingerprint, compute, ranks)
-    alone = _locked(checkpoints.folder) if ranks.first else nullcontext()
+    checkpoints = Checkpoints(trainings_folder(), fingerprint, compute, processes)
+    alone = _locked(checkpoints.folder) if processes.first else nullcontext()
     with alone, Interruption() as interruption:
-        loaded = _newest(checkpoints, fingerprint, compute, params) if ranks.first else None
-        facts, tensors = ranks.from_first(
+        loaded = _newest(checkpoints, fingerprint, compute, params) if processes.first else None
+        facts, tensors = processes.from_first(
             None if loaded is None else loaded.facts, {} if loaded is None else loaded.tensors
         )
         if facts is not None:
-            state.restore(tensors, facts, ranks)
+            state.restore(tensors, facts, processes)
         try:
-            yield Resumable(checkpoints, interruption, params, ranks)
+            yield Resumable(checkpoints, interruption, params, processes)
         except BaseException:
             checkpoints.wait()
             raise

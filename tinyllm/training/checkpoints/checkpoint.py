@@ -28,7 +28,7 @@ from tinyllm.common.files import (
 from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.compute import Compute
 from tinyllm.tracking.locks import Lock
-from tinyllm.training.ranks import ALONE, Ranks
+from tinyllm.training.distributed.processes import ALONE, Processes
 from tinyllm.training.state import TrainState
 
 ARRAYS, FACTS, MANIFEST = "state.safetensors", "facts.json", "manifest.json"
@@ -65,13 +65,13 @@ class Checkpoints:
     """
 
     def __init__(
-        self, root: Path, fingerprint: Fingerprint, compute: Compute, ranks: Ranks = ALONE
+        self, root: Path, fingerprint: Fingerprint, compute: Compute, processes: Processes = ALONE
     ) -> None:
         self.root = root
         self.folder = folder_of(root, fingerprint, compute)
         self.computes = [asdict(compute)]  # recorded with each checkpoint
-        self.ranks = ranks
-        if ranks.first:
+        self.processes = processes
+        if processes.first:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 write_json(self.folder / FINGERPRINT, fingerprint.parts)
@@ -102,14 +102,14 @@ class Checkpoints:
         self.wait()
         copies = {}
         for name, tensor in state.tensors().items():
-            tensor = self.ranks.whole(tensor.detach())
-            if not self.ranks.first:
+            tensor = self.processes.whole(tensor.detach())
+            if not self.processes.first:
                 continue
             copy = self._copies.get(name)
             if copy is None or copy.shape != tensor.shape:
                 copy = torch.empty(tensor.shape, dtype=tensor.dtype)
             copies[name] = copy.copy_(tensor)
-        if not self.ranks.first:
+        if not self.processes.first:
             return
         self._copies = copies
         facts = {**state.facts(), "computes": self.computes}

@@ -5,7 +5,7 @@ import signal
 import time
 from types import FrameType, TracebackType
 
-from tinyllm.common.processes import DVC_IS_GONE
+from tinyllm.common.os_processes import DVC_IS_GONE
 
 REASONS = {
     signal.SIGINT: "SIGINT",

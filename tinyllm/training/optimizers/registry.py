@@ -7,8 +7,8 @@ from torch import nn
 
 from tinyllm.models.model import Model
 from tinyllm.settings.train import Train
-from tinyllm.training.muon import Muon
-from tinyllm.training.uncompiled import SGD, Adam, AdamW
+from tinyllm.training.optimizers.muon import Muon
+from tinyllm.training.optimizers.uncompiled import SGD, Adam, AdamW
 
 
 def make_optimizer(model: Model, settings: Train) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from tinyllm.compute import find_device
 from tinyllm.settings.hardware import Hardware
-from tinyllm.training.group import Group, Replicas
+from tinyllm.training.distributed.ddp import DDP, Group
 
 
 @contextmanager
@@ -45,10 +45,10 @@ def joined(settings: Hardware) -> Iterator[Group]:
 def make_group(sharding: str) -> Group:
     """This process's part in the group, for a setting of how the model is distributed."""
     if sharding == "none":
-        return Replicas()
-    from tinyllm.training.shards import Shards  # takes half a second
+        return DDP()
+    from tinyllm.training.distributed.fsdp import FSDP  # takes half a second
 
-    return Shards()
+    return FSDP()
 
 
 def interface_towards(address: str, port: int) -> str | None:

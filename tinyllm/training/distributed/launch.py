@@ -19,7 +19,7 @@ from typing import Any
 from tinyllm.common.console import cause
 from tinyllm.settings.hardware import Hardware
 from tinyllm.training.compiled import keep_kernels
-from tinyllm.training.ranks import ALONE, Ranks
+from tinyllm.training.distributed.processes import ALONE, Processes
 
 PORT = 29500  # torchrun's, too
 MEETING_PATIENCE = 3600  # seconds for the other machines to appear
@@ -28,7 +28,7 @@ LOSS_PATIENCE = 5.0  # seconds for the launcher to find a rank that died, before
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where the launcher looks for why a rank failed
 INTERRUPTED = 130
 
-Work = Callable[[Ranks], None]
+Work = Callable[[Processes], None]
 
 
 def run(work: Work, settings: Hardware, module: str) -> None:
@@ -47,9 +47,9 @@ def run(work: Work, settings: Hardware, module: str) -> None:
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         run_rank(work, settings)
         return
-    processes = settings.processes or max(1, gpus(settings))
-    if processes * settings.nodes > 1:
-        start(settings, processes, module)
+    count = settings.processes or max(1, gpus(settings))
+    if count * settings.nodes > 1:
+        start(settings, count, module)
         return
     if settings.sharding != "none":
         raise ValueError(f"hardware.sharding = {settings.sharding!r}: needs more than one process")
@@ -65,7 +65,7 @@ def gpus(settings: Hardware) -> int:
     return torch.cuda.device_count() if find_device(settings.device) == "cuda" else 0
 
 
-def start(settings: Hardware, processes: int, module: str) -> None:
+def start(settings: Hardware, count: int, module: str) -> None:
     """Start this machine's processes and wait for their end; raises as `run` does."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -81,7 +81,7 @@ def start(settings: Hardware, processes: int, module: str) -> None:
         config = LaunchConfig(
             min_nodes=settings.nodes,
             max_nodes=settings.nodes,
-            nproc_per_node=processes,
+            nproc_per_node=count,
             run_id="tinyllm",
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=folder),
@@ -140,12 +140,12 @@ def tell(rank: int, status: int, message: str) -> None:
 
 def run_rank(work: Work, settings: Hardware) -> None:
     """Do the work as one of several processes, and leave to the launcher what it failed of."""
-    from tinyllm.training.group import lost_another
-    from tinyllm.training.rendezvous import joined
+    from tinyllm.training.distributed.ddp import lost_another
+    from tinyllm.training.distributed.rendezvous import joined
 
     try:
-        with joined(settings) as ranks:
-            work(ranks)
+        with joined(settings) as processes:
+            work(processes)
     except KeyboardInterrupt:
         if os.environ["RANK"] == "0":
             raise

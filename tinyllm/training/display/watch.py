@@ -14,11 +14,11 @@ from tinyllm.settings.load import Params
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.provenance import PATCH, Provenance, dataset, flatten, provenance
 from tinyllm.training.data import TrainingData
+from tinyllm.training.display.progress import Progress
+from tinyllm.training.display.resources import Resources
+from tinyllm.training.distributed.processes import ALONE, Processes
 from tinyllm.training.history import TRAIN, VALIDATION
-from tinyllm.training.progress import Progress
-from tinyllm.training.ranks import ALONE, Ranks
 from tinyllm.training.report import SUMMARY
-from tinyllm.training.resources import Resources
 from tinyllm.training.state import TrainState
 
 # Where each split's evaluations stand in MLflow; `train/loss` is that of each step's batch.
@@ -74,13 +74,13 @@ class Silence:
 @contextmanager
 def watch(
     state: TrainState, data: TrainingData, compute: Compute, params: Params, bookmark: Path,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> Iterator[Watch | Silence]:  # fmt: skip
     """Begin a run in the journal and on the terminal; it ends with the block.
 
     Only the first rank does.
     """
-    if not ranks.first:
+    if not processes.first:
         yield Silence()
         return
     train, model = params.train, state.model

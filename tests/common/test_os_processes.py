@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tinyllm.common import processes
-from tinyllm.common.processes import available_cores, cpu_quota
+from tinyllm.common import os_processes
+from tinyllm.common.os_processes import available_cores, cpu_quota
 
 ONE = "/docker/3f2a"
 
@@ -67,5 +67,5 @@ def test_a_containers_quota_counts_as_cores(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(processes, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(os_processes, "cpu_quota", lambda: quota)
     assert available_cores() == cores

@@ -12,9 +12,10 @@ from tinyllm.evaluation.scores import Scores, Windows
 from tinyllm.models.config import IGNORE
 from tinyllm.models.model import Model
 from tinyllm.settings.train import Train
+from tinyllm.training.distributed.processes import ALONE, Processes
+from tinyllm.training.distributed.shared_scoring import score
 from tinyllm.training.history import VALIDATION
-from tinyllm.training.ranks import ALONE, Ranks, score
-from tinyllm.training.schedule import learning_rate
+from tinyllm.training.optimizers.schedules import learning_rate
 from tinyllm.training.state import TrainState
 
 
@@ -39,14 +40,14 @@ def train(
     seed: int,
     watcher: Watcher,
     saver: Saver,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> None:
     """Train from a state on, in place, to the end; with `save: best`, the model ends as its best.
 
     Args:
         batches: (inputs, targets), this rank's rows, of every step from `state.step` on.
         evaluation: windows of the training and of the validation split to score now and then.
-        ranks: the processes that train together; each calls this.
+        processes: the processes that train together; each calls this.
 
     Raises:
         ValueError: a loss or the gradient is no longer a finite number. Of a training loss and a
@@ -57,7 +58,7 @@ def train(
         step = state.step
         last = step == settings.max_steps
         if last or step % settings.eval_interval == 0:
-            scores = {split: score(model, w, ranks) for split, w in evaluation.items()}
+            scores = {split: score(model, w, processes) for split, w in evaluation.items()}
             demand_finite(step, validation_loss=scores[VALIDATION].loss)
             state.history.add_evaluation(step, scores)
             improved = state.observe(scores[VALIDATION].loss, keep_weights=settings.save == "best")
@@ -68,10 +69,11 @@ def train(
         rate = learning_rate(step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate_multiplier"]
-        torch.manual_seed(derive_seed(seed, ranks.owner("dropout"), step))  # and for nothing else
-        share = accumulate_gradient(model, *next(batches), settings.micro_batch_size, ranks)
-        norm = clip_gradient(model, settings.grad_clip, ranks)
-        loss, grad_norm = read(share, norm, ranks)
+        # For dropout alone: nothing else draws from torch's own generator.
+        torch.manual_seed(derive_seed(seed, processes.owner("dropout"), step))
+        share = accumulate_gradient(model, *next(batches), settings.micro_batch_size, processes)
+        norm = clip_gradient(model, settings.grad_clip, processes)
+        loss, grad_norm = read(share, norm, processes)
         demand_finite(step, loss=loss, gradient_norm=grad_norm)
         optimizer.step()
         optimizer.zero_grad()
@@ -89,7 +91,7 @@ def train(
 
 def accumulate_gradient(
     model: Model, inputs: Tensor, targets: Tensor, micro_batch_size: int | None,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> Tensor:  # fmt: skip
     """Add the gradient of a batch's mean loss, a micro-batch at a time; the batch is all ranks'.
 
@@ -100,29 +102,29 @@ def accumulate_gradient(
         this rank's share of the mean loss, nats a token: the sum of all ranks' is the loss.
     """
     device = model.device
-    (n_targets,) = ranks.sum(int((targets != IGNORE).sum()))
+    (n_targets,) = processes.sum(int((targets != IGNORE).sum()))
     total = torch.zeros((), device=device)
     size = micro_batch_size or len(inputs)
     for first in range(0, len(inputs), size):
         i, t = inputs[first : first + size], targets[first : first + size]
         i, t = i.to(device, non_blocking=True), t.to(device, non_blocking=True)
-        with ranks.summing(last=first + size >= len(inputs)):
-            loss = ranks.loss(model, i, t) / n_targets
-            ranks.backward(loss)
+        with processes.summing(last=first + size >= len(inputs)):
+            loss = processes.loss(model, i, t) / n_targets
+            processes.backward(loss)
         total += loss.detach()
     return total
 
 
-def clip_gradient(model: Model, limit: float | None, ranks: Ranks = ALONE) -> Tensor:
+def clip_gradient(model: Model, limit: float | None, processes: Processes = ALONE) -> Tensor:
     """Scale the gradient so that its global norm is at most `limit`. Returns the norm before."""
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf)
-    return ranks.whole(norm)
+    return processes.whole(norm)
 
 
-def read(share: Tensor, norm: Tensor, ranks: Ranks) -> tuple[float, float]:
-    """The loss of all ranks and the gradient's norm: here, once a step, a GPU is waited for."""
+def read(share: Tensor, norm: Tensor, processes: Processes) -> tuple[float, float]:
+    """The loss of all processes and the gradient's norm: here, once a step, a GPU is waited for."""
     own, grad_norm = torch.stack((share, norm)).tolist()
-    (loss,) = ranks.sum(own)
+    (loss,) = processes.sum(own)
     return loss, grad_norm
 
 

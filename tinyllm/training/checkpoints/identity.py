@@ -13,7 +13,7 @@ from pathlib import Path
 from tinyllm.common.fingerprint import Fingerprint, of_code, of_content
 from tinyllm.compute import Compute
 from tinyllm.settings.load import Params
-from tinyllm.training.ranks import Ranks
+from tinyllm.training.distributed.processes import Processes
 
 
 def take(params: Params, module: str, inputs: Sequence[Path]) -> Fingerprint:
@@ -29,14 +29,14 @@ def take(params: Params, module: str, inputs: Sequence[Path]) -> Fingerprint:
     return Fingerprint(parts | of_content(inputs) | of_code(module))
 
 
-def check_same(own: Fingerprint, compute: Compute, ranks: Ranks) -> None:
+def check_same(own: Fingerprint, compute: Compute, processes: Processes) -> None:
     """Refuse to train together what differs from machine to machine; for each rank to call.
 
     Raises:
         ValueError: names a rank, its machine, and in what it differs from the first; on all ranks.
     """
     hardware = {f"hardware.{name}": str(value) for name, value in asdict(compute).items()}
-    told = ranks.gather_text(json.dumps([socket.gethostname(), own.parts | hardware]))
+    told = processes.gather_text(json.dumps([socket.gethostname(), own.parts | hardware]))
     host, first = json.loads(told[0])
     for rank, text in enumerate(told):
         other_host, parts = json.loads(text)

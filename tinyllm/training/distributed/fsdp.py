@@ -8,10 +8,10 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tinyllm.models.model import Model
 from tinyllm.models.registry import TinyLLM
-from tinyllm.training.group import Group
+from tinyllm.training.distributed.ddp import Group
 
 
-class Shards(Group):
+class FSDP(Group):
     """Each rank holds a part of every weight, of its gradient and of its optimizer state.
 
     A block is whole only while it computes. Gradients are summed at every micro-batch: to keep them

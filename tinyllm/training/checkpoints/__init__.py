@@ -1,0 +1,1 @@
+"""Saving a training and resuming it, to the bit; what makes it the same training."""

@@ -1,0 +1,1 @@
+"""What is shown and recorded of a training; nothing here changes a result."""
