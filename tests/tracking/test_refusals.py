@@ -257,7 +257,7 @@ def test_waiting_files_that_are_missing_or_damaged_cost_no_other(
     assert artifacts(run_of(experiment)) >= {"notes.txt", "model/tokenizer.json"}
     told = capsys.readouterr().out
     assert told.count("model/config.json: the file is missing") == 1
-    assert told.count("as state_dict: the file is corrupt") == 1
+    assert told.count("as state_dict: the model folder is corrupt") == 1
 
 
 @pytest.mark.parametrize("content", ["null", "{"])

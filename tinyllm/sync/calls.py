@@ -172,7 +172,7 @@ class Calls:
             try:
                 weights = load_network(path.parent).state_dict()
             except ValueError as error:
-                raise Unsendable(str(error)) from None
+                raise Unsendable(f"the model folder is corrupt ({error})") from None
             with tempfile.TemporaryDirectory() as folder:
                 save_state_dict(weights, folder)
                 self.client.log_artifacts(self.run_id, folder, STATE_DICT)
