@@ -33,7 +33,7 @@ repro: $(INSTALLED) ## Run what has to run of the pipeline: text to tokens to mo
 
 .PHONY: ui
 ui: $(INSTALLED) ## Look at the runs in MLflow, on this machine only (PORT=5000)
-	@$(BIN)/python -m tinyllm.sync ui --host "$(HOST)" --port "$(PORT)" \
+	@$(BIN)/python -m tinyllm ui --host "$(HOST)" --port "$(PORT)" \
 		--allowed-hosts "$(ALLOWED_HOSTS)" $(ARGS)
 
 .PHONY: test
@@ -42,7 +42,7 @@ test: $(INSTALLED) ## Run the tests (ARGS="-k name" chooses some)
 
 .PHONY: verify
 verify: $(INSTALLED) ## Check every byte of data, model, checkpoints and DVC's cache
-	@$(BIN)/python -m tinyllm.verify
+	@$(BIN)/python -m tinyllm verify
 
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, format and types

@@ -71,7 +71,7 @@ def main() -> None:
 
 def start(hosts: list[str], places: list[Path]) -> list["subprocess.Popen[str]"]:
     """The first host trains, the second joins it."""
-    join = ["-m", "tinyllm.join", ADDRESSES[0], "1"]
+    join = ["-m", "tinyllm", "join", ADDRESSES[0], "1"]
     return [
         training(places[0], hosts[0], MASTER_ADDR=ADDRESSES[0]),
         training(places[1], hosts[1], command=join),

@@ -15,8 +15,8 @@ from tests.helpers import ARITHMETICS, ROOT, Arithmetic, make_documents
 from tests.pipeline import copy, here, quiet, ran  # noqa: F401 (fixtures that several share)
 from tinyllm.models import formulas
 from tinyllm.models.registry import ARCHITECTURES
-from tinyllm.sync.database import prepare
 from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tracking.mlflow.database import prepare
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

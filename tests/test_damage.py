@@ -21,11 +21,11 @@ from tests.helpers import flip_bit
 from tests.pipeline import STAGES, Project
 from tinyllm.common import console
 from tinyllm.common.files import CHECKSUMS, files_in, seal
+from tinyllm.experiments.rebuild import rebuild
+from tinyllm.experiments.verify import verify
 from tinyllm.settings.load import load_params
-from tinyllm.sync.outbox import sync
-from tinyllm.sync.rebuild import rebuild
 from tinyllm.tracking.journal import Header, Journal
-from tinyllm.verify.__main__ import main as verify
+from tinyllm.tracking.outbox import sync
 
 MARKER = Path("sprung")
 # What is written for transformers, not for us.

@@ -17,8 +17,8 @@ from typing import Any
 
 from tinyllm.settings.load import load_params
 from tinyllm.settings.runtime import Runtime
+from tinyllm.tracking.folders import JOURNAL
 from tinyllm.tracking.journal import Header, Journal
-from tinyllm.tracking.places import JOURNAL
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
@@ -84,7 +84,7 @@ class Project:
     def sync(self, folder: str = ".", **environment: str) -> subprocess.CompletedProcess[str]:
         """What a person does after an outage."""
         return subprocess.run(
-            [PYTHON, "-m", "tinyllm.sync"],
+            [PYTHON, "-m", "tinyllm", "sync"],
             cwd=self.root / folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             capture_output=True,

@@ -7,9 +7,9 @@ from contextlib import nullcontext, suppress
 import pytest
 
 from tests.tracking.helpers import ALL_POINTS, STEPS, Project, events, header, record, settings
-from tinyllm.sync.outbox import sync
+from tinyllm.tracking.folders import JOURNAL, locked
 from tinyllm.tracking.journal import Journal
-from tinyllm.tracking.places import JOURNAL, locked
+from tinyllm.tracking.outbox import sync
 
 pytestmark = pytest.mark.usefixtures("no_follower")
 

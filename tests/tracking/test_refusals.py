@@ -23,9 +23,9 @@ from tests.tracking.helpers import (
 )
 from tests.tracking.proxy import RESET, Proxy, Rule, proxy_before
 from tinyllm.models.folder import WEIGHTS, save_model
-from tinyllm.sync.outbox import Delivery, sync
 from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking.journal import Journal
+from tinyllm.tracking.outbox import Delivery, sync
 
 pytestmark = pytest.mark.usefixtures("no_follower", "proxy")
 
@@ -149,7 +149,7 @@ def test_all_but_the_refused_weights_arrives_and_they_later(
 def test_what_was_refused_is_tried_again_when_it_is_due(
     proxy: Proxy, model: Path, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinyllm.sync.refusals.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("tinyllm.tracking.mlflow.refusals.FIRST_WAIT", 0.0)
     proxy.rules = [Rule(413, WEIGHTS_PATH)]
     train(experiment, model)
     assert sync(0) == 1

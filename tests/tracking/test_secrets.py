@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.tracking.helpers import Project, free_port, header, record, settings
-from tinyllm.sync.outbox import Delivery, sync
 from tinyllm.tracking.journal import Journal
 from tinyllm.tracking.masking import masked
+from tinyllm.tracking.outbox import Delivery, sync
 
 PASSWORD = "p@ss%2Fw0rd"
 

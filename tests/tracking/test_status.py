@@ -19,9 +19,9 @@ from tests.tracking.helpers import (
     settings,
     wait_until,
 )
-from tinyllm.sync.notes import VANISHED
 from tinyllm.tracking.follower import wait_for
 from tinyllm.tracking.journal import Journal
+from tinyllm.tracking.mlflow.notes import VANISHED
 
 
 def test_how_a_run_ended_is_how_the_stage_ended(project: Project) -> None:
@@ -80,7 +80,7 @@ def test_a_follower_that_reads_the_end_before_it_hears_of_it(project: Project) -
     weight = Path("/proc/self/autogroup")  # of this session, on Linux
     before = weight.exists() and weight.read_text()
     follower = subprocess.Popen(
-        [PYTHON, "-m", "tinyllm.sync", "follow", str(journal.folder)],
+        [PYTHON, "-m", "tinyllm.tracking.sender", str(journal.folder)],
         stdin=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -95,7 +95,7 @@ def test_workers_that_outlive_a_stage_do_not_hide_its_end(project: Project) -> N
     code = """
 import os, time
 from tests.tracking.helpers import header, record, settings
-from tinyllm.sync.notes import VANISHED
+from tinyllm.tracking.mlflow.notes import VANISHED
 from tinyllm.tracking.follower import wait_for
 from tinyllm.tracking.journal import Journal
 

@@ -22,12 +22,12 @@ from tests.tracking.helpers import (
 )
 from tinyllm.common.files import sha256_of
 from tinyllm.models.folder import WEIGHTS, save_model
-from tinyllm.sync import outbox
-from tinyllm.sync.__main__ import set_up_mlflow
-from tinyllm.sync.outbox import Delivery, sync
 from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tracking import outbox
+from tinyllm.tracking.folders import JOURNAL
 from tinyllm.tracking.journal import Header, Journal
-from tinyllm.tracking.places import JOURNAL
+from tinyllm.tracking.mlflow.environment import set_up_mlflow
+from tinyllm.tracking.outbox import Delivery, sync
 
 pytestmark = pytest.mark.usefixtures("no_follower")
 

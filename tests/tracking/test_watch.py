@@ -13,9 +13,9 @@ from tinyllm.compute import choose
 from tinyllm.evaluation.scores import Scores
 from tinyllm.models.folder import WEIGHTS, save_model
 from tinyllm.settings.load import Params, load_params
-from tinyllm.sync.outbox import sync
 from tinyllm.tokens.store import SplitSummary, TokenSplit
 from tinyllm.tokens.tokenizer import Tokenizer
+from tinyllm.tracking.outbox import sync
 from tinyllm.training.checkpoints.resume import resumable
 from tinyllm.training.data import TrainingData
 from tinyllm.training.dataset import Batches

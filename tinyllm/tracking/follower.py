@@ -25,7 +25,7 @@ def follow(folder: Path) -> subprocess.Popen[bytes]:
     with open(folder / LOG, "ab", opener=partial(os.open, mode=0o600)) as log:
         return subprocess.Popen(
             # -P: the code beside this file, not what the project's root may hold meanwhile
-            [sys.executable, "-P", "-m", "tinyllm.sync", "follow", str(folder)],
+            [sys.executable, "-P", "-m", "tinyllm.tracking.sender", str(folder)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -56,7 +56,7 @@ def wait_for(follower: subprocess.Popen[bytes] | None, log: Path) -> None:
     if failed:
         print(
             f"MLflow has not got all of this run{_last_line(log)}. Nothing is lost: the next stage "
-            "or `python -m tinyllm.sync` sends the rest.",
+            "or `tinyllm sync` sends the rest.",
             file=sys.stderr,
         )
 

@@ -31,10 +31,10 @@ from typing import Any
 from tinyllm.common import console
 from tinyllm.common.files import write_text
 from tinyllm.settings.runtime import Runtime
+from tinyllm.tracking.folders import JOURNAL, journals_folder, locked, sent_folder, writer_lock
 from tinyllm.tracking.follower import LOG, follow, wait_for
 from tinyllm.tracking.locks import Lock
 from tinyllm.tracking.masking import masked, without_secrets
-from tinyllm.tracking.places import JOURNAL, journals_folder, locked, sent_folder, writer_lock
 
 FILES = "files"  # what the journal records, kept beside it until MLflow has it
 REOPEN_PATIENCE = 5.0  # seconds to wait for a process that still sends an interrupted journal

@@ -13,7 +13,7 @@ from tinyllm.common.files import read_json
 from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.compute import Compute
 from tinyllm.settings.load import Params
-from tinyllm.tracking.places import trainings_folder
+from tinyllm.tracking.folders import trainings_folder
 from tinyllm.tracking.provenance import EXPERIMENT
 from tinyllm.training.checkpoints.checkpoint import FINGERPRINT, Checkpoints, Loaded, training_lock
 from tinyllm.training.checkpoints.interruption import REASONS, Interrupted, Interruption

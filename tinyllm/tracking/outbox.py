@@ -4,11 +4,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from tinyllm.sync.mlflow_store import Sender
-from tinyllm.sync.refusals import Refusals, reason_of
-from tinyllm.sync.runs import MODEL_TAG
+from tinyllm.tracking.folders import JOURNAL, journals_folder, locked, sent_folder, writer_lock
 from tinyllm.tracking.journal import FILES
-from tinyllm.tracking.places import JOURNAL, journals_folder, locked, sent_folder, writer_lock
+from tinyllm.tracking.mlflow.refusals import Refusals, reason_of
+from tinyllm.tracking.mlflow.runs import MODEL_TAG
+from tinyllm.tracking.mlflow.store import Sender
 
 KEEP_BYTES = 200_000_000  # of sent journals, the latest
 OTHER_SENDER = 60.0  # seconds to wait for another process that sends a journal

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tinyllm.common.files import publish_file
-from tinyllm.sync import notes
-from tinyllm.sync.calls import DESCRIPTION, STATUS, Calls, Item, metrics_of
-from tinyllm.sync.database import prepare
-from tinyllm.sync.refusals import Key, Refusals, Unsendable, reason_of
-from tinyllm.sync.runs import Runs, read_header
+from tinyllm.tracking.folders import JOURNAL
 from tinyllm.tracking.journal import events
 from tinyllm.tracking.masking import masked
-from tinyllm.tracking.places import JOURNAL
+from tinyllm.tracking.mlflow import notes
+from tinyllm.tracking.mlflow.calls import DESCRIPTION, STATUS, Calls, Item, metrics_of
+from tinyllm.tracking.mlflow.database import prepare
+from tinyllm.tracking.mlflow.refusals import Key, Refusals, Unsendable, reason_of
+from tinyllm.tracking.mlflow.runs import Runs, read_header
 
 SENT = "sent.json"  # how far the journal has been sent, and to where
 METRICS = 1000  # in a call, MLflow's limit; its client splits what is more

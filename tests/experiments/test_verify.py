@@ -13,7 +13,7 @@ import pytest
 
 from tests.pipeline import Project
 from tinyllm.common.files import CHECKSUMS, files_in, seal
-from tinyllm.verify.__main__ import main
+from tinyllm.experiments.verify import verify as main
 
 CACHE = Path(".dvc/cache/files/md5")
 OUTPUTS = (
@@ -55,7 +55,7 @@ def copy_of(path: Path) -> Path:
 
 
 def test_what_is_sound_is_told_with_files_and_bytes(here: Project) -> None:
-    done = here.run("python", "-m", "tinyllm.verify")
+    done = here.run("python", "-m", "tinyllm", "verify")
     found = files_in(here.root / "data/tokens")
     size = sum(file.stat().st_size for file in found)
     line = next(line for line in done.stdout.splitlines() if line.startswith("data/tokens "))
@@ -185,7 +185,7 @@ def test_the_bar_ends_where_it_said(here: Project, monkeypatch: pytest.MonkeyPat
     assert here.root == Path.cwd()
     keep(b"of another version", "")
     bar = Bar()
-    monkeypatch.setattr("tinyllm.verify.__main__.tqdm", lambda **_: nullcontext(bar))
+    monkeypatch.setattr("tinyllm.experiments.verify.tqdm", lambda **_: nullcontext(bar))
     main()
     assert bar.n == bar.total > 0
 
@@ -309,7 +309,7 @@ def test_a_file_that_was_replaced_whole_breaks_the_seal(
 
 def test_a_fresh_clone_has_nothing_yet(here: Project, tmp_path: Path) -> None:
     here.run("git", "clone", "--quiet", str(here.root), str(tmp_path / "fresh"))
-    done = Project(tmp_path / "fresh").run("python", "-m", "tinyllm.verify")
+    done = Project(tmp_path / "fresh").run("python", "-m", "tinyllm", "verify")
     assert "Nothing here yet" in done.stdout
     assert "reports/train" in done.stdout  # those are in Git
 
@@ -317,12 +317,12 @@ def test_a_fresh_clone_has_nothing_yet(here: Project, tmp_path: Path) -> None:
 def test_a_fault_is_told_in_a_line_and_by_the_exit_status(here: Project) -> None:
     rot(SHARD)
     assert "up to date" in here.dvc("status").stdout
-    done = here.run("python", "-m", "tinyllm.verify", check=False)
+    done = here.run("python", "-m", "tinyllm", "verify", check=False)
     assert done.returncode == 1
     assert done.stderr == "error: 1 fault\n"
     assert f"{SHARD} is not what dvc.lock records; delete it, then `dvc checkout" in done.stdout
     Path("dvc.lock").write_text("a: [")
-    done = here.run("python", "-m", "tinyllm.verify", check=False)
+    done = here.run("python", "-m", "tinyllm", "verify", check=False)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "dvc.lock" in line

@@ -1,29 +1,26 @@
-"""Reads every byte that the pipeline has made, and says which are no longer what was written.
-
-python -m tinyllm.verify
-"""
+"""Reads every byte that the pipeline has made, and says which are no longer what was written."""
 
 import os
 from pathlib import Path
 
 from tqdm import tqdm
 
-from tinyllm.common import console
 from tinyllm.common.files import files_in, read_json
-from tinyllm.tracking.places import trainings_folder
-from tinyllm.verify.outputs import Cache, Group, check, open_repo, outputs_of
+from tinyllm.experiments.outputs import Cache, Group, check, open_repo, outputs_of
+from tinyllm.tracking.folders import trainings_folder
 
 
 def check_training(folder: Path) -> Group:
     """Read a training's checkpoints."""
     from tinyllm.common.fingerprint import Fingerprint
-    from tinyllm.training.checkpoints.checkpoint import FINGERPRINT, DamagedCheckpoint, verify
+    from tinyllm.training.checkpoints import checkpoint
+    from tinyllm.training.checkpoints.checkpoint import FINGERPRINT, DamagedCheckpoint
 
     group = Group(os.path.relpath(folder))
     for path in sorted(folder.glob("step-*")):
         name = os.path.relpath(path)
         try:
-            verify(Path(name))
+            checkpoint.verify(Path(name))
             found = files_in(path)
             group.files += len(found)
             group.bytes += sum(file.stat().st_size for file in found)
@@ -40,7 +37,12 @@ def check_training(folder: Path) -> Group:
     return group
 
 
-def main() -> None:
+def verify() -> None:
+    """Check all and print what was found.
+
+    Raises:
+        ValueError: says how many faults there are.
+    """
     with (
         open_repo() as repo,
         tqdm(unit="B", unit_scale=True, disable=None, leave=False, delay=1) as bar,
@@ -62,7 +64,3 @@ def main() -> None:
         print("Nothing here yet of what dvc.lock records: `dvc repro` or `dvc pull` brings it.")
     if count := sum(len(group.faults) for group in groups):
         raise ValueError(f"{count} fault{'' if count == 1 else 's'}")
-
-
-if __name__ == "__main__":
-    console.run(main)

@@ -36,7 +36,7 @@ def project(tmp_path: Path, empty_database: Path) -> Path:
 def start(project: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     kept = {name: v for name, v in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
     return subprocess.Popen(
-        [PYTHON, "-m", "tinyllm.sync", "ui", *arguments],
+        [PYTHON, "-m", "tinyllm", "ui", *arguments],
         cwd=project,
         env={**kept, "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true", **environment},
         stdout=subprocess.PIPE,

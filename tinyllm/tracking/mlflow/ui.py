@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 
 from tinyllm.settings.load import load_params
-from tinyllm.sync.database import path_of, prepare
-from tinyllm.sync.values import EXPERIMENT_LENGTH, fit
 from tinyllm.tracking.masking import masked
+from tinyllm.tracking.mlflow.database import path_of, prepare
+from tinyllm.tracking.mlflow.values import EXPERIMENT_LENGTH, fit
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # every address of this machine

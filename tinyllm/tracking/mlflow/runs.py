@@ -8,11 +8,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tinyllm.common.files import project_root
-from tinyllm.sync.database import ARTIFACTS
-from tinyllm.sync.refusals import reason_of
-from tinyllm.sync.values import EXPERIMENT_LENGTH, PARAM_LENGTH, TAG_LENGTH, fit, fit_name
+from tinyllm.tracking.folders import JOURNAL
 from tinyllm.tracking.journal import FIELDS
-from tinyllm.tracking.places import JOURNAL
+from tinyllm.tracking.mlflow.database import ARTIFACTS
+from tinyllm.tracking.mlflow.refusals import reason_of
+from tinyllm.tracking.mlflow.values import (
+    EXPERIMENT_LENGTH,
+    PARAM_LENGTH,
+    TAG_LENGTH,
+    fit,
+    fit_name,
+)
 
 JOURNAL_TAG, MODEL_TAG = "tinyllm.journal", "tinyllm.model_sha256"
 STAGE_TAG, NOTE_TAG = "mlflow.source.name", "mlflow.note.content"

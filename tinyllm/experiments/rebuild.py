@@ -18,20 +18,20 @@ from tinyllm.common.files import read_json, sha256_of
 from tinyllm.compute import Compute
 from tinyllm.evaluation import final_scores
 from tinyllm.evaluation.scores import MEASURES
+from tinyllm.experiments.outputs import Cache, check, open_repo, outputs_of
 from tinyllm.models.folder import WEIGHTS, load_model
 from tinyllm.settings.load import Params, load_params
-from tinyllm.sync.database import prepare
-from tinyllm.sync.mlflow_store import has_arrived
-from tinyllm.sync.outbox import OTHER_SENDER, pending, sync
-from tinyllm.sync.runs import ALL, MODEL_TAG, STAGE_TAG, TRAINING
 from tinyllm.tokens.store import read_split
 from tinyllm.tracking.journal import Header, Journal
+from tinyllm.tracking.mlflow.database import prepare
+from tinyllm.tracking.mlflow.runs import ALL, MODEL_TAG, STAGE_TAG, TRAINING
+from tinyllm.tracking.mlflow.store import has_arrived
+from tinyllm.tracking.outbox import OTHER_SENDER, pending, sync
 from tinyllm.tracking.provenance import PATCH, Provenance, provenance
 from tinyllm.tracking.repository import Git, GitError, read_changes
 from tinyllm.training import report
 from tinyllm.training.data import load_data
 from tinyllm.training.display import watch
-from tinyllm.verify.outputs import Cache, check, open_repo, outputs_of
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

@@ -2,7 +2,7 @@
 
 A file is often refused for a reason that passes or can be fixed: a proxy's limit, an expired
 login, an artifact store that is full. It is tried again after a minute, then after twice as
-long each time, up to a day; `python -m tinyllm.sync` tries it at once.
+long each time, up to a day; `tinyllm sync` tries it at once.
 """
 
 import re

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyllm.sync.database import prepare
+from tinyllm.tracking.mlflow.database import prepare
 
 
 def _prepare(database: Path) -> None:

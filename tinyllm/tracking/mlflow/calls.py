@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tinyllm.sync import notes
-from tinyllm.sync.refusals import Key, Unsendable
-from tinyllm.sync.runs import NOTE_TAG, STAGE_TAG, TRAINING, Runs
-from tinyllm.sync.values import PARAM_LENGTH, TAG_LENGTH, fit, fit_name
 from tinyllm.tracking.journal import FILES
+from tinyllm.tracking.mlflow import notes
+from tinyllm.tracking.mlflow.refusals import Key, Unsendable
+from tinyllm.tracking.mlflow.runs import NOTE_TAG, STAGE_TAG, TRAINING, Runs
+from tinyllm.tracking.mlflow.values import PARAM_LENGTH, TAG_LENGTH, fit, fit_name
 
 TRAINED_BY_TAG = "tinyllm.trained_by"  # in a run of scores alone: the id of the training's
 PROBE_TAG = "tinyllm.last_refusal"  # it only matters whether MLflow takes it

@@ -15,8 +15,8 @@ import pytest
 from tests.pipeline import TRACKING, Project
 from tinyllm.common.files import files_in, sha256_of
 from tinyllm.compute import Compute
+from tinyllm.experiments.rebuild import rebuild
 from tinyllm.settings.load import load_params
-from tinyllm.sync.rebuild import rebuild
 from tinyllm.tracking.journal import Header, Journal
 
 # What follows from the machine and the hour, so that no report has it.
@@ -62,7 +62,7 @@ def inputs(run: Any) -> set[tuple[str, str, str]]:
 
 
 def test_the_rebuilt_run_is_the_one_that_ran(ran: Project, pulled: Project) -> None:
-    done = pulled.run("python", "-m", "tinyllm.sync", "rebuild")
+    done = pulled.run("python", "-m", "tinyllm", "rebuild")
     assert "Times, rates and hardware are not known" in done.stdout
     (original,), (rebuilt,) = runs(ran), runs(pulled)
     expected = [point for point in points(ran) if not MEASURED.fullmatch(point[0])]
@@ -82,7 +82,7 @@ def test_the_rebuilt_run_is_the_one_that_ran(ran: Project, pulled: Project) -> N
     assert rebuilt.data.tags["mlflow.source.git.commit"] == commit
     assert f"git checkout {commit}\ndvc repro" in rebuilt.data.tags["mlflow.note.content"]
 
-    again = pulled.run("python", "-m", "tinyllm.sync", "rebuild")
+    again = pulled.run("python", "-m", "tinyllm", "rebuild")
     assert f"MLflow has the run of this model, {rebuilt.info.run_name}" in again.stdout
     assert points(pulled) == expected
     assert len(runs(pulled)) == 1
@@ -108,7 +108,7 @@ def test_a_run_that_is_there_or_was_deleted_is_not_made_again(
 def test_a_store_that_does_not_answer_is_told_in_a_line(pulled: Project) -> None:
     done = pulled.run(
         *("env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9"),
-        *("python", "-m", "tinyllm.sync", "rebuild"),
+        *("python", "-m", "tinyllm", "rebuild"),
         check=False,
     )
     assert done.returncode == 1

@@ -1,0 +1,128 @@
+"""The `tinyllm` command: what one does besides `dvc`, `mlflow` and `make`.
+
+Everything heavy is imported by the command that needs it, so that help comes at once.
+"""
+
+import sys
+
+import click
+
+from tinyllm.common import console
+
+
+class InOrder(click.Group):
+    """Lists its commands as they are defined, not by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tinyllm", prog_name="tinyllm")
+def commands() -> None:
+    """Look after the runs and models that `dvc repro` makes.
+
+    \b
+    dvc repro                          run the pipeline
+    dvc exp run -S train.n_layer=6     run it with other settings, as an experiment
+    tinyllm ui                         look at the runs in MLflow
+
+    Tab completion: add the output of `_TINYLLM_COMPLETE=bash_source tinyllm` to ~/.bashrc
+    (or zsh_source, fish_source).
+    """
+
+
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default="5000", show_default=True, help="Port to listen on.")
+@click.option("--allowed-hosts", default="", help="Further host names that a browser may ask for.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def ui(host: str, port: str, allowed_hosts: str, arguments: tuple[str, ...]) -> None:
+    """Look at the runs in MLflow.
+
+    ARGUMENTS are passed to `mlflow ui`.
+    """
+    from tinyllm.common.files import project_root
+    from tinyllm.tracking.mlflow.environment import set_up_mlflow
+    from tinyllm.tracking.mlflow.ui import serve
+
+    set_up_mlflow(project_root())
+    serve(host, port, allowed_hosts, list(arguments))
+
+
+@commands.command()
+def sync() -> None:
+    """Send to MLflow what it has not received yet.
+
+    While an MLflow server is unreachable, runs are kept in .tinyllm/journals. This sends them, and
+    tries again what MLflow refused.
+    """
+    from tinyllm.common.files import project_root
+    from tinyllm.tracking.mlflow.environment import set_up_mlflow
+    from tinyllm.tracking.outbox import OTHER_SENDER, pending
+    from tinyllm.tracking.outbox import sync as send
+
+    set_up_mlflow(project_root())
+    if not pending():
+        print("MLflow has everything.")
+    sys.exit(min(1, send(OTHER_SENDER, everything=True)))
+
+
+@commands.command()
+def rebuild() -> None:
+    """Make the MLflow run of a model that `dvc pull` fetched.
+
+    The run is made from the reports, settings and lock file in Git, if MLflow has none for this
+    model.
+    """
+    from tinyllm.common.files import project_root
+    from tinyllm.experiments.rebuild import rebuild as make_run
+    from tinyllm.tracking.mlflow.environment import set_up_mlflow
+
+    set_up_mlflow(project_root())
+    sys.exit(min(1, make_run()))
+
+
+@commands.command()
+def verify() -> None:
+    """Check every byte of data, model, checkpoints and DVC's cache.
+
+    Compares each file with its recorded checksum, names each corrupt one, and says how to repair
+    it. DVC itself trusts a file's time and size.
+    """
+    from tinyllm.experiments.verify import verify as check
+
+    check()
+
+
+@commands.command()
+@click.argument("address")
+@click.argument("number", type=click.IntRange(min=1))
+def join(address: str, number: int) -> None:
+    """Take part in a training that another machine runs.
+
+    ADDRESS is that of the first machine, where `dvc repro` runs with MASTER_ADDR set to it. NUMBER
+    is this machine's, from 1. The number of machines is hardware.nodes in params.yaml.
+
+    Code, params.yaml and data must be the same on all machines (`git pull` and `dvc pull`, or a
+    shared folder). This machine waits up to an hour for the first one, and writes no files.
+    """
+    from tinyllm.experiments.join import join as take_part
+
+    take_part(address, number)
+
+
+def main() -> None:
+    """Run the command; an error that the user can fix is one line, without a trace."""
+    console.run(_run)
+
+
+def _run() -> None:
+    try:
+        commands(prog_name="tinyllm", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        raise KeyboardInterrupt from None

@@ -1,1 +1,0 @@
-"""Journals in, MLflow runs out."""

@@ -1,0 +1,1 @@
+"""Sending journals to MLflow."""
