@@ -19,8 +19,9 @@ DESCRIPTION = "encoding.json"
 
 # How text is cut into pieces, within which tokens are merged: Llama 3's expression, in the form
 # that llama.cpp has. llama.cpp knows a fixed list of expressions by name; a GGUF file states the
-# name as tokenizer.ggml.pre. Of those, this one gives the fewest bits per byte (docs/log.md).
-# S, T, D and so on are spelled out, since (?i:s) also matches U+017F, which llama.cpp does not.
+# name as tokenizer.ggml.pre. Of those with which it gives the same ids as tiktoken, this one gives
+# the fewest bits per byte (docs/log.md). The letters after an apostrophe are spelled out because
+# (?i:s) also matches U+017F, and llama.cpp's code does not.
 LLAMA_CPP_NAME = "llama-bpe"
 PATTERN = "|".join(
     [
