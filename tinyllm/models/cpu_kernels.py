@@ -31,22 +31,38 @@ def _norm_gradient(grad: Tensor, y: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(grad, y, along, value=-1).mul_(scale)
 
 
+def _weighted_norm_gradient(
+    grad: Tensor, normed: Tensor, scale: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients with respect to x and to the weight of y = x * scale(x) * weight, all in fp32."""
+    along = grad * normed
+    grad_weight = along.flatten(0, -2).sum(dim=0)
+    mean = (along @ weight).div_(len(weight)).unsqueeze(-1)
+    grad_x = torch.mul(grad, weight, out=along).addcmul_(normed, mean, value=-1).mul_(scale)
+    return grad_x, grad_weight
+
+
 class _Norm(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None) -> Tensor:
         scale = _scale(x)
-        y = x * scale
-        ctx.save_for_backward(y, scale)
-        return y
+        normed = x * scale
+        ctx.save_for_backward(normed, scale, weight)
+        return normed if weight is None else normed * weight.to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _norm_gradient(grad, *ctx.saved_tensors)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        normed, scale, weight = ctx.saved_tensors
+        if weight is None:
+            return _norm_gradient(grad, normed, scale), None
+        grad_x, grad_weight = _weighted_norm_gradient(
+            grad.float(), normed.float(), scale.float(), weight
+        )
+        return grad_x.to(grad.dtype), grad_weight
 
 
 def norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
-    y: Tensor = _Norm.apply(x)
-    return y if weight is None else y * weight.to(x.dtype)
+    return _Norm.apply(x, weight)
 
 
 class _SquaredReluMLP(Function):
@@ -71,9 +87,35 @@ def squared_relu_mlp(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
     return _SquaredReluMLP.apply(x.flatten(0, 1), up, down).view_as(x)
 
 
+class _SwiGLU(Function):
+    """Holds the hidden layer and its derivatives: the gradient then takes two multiplications.
+
+    The two halves are products of their own: rows that lie apart take longer, silu most of all.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        gate, up = (x @ half.t() for half in gate_up.chunk(2))  # each (N, F)
+        by_up = F.silu(gate)
+        by_gate = torch.ops.aten.silu_backward.grad_input(up, gate, grad_input=gate)
+        hidden = up.mul_(by_up)
+        ctx.save_for_backward(x, by_gate, by_up, hidden, gate_up, down)
+        return hidden @ down.t()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, by_gate, by_up, hidden, gate_up, down = ctx.saved_tensors
+        grad_down = grad.t() @ hidden
+        grad_hidden = torch.mm(grad, down, out=hidden)
+        grad_both = grad.new_empty(len(x), len(gate_up))
+        grad_gate, grad_up = grad_both.chunk(2, dim=-1)
+        torch.mul(grad_hidden, by_gate, out=grad_gate)
+        torch.mul(grad_hidden, by_up, out=grad_up)
+        return grad_both @ gate_up, grad_both.t() @ x, grad_down
+
+
 def swiglu_mlp(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    gate, up = F.linear(x, gate_up).chunk(2, dim=-1)
-    return F.linear(F.silu(gate) * up, down)
+    return _SwiGLU.apply(x.flatten(0, 1), gate_up, down).view_as(x)
 
 
 class _RotateHeads(Function):
@@ -99,49 +141,53 @@ class _RotateHeads(Function):
         if normalise:
             scale = _scale(x)
             x.mul_(scale)
-        if q_weight is not None and k_weight is not None:
+        if q_weight is None or k_weight is None:
+            _rotate_inplace(x, cos, sin)
+        else:
             normed = x.to(qkv.dtype, copy=True)
-            x_q.mul_(q_weight)
-            x_k.mul_(k_weight)
-        y = _rotate_inplace(x, cos, sin).to(qkv.dtype)
+            _rotate_inplace(x_q, cos, sin, q_weight)
+            _rotate_inplace(x_k, cos, sin, k_weight)
+        y = x.to(qkv.dtype)
         ctx.save_for_backward(y if normed is None else normed, scale, cos, sin, q_weight, k_weight)
         return y[: ctx.rows].view(q.shape), y[ctx.rows :].view(k.shape), v.contiguous()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        saved, scale, cos, sin, q_weight, k_weight = ctx.saved_tensors
+        saved, scale, cos, sin, *weights = ctx.saved_tensors
         grad = torch.empty_like(saved, dtype=torch.float32)
-        grad_q, grad_k = grad[: ctx.rows], grad[ctx.rows :]
-        grad_q.view(grads[0].shape).copy_(grads[0])
-        grad_k.view(grads[1].shape).copy_(grads[1])
-        weight_grads: tuple[Tensor | None, ...] = (None, None)
-        if q_weight is None:
+        rows = ctx.rows, len(grad) - ctx.rows
+        for part, given in zip(grad.split(rows), grads, strict=False):
+            part.view(given.shape).copy_(given)
+        parts: Any = grad.split(rows)
+        weight_grads: Any = (None, None)
+        if weights[0] is None:
             # A turn does not change the length, so that the norm may as well come after it.
             if scale is not None:
                 grad = _norm_gradient(grad, saved.float(), scale)
-            grad = _rotate_inplace(grad, cos, -sin)
+            parts = _rotate_inplace(grad, cos, -sin).split(rows)
         else:
             _rotate_inplace(grad, cos, -sin)
-            normed = saved.float()
-            along = (grad * normed).flatten(0, 1)
-            rows = ctx.rows * normed.size(1)
-            weight_grads = along[:rows].sum(dim=0), along[rows:].sum(dim=0)
-            grad_q.mul_(q_weight)
-            grad_k.mul_(k_weight)
-            grad = _norm_gradient(grad, normed, scale)
+            normed = saved.float().split(rows)
+            parts, weight_grads = zip(
+                *map(_weighted_norm_gradient, parts, normed, scale.split(rows), weights),
+                strict=True,
+            )
         grad_qkv = saved.new_empty(ctx.shape)
         out = grad_qkv.transpose(1, 2).split(ctx.heads, dim=1)
-        out[0].copy_(grad[: ctx.rows].view(out[0].shape))
-        out[1].copy_(grad[ctx.rows :].view(out[1].shape))
+        out[0].copy_(parts[0].view(out[0].shape))
+        out[1].copy_(parts[1].view(out[1].shape))
         out[2].copy_(grads[2])
         return grad_qkv, *weight_grads, None, None, None, None
 
 
-def _rotate_inplace(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """`rotate` over whole rows at a time, for contiguous x (..., T, D) in fp32."""
+def _rotate_inplace(x: Tensor, cos: Tensor, sin: Tensor, weight: Tensor | None = None) -> Tensor:
+    """`rotate` x * weight over whole rows at a time, for contiguous x (..., T, D) in fp32."""
     first, second = x.chunk(2, dim=-1)
     swapped = torch.cat((second, first), dim=-1)
-    return x.mul_(torch.cat((cos, cos), dim=-1)).addcmul_(swapped, torch.cat((-sin, sin), dim=-1))
+    cos, sin = torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+    if weight is not None:  # (T, D) numbers to multiply, where x has B * H times as many
+        cos, sin = cos * weight, sin * weight.roll(len(weight) // 2)
+    return x.mul_(cos).addcmul_(swapped, sin)
 
 
 def split_heads(

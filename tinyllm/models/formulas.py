@@ -70,7 +70,7 @@ def squared_relu_mlp(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
     return F.linear(F.linear(x, up).relu().square(), down)
 
 
-@on_cpu(cpu_kernels.swiglu_mlp)
+@on_cpu(cpu_kernels.swiglu_mlp, when=lambda *_: torch.is_grad_enabled())
 def swiglu_mlp(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """silu(x @ gate.T) * (x @ up.T) @ down.T (https://arxiv.org/abs/2002.05202).
 
