@@ -1,61 +1,90 @@
 """The kernels written for a CPU and the plain formulas compute the same, in either precision."""
 
-import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.helpers import generator, random_ids, random_model, tiny_config
-from tinyllm.models import formulas
+from tinyllm.models import cpu_kernels, formulas
 from tinyllm.models.config import IGNORE
 from tinyllm.models.model import Model
+from tinyllm.models.registry import ARCHITECTURES
 
 # Relative error of a whole array: bf16 has 8 bits, and a kernel rounds a few times.
 TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 0.01}
-B, T, H, D, C, V = 3, 12, 2, 16, 32, 61
+B, T, H, K, D, C, F, V = 3, 12, 4, 2, 16, 32, 44, 61
 ANGLES = torch.rand(T, D // 2, generator=generator(3))
 TARGETS = random_ids(B * T).index_fill(0, torch.tensor([0, 5]), IGNORE)
 
-KERNELS: dict[str, tuple[Callable[..., object], list[tuple[int, ...]]]] = {
-    "norm": (formulas.norm, [(B, T, C)]),
-    "squared_relu_mlp": (formulas.squared_relu_mlp, [(B, T, C), (4 * C, C), (C, 4 * C)]),
-    "split_heads": (
-        functools.partial(
-            formulas.split_heads, n_head=H, cos=ANGLES.cos(), sin=ANGLES.sin(), normalise=True
-        ),
-        [(B, T, 3 * H, D)],
+
+class Case(NamedTuple):
+    """A formula to compare, how it is called, and the shapes of the tensors that differ.
+
+    Those of one dimension are weights of norms, which are fp32 whatever the precision.
+    """
+
+    name: str
+    call: Callable[..., Any]
+    shapes: list[tuple[int, ...]]
+
+
+def heads(normalise: bool) -> Callable[..., object]:
+    def call(split_heads: Callable[..., object], qkv: Tensor, *weights: Tensor) -> object:
+        cos, sin = ANGLES.cos(), ANGLES.sin()
+        return split_heads(qkv, H, cos, sin, normalise=normalise, weights=weights or None)
+
+    return call
+
+
+def attention(new: int, n_kv_head: int) -> Case:
+    """The newest tokens' queries, to keys and values of all."""
+    shapes = [(B, H, new, D), (B, n_kv_head, T, D), (B, n_kv_head, T, D)]
+    return Case("attend", lambda attend, q, k, v: attend(q, k, v, 0.0), shapes)
+
+
+CASES = {
+    "norm": Case("norm", lambda norm, x: norm(x), [(B, T, C)]),
+    "norm with weights": Case("norm", lambda norm, x, w: norm(x, w), [(B, T, C), (C,)]),
+    "squared_relu_mlp": Case(
+        "squared_relu_mlp", lambda mlp, *inputs: mlp(*inputs), [(B, T, C), (F, C), (C, F)]
     ),
-    "attend": (functools.partial(formulas.attend, dropout=0.0), [(B, H, T, D)] * 3),
-    "attend to more than the newest": (
-        functools.partial(formulas.attend, dropout=0.0),
-        [(B, H, 5, D), (B, H, T, D), (B, H, T, D)],
+    "swiglu_mlp": Case(
+        "swiglu_mlp", lambda mlp, *inputs: mlp(*inputs), [(B, T, C), (2 * F, C), (C, F)]
     ),
-    "attend with one query": (
-        functools.partial(formulas.attend, dropout=0.0),
-        [(B, H, 1, D), (B, H, T, D), (B, H, T, D)],
+    "heads": Case("split_heads", heads(True), [(B, T, 3 * H, D)]),
+    "heads with weights": Case("split_heads", heads(True), [(B, T, 3 * H, D), (D,), (D,)]),
+    "heads without norms": Case("split_heads", heads(False), [(B, T, 3 * H, D)]),
+    "grouped heads": Case("split_heads", heads(True), [(B, T, H + 2 * K, D)]),
+    "grouped heads with weights": Case(
+        "split_heads", heads(True), [(B, T, H + 2 * K, D), (D,), (D,)]
     ),
-    "cross_entropy": (
-        lambda x, weight: formulas.cross_entropy(x, weight.float(), TARGETS),
+    "grouped heads without norms": Case("split_heads", heads(False), [(B, T, H + 2 * K, D)]),
+    "attend": attention(T, H),
+    "attend to more than the newest": attention(5, H),
+    "attend with one query": attention(1, H),
+    "attend in groups": attention(T, K),
+    "attend in groups to more than the newest": attention(5, K),
+    "attend in groups with one query": attention(1, K),
+    "cross_entropy": Case(
+        "cross_entropy",
+        lambda cross_entropy, x, weight: cross_entropy(x, weight.float(), TARGETS),
         [(B * T, C), (V, C)],
     ),
 }
 
 
-def tensors(found: object) -> tuple[Tensor, ...]:
-    return found if isinstance(found, tuple) else (found,)
-
-
-def computed(name: str, dtype: torch.dtype) -> list[Tensor]:
-    """A kernel's results, then the gradients of its inputs, which are the same each time."""
-    function, shapes = KERNELS[name]
+def computed(function: Callable[..., Any], case: Case, dtype: torch.dtype) -> list[Tensor]:
+    """The results, then the gradients of the inputs, which are the same each time."""
     chance = generator(1)
-    inputs = [
-        torch.randn(shape, generator=chance).div_(shape[-1] ** 0.25).to(dtype).requires_grad_()
-        for shape in shapes
-    ]
-    results = tensors(function(*inputs))
+    inputs = []
+    for shape in case.shapes:
+        numbers = torch.randn(shape, generator=chance).div_(shape[-1] ** 0.25)
+        inputs.append(numbers.to(dtype if len(shape) > 1 else torch.float32).requires_grad_())
+    found = case.call(function, *inputs)
+    results = found if isinstance(found, tuple) else (found,)
     torch.autograd.backward(
         results, [torch.randn(r.shape, generator=chance).to(r.dtype) for r in results]
     )
@@ -67,19 +96,31 @@ def assert_near(found: Tensor, expected: Tensor, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("name", KERNELS)
-def test_both_kinds_of_kernel_agree_forward_and_backward(
-    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_kernel_and_its_formula_agree_forward_and_backward(
+    case: Case, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = computed(name, torch.float32)
-    written = computed(name, dtype)
+    written = computed(getattr(cpu_kernels, case.name), case, dtype)
     monkeypatch.setattr(formulas, "uses_cpu_kernels", lambda _: False)
-    plain = computed(name, dtype)
+    formula = getattr(formulas, case.name)
+    exact, plain = computed(formula, case, torch.float32), computed(formula, case, dtype)
     for ours, theirs, right in zip(written, plain, exact, strict=True):
         assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
         assert_near(ours, theirs, TOLERANCE[dtype])
         assert_near(ours, right, TOLERANCE[dtype])
         assert_near(theirs, right, TOLERANCE[dtype])
+
+
+def test_every_formula_with_a_kernel_is_compared() -> None:
+    with_kernel = {name for name, each in vars(formulas).items() if hasattr(each, "__wrapped__")}
+    assert with_kernel == {case.name for case in CASES.values()}
+
+
+def test_on_a_cpu_the_kernel_computes_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(4, C, requires_grad=True)
+    assert type(formulas.norm(x).grad_fn).__name__ == "_NormBackward"
+    monkeypatch.setattr(formulas, "uses_cpu_kernels", lambda _: False)
+    assert type(formulas.norm(x).grad_fn).__name__ != "_NormBackward"
 
 
 def gradient(model: Model) -> Tensor:
@@ -90,10 +131,11 @@ def gradient(model: Model) -> Tensor:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_whole_network_has_the_same_gradient_by_both(
-    dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+    architecture: str, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = random_model(tiny_config(n_layer=3))
+    model = random_model(tiny_config(architecture=architecture, n_layer=3))
     exact = gradient(model)
     model.compute_dtype = dtype
     written = gradient(model)

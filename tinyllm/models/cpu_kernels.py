@@ -206,13 +206,14 @@ def attends_faster(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> bool:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
     new, seen = q.size(2), k.size(2)
-    if k.size(1) < q.size(1):
-        share = q.size(1) // k.size(1)
-        k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)
+    share = q.size(1) // k.size(1)  # heads of queries that share keys are rows of one product
     future = torch.full((new, seen), float("-inf"), dtype=q.dtype).triu(seen - new + 1)
     scores = torch.baddbmm(  # the scale and the mask cost no pass of their own
-        future, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=q.size(-1) ** -0.5
-    )  # (B * H, T, seen)
+        future.repeat(share, 1),
+        q.reshape(-1, share * new, q.size(-1)),
+        k.flatten(0, 1).transpose(1, 2),
+        alpha=q.size(-1) ** -0.5,
+    )  # (B * K, H / K * T, seen)
     weights = F.dropout(scores.softmax(dim=-1), dropout)
     return torch.bmm(weights, v.flatten(0, 1)).view_as(q)
 
