@@ -21,7 +21,7 @@ NAMES: dict[object, str] = {
     "trainer": "Hugging Face Trainer",
     "product": "2048³ bf16 product",
     "start": "Python",
-    "tinyllm": "one process of two threads",
+    "tinyllm": "tinyllm",
 }
 RESULTS = Path(__file__).parent / "results.md"
 HEAD = (
@@ -94,17 +94,25 @@ def rows() -> list[Row]:
     products, products_wide = ("product", *small, *fp32), ("product", *wide, *fp32)
     score, write = ["--work", "score"], ["--work", "generate", "--sequences"]
     ours, nanogpt = ("tinyllm", *small), ("nanogpt", *small)
-    default = ("tinyllm", *DEFAULT.arguments(), *muon)
+    adamw = ("tinyllm", *DEFAULT.arguments())
+    default = (*adamw, *muon)
+    nanochat = ["--architecture", "nanochat"]
     ours_wide, nanogpt_wide = ("tinyllm", *wide), ("nanogpt", *wide)
     return [
         Row("1", "training, 4 layers, width 128, 12x64", "≥ 2.4", ours, nanogpt),
         Row("1m", "the same, ours with Muon", "-", (*ours, *muon), nanogpt),
+        Row("1a", "the default shape, qwen3 against nanochat", "≥ 0.91",
+            adamw, (*adamw, *nanochat)),
+        Row("1am", "the same with Muon", "≥ 0.91", default, (*default, *nanochat)),
+        Row("1af", "row 1a in fp32", "≥ 0.91", (*adamw, *fp32), (*adamw, *fp32, *nanochat)),
+        Row("1amf", "row 1am in fp32", "≥ 0.91", (*default, *fp32), (*default, *fp32, *nanochat)),
         Row("1c", "row 1, compiled and not", "-", (*ours, "--compile"), ours),
         Row("1d", "the default shape with Muon, likewise", "-", (*default, "--compile"), default),
         Row("1p", "the products of row 1 alone, in fp32", "-", products, nanogpt),
         Row("2", "row 1, ours in fp32", "≥ 1.6", (*ours, *fp32), nanogpt),
         Row("3", "training, 6 layers, width 384, 16x256", "≥ 3.2", ours_wide, nanogpt_wide),
         Row("3m", "the same, ours with Muon", "-", (*ours_wide, *muon), nanogpt_wide),
+        Row("3a", "row 3, qwen3 against nanochat", "≥ 0.91", ours_wide, (*ours_wide, *nanochat)),
         Row("3c", "row 3, likewise", "-", (*ours_wide, "--compile"), ours_wide),
         Row("3p", "the products of row 3 alone, in fp32", "-", products_wide, nanogpt_wide),
         Row("3b", "row 3, ours in fp32", "≥ 2", (*ours_wide, *fp32), nanogpt_wide),
@@ -123,7 +131,7 @@ def rows() -> list[Row]:
             ("product", *one_token(1), *fp32), (*nanogpt, *write, 1)),
         Row("10q", "of a token of each of 32 texts, the peer one", "-",
             ("product", *one_token(32), *fp32), (*nanogpt, *write, 1)),
-        Row("11", "two processes of one thread each, width 384", "≥ 0.9",
+        Row("11", "two processes of one thread each against one of two, width 384", "≥ 0.9",
             (*ours_wide, "--processes", 2, "--threads", 1), (*ours_wide, "--threads", 2)),
         Row("11b", "the same at width 128", "≥ 0.9",
             (*ours, "--processes", 2, "--threads", 1), (*ours, "--threads", 2)),
