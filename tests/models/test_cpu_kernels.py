@@ -41,7 +41,7 @@ def heads(normalise: bool) -> Callable[..., object]:
 
 def attention(new: int, n_kv_head: int) -> Case:
     """The newest tokens' queries, to keys and values of all."""
-    shapes = [(B, H, new, D), (B, n_kv_head, T, D), (B, n_kv_head, T, D)]
+    shapes: list[tuple[int, ...]] = [(B, H, new, D), (B, n_kv_head, T, D), (B, n_kv_head, T, D)]
     return Case("attend", lambda attend, q, k, v: attend(q, k, v, 0.0), shapes)
 
 

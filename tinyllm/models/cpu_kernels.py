@@ -90,7 +90,8 @@ def squared_relu_mlp(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
 class _SwiGLU(Function):
     """Holds the hidden layer and its derivatives: the gradient then takes two multiplications.
 
-    The two halves are products of their own: rows that lie apart take longer, silu most of all.
+    Computing them again would hold two arrays, not three, and take a sixth longer (docs/log.md).
+    Gate and up are separate products, because silu is slower over rows that are not adjacent.
     """
 
     @staticmethod
