@@ -37,9 +37,9 @@ def _weighted_norm_gradient(
     """Gradients with respect to x and to the weight of y = x * scale(x) * weight, all in fp32."""
     along = grad * normed
     grad_weight = along.flatten(0, -2).sum(dim=0)
-    mean = (along @ weight).div_(len(weight)).unsqueeze(-1)
-    grad_x = torch.mul(grad, weight, out=along).addcmul_(normed, mean, value=-1).mul_(scale)
-    return grad_x, grad_weight
+    total = (along @ weight).unsqueeze(-1)
+    grad_x = torch.mul(grad, weight, out=along)
+    return grad_x.addcmul_(normed, total, value=-1 / len(weight)).mul_(scale), grad_weight
 
 
 class _Norm(Function):
