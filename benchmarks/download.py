@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tinyllm.corpus.fetch import Patience, fetch
+from tinyllm.data.sources.fetch import Patience, fetch
 
 NAME = "random.bin"
 GOAL = 0.8

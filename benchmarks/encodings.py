@@ -15,7 +15,7 @@ from pathlib import Path
 import chardet
 from charset_normalizer import from_bytes
 
-from tinyllm.documents.guessing import USUAL, guesses
+from tinyllm.data.readers.guessing import USUAL, guesses
 
 ENCODINGS = {
     "fr": "cp1252 iso8859-15", "de": "cp1252", "es": "cp1252", "pt_BR": "cp1252", "it": "cp1252",

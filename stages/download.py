@@ -18,10 +18,10 @@ def main() -> None:
 
     from tinyllm.common.files import STATE_FOLDER, project_root, publish_folder
     from tinyllm.common.units import megabytes
-    from tinyllm.corpus.catalogue import check_source
-    from tinyllm.corpus.fetch import Patience
-    from tinyllm.corpus.sources import bring
-    from tinyllm.corpus.state import is_as_copied, source_state
+    from tinyllm.data.sources.bring import bring
+    from tinyllm.data.sources.catalogue import check_source
+    from tinyllm.data.sources.fetch import Patience
+    from tinyllm.data.sources.source_state import is_as_copied, source_state
     from tinyllm.settings.load import load_params
 
     params = load_params(args.params, check_source)

@@ -24,10 +24,10 @@ def main() -> None:
 
     from tinyllm.common.files import publish_file, publish_folder, sha256_of
     from tinyllm.compute import device_for, set_up, threads_for
+    from tinyllm.data.token_store import read_split
     from tinyllm.evaluation import final_scores
     from tinyllm.models.folder import WEIGHTS, load_model
     from tinyllm.settings.load import load_params
-    from tinyllm.tokens.store import read_split
     from tinyllm.tracking.journal import Journal
 
     params = load_params(args.params)

@@ -23,8 +23,8 @@ def main() -> None:
 
     from tinyllm.common.files import publish_file, publish_folder, write_json
     from tinyllm.common.units import megabytes
-    from tinyllm.tokens.split import SPLITS
-    from tinyllm.tokens.store import write_splits
+    from tinyllm.data.split_rule import SPLITS
+    from tinyllm.data.token_store import write_splits
 
     with ExitStack() as stack:
         folders = {s: stack.enter_context(publish_folder(getattr(args, s))) for s in SPLITS}

@@ -26,14 +26,14 @@ def main() -> None:
         publish_folder,
         scratch_folder,
     )
-    from tinyllm.corpus.fetch import Patience
-    from tinyllm.documents.raw import read_manifest, read_pieces
-    from tinyllm.encoding import report
-    from tinyllm.encoding.encode import encode_corpus, make_tokenizer
-    from tinyllm.encoding.pieces import shown
-    from tinyllm.encoding.published import load_published
-    from tinyllm.encoding.survey import survey
-    from tinyllm.encoding.workers import Workers
+    from tinyllm.data.readers.raw_folder import read_manifest, read_pieces
+    from tinyllm.data.sources.fetch import Patience
+    from tinyllm.data.tokenize import corpus_report
+    from tinyllm.data.tokenize.batches import shown
+    from tinyllm.data.tokenize.encode import encode_corpus, make_tokenizer
+    from tinyllm.data.tokenize.published import load_published
+    from tinyllm.data.tokenize.survey import survey
+    from tinyllm.data.tokenize.workers import Workers
     from tinyllm.settings.load import load_params
 
     params = load_params(args.params)
@@ -59,9 +59,9 @@ def main() -> None:
         totals = encode_corpus(
             corpus(purpose="encode"), found, tokenizer_folder, tokens_folder, workers
         )
-        content = report.summary(found, totals, tokenizer, raw)
-        report.write(reports_folder, content, totals)
-    for line in report.lines(content, params.tokenize):
+        content = corpus_report.summary(found, totals, tokenizer, raw)
+        corpus_report.write(reports_folder, content, totals)
+    for line in corpus_report.lines(content, params.tokenize):
         print(f"tokenize: {line}")
 
 

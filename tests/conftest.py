@@ -13,9 +13,9 @@ import torch
 from tests import helpers
 from tests.helpers import ARITHMETICS, ROOT, Arithmetic, make_documents
 from tests.pipeline import copy, here, quiet, ran  # noqa: F401 (fixtures that several share)
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models import formulas
 from tinyllm.models.registry import ARCHITECTURES
-from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking.mlflow.database import prepare
 
 

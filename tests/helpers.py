@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from tinyllm.documents.pieces import Piece
-from tinyllm.documents.raw import read_pieces
-from tinyllm.encoding.encode import encode_corpus
-from tinyllm.encoding.pieces import Corpus
-from tinyllm.encoding.survey import Survey, survey
-from tinyllm.encoding.workers import Workers
+from tinyllm.data.readers.documents import Piece
+from tinyllm.data.readers.raw_folder import read_pieces
+from tinyllm.data.split_rule import SPLITS, ContentHash, split_codes
+from tinyllm.data.token_store import Tokens, TokenTotals
+from tinyllm.data.tokenize.batches import Corpus
+from tinyllm.data.tokenize.encode import encode_corpus
+from tinyllm.data.tokenize.survey import Survey, survey
+from tinyllm.data.tokenize.workers import Workers
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation.scores import Scores, Windows, make_windows
 from tinyllm.models.config import ModelConfig
 from tinyllm.models.model import Model
@@ -23,9 +26,6 @@ from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.load import load_params
 from tinyllm.settings.split import Split
 from tinyllm.settings.train import Train
-from tinyllm.tokens.split import SPLITS, ContentHash, split_codes
-from tinyllm.tokens.store import Tokens, TokenTotals
-from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.state import TrainState
 
 ROOT = Path(__file__).resolve().parents[1]

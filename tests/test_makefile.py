@@ -94,7 +94,7 @@ def test_a_set_up_that_failed_or_was_interrupted_starts_anew(
 
 def test_clean_takes_caches_and_leaves_the_rest(folder: Path) -> None:
     kept = ["data/raw/__pycache__/a", "models/a", "reports/a", ".venv/__pycache__/a", "mlflow.db"]
-    caches = ["tinyllm/__pycache__/a.pyc", "tinyllm/tokens/__pycache__/a.pyc", ".mypy_cache/a"]
+    caches = ["tinyllm/__pycache__/a.pyc", "tinyllm/data/__pycache__/a.pyc", ".mypy_cache/a"]
     caches.append("benchmarks/__pycache__/a.pyc")
     for name in [*kept, *caches, "stages/a", "tests/a"]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

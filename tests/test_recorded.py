@@ -88,8 +88,8 @@ EDITS = {
     "a module": Edit(
         "split",
         "tokens/index.json",
-        append("tinyllm/tokens/split.py", "# another\n"),
-        "tinyllm/tokens/split.py",
+        append("tinyllm/data/split_rule.py", "# another\n"),
+        "tinyllm/data/split_rule.py",
     ),
     "a module, broken": Edit(
         "evaluate",

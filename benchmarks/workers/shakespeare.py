@@ -44,10 +44,10 @@ def main() -> None:
 def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
     """Train on a text by a recipe; the scores of its last part."""
     from tinyllm.compute import choose, generator, set_up
+    from tinyllm.data.token_store import Tokens
+    from tinyllm.data.tokenizer import Tokenizer
     from tinyllm.evaluation.scores import Windows, make_windows
     from tinyllm.models.registry import TinyLLM
-    from tinyllm.tokens.store import Tokens
-    from tinyllm.tokens.tokenizer import Tokenizer
     from tinyllm.training.data import model_config
     from tinyllm.training.dataset import Batches, loader
     from tinyllm.training.history import TRAIN, VALIDATION

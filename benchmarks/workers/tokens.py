@@ -14,12 +14,12 @@ import numpy as np
 from benchmarks import corpus
 from benchmarks.pairs import serve
 from tinyllm.common.os_processes import available_cores
-from tinyllm.documents.pieces import Piece
-from tinyllm.encoding.encode import encode_corpus
-from tinyllm.encoding.survey import survey
-from tinyllm.encoding.workers import Workers
+from tinyllm.data.readers.documents import Piece
+from tinyllm.data.tokenize.encode import encode_corpus
+from tinyllm.data.tokenize.survey import survey
+from tinyllm.data.tokenize.workers import Workers
+from tinyllm.data.tokenizer import PATTERN, Tokenizer
 from tinyllm.models.hf_tokenizer import pre_tokenizer
-from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
 
 AT_ONCE = 2000  # documents that the peer encodes at once, so that its lists fit in memory
 VOCABULARY = 8192

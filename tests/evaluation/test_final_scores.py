@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from tests.helpers import ROOT, make_documents, random_model, tiny_config
+from tinyllm.data.token_store import SplitSummary, TokenSplit
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation import final_scores
 from tinyllm.evaluation.baselines import zlib_bits_per_byte
 from tinyllm.evaluation.scores import Scores
 from tinyllm.models.model import Model
 from tinyllm.settings.evaluate import Evaluate
 from tinyllm.settings.load import load_params
-from tinyllm.tokens.store import SplitSummary, TokenSplit
-from tinyllm.tokens.tokenizer import Tokenizer
 
 
 def settings(**changes: object) -> Evaluate:

@@ -187,7 +187,7 @@ def test_what_dvc_lock_does_not_record_makes_no_run(
 
 def test_converted_line_ends_are_named_with_the_commands_that_help(pulled: Project) -> None:
     """A clone of a commit that did not forbid it, where Git converts them."""
-    for file in Path("tinyllm/tokens").glob("*.py"):
+    for file in Path("tinyllm/data").glob("*.py"):
         file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
     with pytest.raises(ValueError, match=r"^not rebuilt: .*core\.autocrlf") as told:
         rebuild()

@@ -19,6 +19,7 @@ from tests.helpers import (
     random_text,
     tiny_config,
 )
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.generation.network import for_inference
 from tinyllm.generation.sampling import Sampling, write
 from tinyllm.models.config import ModelConfig
@@ -26,7 +27,6 @@ from tinyllm.models.folder import load_model, save_model
 from tinyllm.models.huggingface import weights_to_hf
 from tinyllm.models.model import Model
 from tinyllm.models.registry import TinyLLM
-from tinyllm.tokens.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.usefixtures("architecture")
 

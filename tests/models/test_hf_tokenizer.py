@@ -9,8 +9,8 @@ import tiktoken
 
 from tests.helpers import make_documents, many_texts
 from tinyllm.common.vocabulary import END_OF_TEXT
+from tinyllm.data.tokenizer import PATTERN, Tokenizer
 from tinyllm.models.hf_tokenizer import write_tokenizer
-from tinyllm.tokens.tokenizer import PATTERN, Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from tests.tracking.helpers import (
     settings,
 )
 from tests.tracking.proxy import RESET, Proxy, Rule, proxy_before
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models.folder import WEIGHTS, save_model
-from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking.journal import Journal
 from tinyllm.tracking.outbox import Delivery, sync
 

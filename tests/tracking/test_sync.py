@@ -21,8 +21,8 @@ from tests.tracking.helpers import (
     settings,
 )
 from tinyllm.common.files import sha256_of
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models.folder import WEIGHTS, save_model
-from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking import outbox
 from tinyllm.tracking.folders import JOURNAL
 from tinyllm.tracking.journal import Header, Journal

@@ -10,11 +10,11 @@ from tests.helpers import ROOT, random_model, windows_of
 from tests.tracking.helpers import Project, events
 from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.compute import choose
+from tinyllm.data.token_store import SplitSummary, TokenSplit
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation.scores import Scores
 from tinyllm.models.folder import WEIGHTS, save_model
 from tinyllm.settings.load import Params, load_params
-from tinyllm.tokens.store import SplitSummary, TokenSplit
-from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking.outbox import sync
 from tinyllm.training.checkpoints.resume import resumable
 from tinyllm.training.data import TrainingData

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from tests.helpers import ROOT, corpus_of, encode, flip_bit, make_documents, train_settings
+from tinyllm.data.split_rule import SPLITS
+from tinyllm.data.token_store import write_splits
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models.config import IGNORE
 from tinyllm.settings.load import Params, load_params
-from tinyllm.tokens.split import SPLITS
-from tinyllm.tokens.store import write_splits
-from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.data import TrainingData, load_data
 from tinyllm.training.distributed.processes import ALONE, Processes, SingleProcess
 

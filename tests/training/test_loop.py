@@ -22,12 +22,12 @@ from tests.helpers import (
     windows_of,
 )
 from tinyllm.compute import generator
+from tinyllm.data.token_store import Tokens
 from tinyllm.evaluation.scores import score
 from tinyllm.models.config import IGNORE
 from tinyllm.models.model import Model
 from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.train import Train
-from tinyllm.tokens.store import Tokens
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.distributed.processes import ALONE, Processes, SingleProcess
 from tinyllm.training.loop import accumulate_gradient, clip_gradient, train

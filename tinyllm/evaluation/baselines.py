@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from tinyllm.tokens.store import Tokens
+from tinyllm.data.token_store import Tokens
 
 CONCENTRATION = 50.0  # weight of the unigram in a bigram's prediction, in observations
 

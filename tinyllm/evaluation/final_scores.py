@@ -7,6 +7,8 @@ import numpy as np
 
 from tinyllm.common.files import publish_file, publish_folder, write_json, write_text
 from tinyllm.compute import generator
+from tinyllm.data.token_store import TokenSplit
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation import baselines
 from tinyllm.evaluation.scores import Predictions, Scores, make_windows, predict
 from tinyllm.generation.network import for_inference
@@ -15,8 +17,6 @@ from tinyllm.models.model import Model
 from tinyllm.pictures import comparison
 from tinyllm.settings.evaluate import Evaluate
 from tinyllm.settings.load import Params
-from tinyllm.tokens.store import TokenSplit
-from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.tracking.journal import Header
 from tinyllm.tracking.provenance import dataset, flatten, provenance
 

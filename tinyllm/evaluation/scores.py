@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tinyllm.data.token_store import Tokens
 from tinyllm.generation.network import for_inference
 from tinyllm.models.config import IGNORE
 from tinyllm.models.cpu_kernels import LOGITS_AT_ONCE
 from tinyllm.models.model import Model
-from tinyllm.tokens.store import Tokens
 
 # Tokens in a pass: on a CPU the activations stay in its cache (docs/log.md), a GPU is kept busy.
 TOKENS_AT_ONCE = {"cpu": 1 << 10}

@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from tinyllm.common.files import read_json, sha256_of
 from tinyllm.compute import Compute
+from tinyllm.data.token_store import read_split
 from tinyllm.evaluation import final_scores
 from tinyllm.evaluation.scores import MEASURES
 from tinyllm.experiments.outputs import Cache, check, open_repo, outputs_of
 from tinyllm.models.folder import WEIGHTS, load_model
 from tinyllm.settings.load import Params, load_params
-from tinyllm.tokens.store import read_split
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.mlflow.database import prepare
 from tinyllm.tracking.mlflow.runs import ALL, MODEL_TAG, STAGE_TAG, TRAINING

@@ -6,11 +6,11 @@ from typing import Any
 from safetensors.torch import load_file, save
 
 from tinyllm.common.files import checked, publish_folder, read_json, seal, write_json
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models.hf_tokenizer import write_tokenizer
 from tinyllm.models.huggingface import weights_from_hf, weights_to_hf
 from tinyllm.models.model import Model
 from tinyllm.models.registry import ARCHITECTURES, TinyLLM, class_of
-from tinyllm.tokens.tokenizer import Tokenizer
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tinyllm.common import source_files
+from tinyllm.data.token_store import TokenSplit
 from tinyllm.settings import strict_yaml
-from tinyllm.tokens.store import TokenSplit
 from tinyllm.tracking.inputs import describe, places, pointer, read_inputs
 from tinyllm.tracking.repository import Git, GitError, has_repository, hidden_changes, read_changes
 

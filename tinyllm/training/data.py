@@ -9,12 +9,12 @@ from typing import TypeVar
 from torch import Tensor
 
 from tinyllm.common.files import read_json
+from tinyllm.data.token_store import SplitSummary, TokenSplit, read_split
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation.scores import Windows, make_windows
 from tinyllm.models.config import ModelConfig
 from tinyllm.settings.load import Params
 from tinyllm.settings.train import Train
-from tinyllm.tokens.store import SplitSummary, TokenSplit, read_split
-from tinyllm.tokens.tokenizer import Tokenizer
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.distributed.processes import ALONE, Processes
 from tinyllm.training.history import TRAIN, VALIDATION

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tinyllm.compute import derive_seed
-from tinyllm.tokens.store import Tokens
+from tinyllm.data.token_store import Tokens
 
 
 class Batches(Dataset[tuple[Tensor, Tensor]]):

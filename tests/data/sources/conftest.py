@@ -1,0 +1,96 @@
+"""What tests of corpora share: folders, settings, and a web site of their own."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.sources.site import Site, running
+from tests.helpers import ROOT, read_documents
+from tinyllm.data.readers.raw_folder import Manifest, read_manifest
+from tinyllm.data.sources.bring import bring
+from tinyllm.data.sources.fetch import Patience
+from tinyllm.settings.download import Download
+from tinyllm.settings.load import load_params
+
+# Fails fast, but waits long enough for a busy machine.
+PATIENCE = Patience(stall=0.4, retries=3, backoff=0.01, longest=2.0)
+PLAIN = {
+    "source": "path", "packages": ["pandas==3.1.1"], "url": None, "path": "corpus", "files": None,
+    "format": "auto", "field": "text", "separator": None, "document_start": None,
+    "encoding": "utf-8", "errors": "strict", "on_invalid": "error", "sha256": None,
+    "licence": None, "max_bytes": 10**8,
+}  # fmt: skip
+
+Bring = Callable[..., list[str]]
+BringIt = Callable[..., Manifest]
+
+
+def download(**changes: Any) -> Download:
+    """The download section of params.yaml, made plain, with changes."""
+    section = load_params(ROOT / "params.yaml").download.model_dump()
+    return Download.model_validate(section | PLAIN | changes)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Path:
+    return tmp_path / "downloads"
+
+
+@pytest.fixture
+def bring_it(raw: Path, downloads: Path) -> Callable[..., Manifest]:
+    """Fills the raw folder by the settings given; it is empty before."""
+
+    def bring_it(**changes: Any) -> Manifest:
+        shutil.rmtree(raw)
+        raw.mkdir()
+        return bring(download(**changes), raw, downloads, PATIENCE)
+
+    return bring_it
+
+
+@pytest.fixture
+def documents(raw: Path, bring_it: Callable[..., Manifest]) -> Bring:
+    """What a source brings, read back; its manifest must agree."""
+
+    def documents(**changes: Any) -> list[str]:
+        manifest = bring_it(**changes)
+        found = read_documents(raw)
+        assert manifest == read_manifest(raw)
+        assert manifest.documents == len(found)
+        assert manifest.documents == sum(file.documents for file in manifest.files)
+        assert manifest.bytes == sum(len(document.encode()) for document in found)
+        for file in manifest.files:
+            data = (raw / "files" / file.name).read_bytes()
+            assert (file.bytes, file.sha256) == (len(data), sha256(data))
+        return found
+
+    return documents
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with running() as site:
+        yield site

@@ -1,3 +1,0 @@
-"""Fixtures that tests of reading share with those of sources."""
-
-from tests.corpus.conftest import bring_it, documents, downloads, raw, texts  # noqa: F401

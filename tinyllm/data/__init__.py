@@ -1,0 +1,1 @@
+"""The way of a document: from its source to token arrays."""

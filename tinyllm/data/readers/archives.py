@@ -1,0 +1,287 @@
+"""Read the files in a zip or tar archive. No file is ever written under a member's name."""
+
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from tinyllm.data.readers.compression import (
+    CHUNK,
+    Counted,
+    Spend,
+    chunks,
+    damage_named,
+    packing_of,
+    spend_freely,
+    unpacked,
+    unpacked_name,
+)
+from tinyllm.data.readers.evidence import instead
+
+ZIP = ".zip"
+TAR = (".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst")
+TAR_BUFFER = 1 << 15  # bytes: tarfile copies what is left of it at each read, of a header even
+ENCRYPTED = 1  # the bit of a zip entry's flags
+LONGEST_HEADER = 1 << 20  # bytes of a tar header's names and attributes, which are read at once
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file is an archive, by its name."""
+    return name.lower().endswith(ZIP) or _is_tar(name)
+
+
+def _is_tar(name: str) -> bool:
+    return unpacked_name(name).lower().endswith(TAR)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder that it lies in, is one that desktops hide."""
+    # A name that begins with ..\\ leads outside on Windows; it is refused, not skipped.
+    parts = (part for part in name.split("/") if part != ".." and not part.startswith("..\\"))
+    return any(part.startswith((".", "__MACOSX")) for part in parts)
+
+
+class Listing(NamedTuple):
+    """What an archive holds, without what desktops hide.
+
+    Attributes:
+        files: the names of its files; a name that several have is there several times.
+        others: what is no file that can be read, and what it is.
+    """
+
+    files: list[str]
+    others: dict[str, str]
+
+
+def listing(path: Path, name: str, spend: Spend = spend_freely) -> Listing:
+    """List an archive; nothing is checked but that it can be listed (`check_names`).
+
+    Of a zip archive the files are sorted. Of a tar archive they are in its order, with the hard
+    links behind them in the order of the files that they are links to.
+
+    Raises:
+        ValueError: it is corrupt.
+    """
+    if _is_tar(name):
+        found = _tar_listing(path, name, spend)
+    else:
+        with _open_zip(path, name) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        links = {entry.filename: "a link" for entry in entries if _is_link(entry)}
+        files = sorted(entry.filename for entry in entries if not _is_link(entry))
+        found = Listing(files, links)
+    return Listing(
+        [member for member in found.files if not is_hidden(member)],
+        {member: kind for member, kind in found.others.items() if not is_hidden(member)},
+    )
+
+
+def check_names(members: Iterable[str], name: str) -> None:
+    """Raise ValueError if a member that is to be read has a name outside of its archive."""
+    for member in members:
+        parts = re.split(r"[/\\]", member)
+        if ".." in parts or parts[0] == "" or parts[0].endswith(":"):
+            raise ValueError(
+                f"{name} holds {member!r}, a name outside of the archive; rename it, or choose "
+                "other members with download.files"
+            )
+
+
+def member_streams(
+    path: Path, name: str, members: Sequence[str], spend: Spend = spend_freely
+) -> Iterator[tuple[str, IO[bytes]]]:
+    """Open the named members of an archive, one after the other; see `listing`."""
+    if _is_tar(name):
+        yield from _tar_members(path, name, members, spend)
+        return
+    with _open_zip(path, name) as archive:
+        by_name: dict[str, list[zipfile.ZipInfo]] = {}
+        for entry in archive.infolist():
+            if not entry.is_dir() and not _is_link(entry):
+                by_name.setdefault(entry.filename, []).append(entry)
+        for member in members:
+            entry = by_name[member].pop(0)
+            if entry.flag_bits & ENCRYPTED:
+                raise ValueError(
+                    f"{name}/{member} is encrypted; unpack it first, with its password"
+                )
+            with damage_named(f"{name}/{member}"):
+                inner = archive.open(entry)
+            with inner:
+                yield member, inner
+
+
+def _check_head(head: bytes, name: str, wanted: str) -> None:
+    """Raise ValueError if the file is evidently something else than an archive."""
+    if (kind := instead(head)) and kind.what != wanted:
+        raise ValueError(f"{name} is not {wanted}: {kind}")
+
+
+# ----- zip
+
+
+@contextmanager
+def _open_zip(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
+    with path.open("rb") as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        # A corrupt directory makes zipfile raise errors of all these types.
+        except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, OverflowError) as error:
+            file.seek(0)
+            _check_head(file.peek(512), name, "a zip archive")
+            raise ValueError(f"{name} is damaged: {error}") from None
+        with archive:
+            yield archive
+
+
+def _is_link(entry: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(entry.external_attr >> 16)
+
+
+# ----- tar
+
+
+class _TarInfo(tarfile.TarInfo):
+    """A member's header, checked more strictly than tarfile does."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_TarInfo":
+        """Read the next header. A corrupt one is an error; to tarfile it is the archive's end."""
+        at = tarfile_.offset
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.HeaderError as error:
+            if isinstance(error, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
+                raise
+            raise tarfile.ReadError(f"{error} at offset {at:,}") from None
+
+    def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+        """Check the size before tarfile processes the header; subclasses may override this."""
+        if self.size < 0:
+            raise tarfile.ReadError("a member of negative size")
+        if self.size > LONGEST_HEADER and self.type in b"xgXLK" and self.type != tarfile.REGTYPE:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(tarfile_)  # type: ignore[misc]
+
+
+def _tar_listing(path: Path, name: str, spend: Spend) -> Listing:
+    files: list[str] = []
+    links: list[tuple[int, str]] = []
+    others: dict[str, str] = {}
+    order: dict[str, int] = {}
+    for member, info, _ in _tar(path, name, spend):
+        if (kind := _other_kind(info)) is not None:
+            others[member] = kind
+        elif not info.islnk():
+            order.setdefault(member, len(files))
+            files.append(member)
+        elif (target := _plain_name(info.linkname)) in order:
+            links.append((order[target], member))
+        else:
+            others[member] = "a link to nothing"
+    return Listing([*files, *(member for _, member in sorted(links, key=itemgetter(0)))], others)
+
+
+def _tar_members(
+    path: Path, name: str, members: Sequence[str], spend: Spend
+) -> Iterator[tuple[str, IO[bytes]]]:
+    """The wanted files, then the hard links, whose content lies further up in the archive."""
+    wanted = Counter(members)
+    links: dict[str, list[str]] = {}
+    for member, info, stream in _tar(path, name, spend):
+        if not wanted[member] or _other_kind(info) is not None:
+            continue
+        if info.islnk():
+            links.setdefault(_plain_name(info.linkname), []).append(member)
+            continue
+        wanted[member] -= 1
+        assert stream is not None
+        yield member, stream
+    if not links:
+        return
+    for member, info, stream in _tar(path, name, spend_freely):  # it is within the bound
+        if stream is None or info.islnk() or member not in links:
+            continue
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(stream, copy, CHUNK)
+            for link in links.pop(member):
+                copy.seek(0)
+                yield link, copy
+
+
+def _other_kind(info: tarfile.TarInfo) -> str | None:
+    """What a member is that is neither a file nor a hard link to one."""
+    if info.issym():
+        return "a link"
+    if info.isfifo():
+        return "a named pipe"
+    if info.isdev():
+        return "a device"
+    if info.issparse():
+        return "a sparse file"
+    return None if info.isreg() or info.islnk() else "no file"
+
+
+def _plain_name(name: str) -> str:
+    """A member's name as it is shown; `tar -c .` begins each with ./."""
+    shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return re.sub(r"^(\./+)+", "", shown)
+
+
+def _tar(
+    path: Path, name: str, spend: Spend
+) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]]:
+    """Yield each member of a tar archive that is no folder, in order: name, header, content.
+
+    The content of the archive decides how it is compressed.
+    """
+    with path.open("rb") as file:
+        packing = packing_of(head := file.peek(512))
+        if not packing:
+            _check_head(head, name, "a tar archive")
+        stream = unpacked(file, name, packing)
+        if packing:
+            stream = _Spending(stream, name, spend)  # type: ignore[assignment]
+        with damage_named(name):
+            archive = tarfile.open(  # noqa: SIM115 (it holds nothing but the stream)
+                fileobj=stream, mode="r|", bufsize=TAR_BUFFER, tarinfo=_TarInfo
+            )
+        while (info := _next(archive, name)) is not None:
+            if info.isdir():
+                continue
+            inner = archive.extractfile(info) if info.isreg() else None
+            content = None if inner is None else Counted(inner)
+            yield _plain_name(info.name), info, content  # type: ignore[misc]
+        with damage_named(name):
+            while block := archive.fileobj.read(CHUNK):
+                if block.strip(b"\0"):
+                    raise tarfile.ReadError("something follows its end")
+
+
+def _next(archive: tarfile.TarFile, name: str) -> tarfile.TarInfo | None:
+    with damage_named(name):
+        member = archive.next()
+    archive.members = []  # type: ignore[attr-defined]  # else it keeps all of them
+    return member
+
+
+class _Spending:
+    """A stream whose bytes are counted as unpacked."""
+
+    def __init__(self, stream: IO[bytes], name: str, spend: Spend) -> None:
+        self._chunks = chunks(stream, name, spend)
+        self._held = b""
+
+    def read(self, size: int) -> bytes:
+        """Some bytes, at most `size`; none at the end."""
+        self._held = self._held or next(self._chunks, b"")
+        some, self._held = self._held[:size], self._held[size:]
+        return some

@@ -1,0 +1,154 @@
+"""Which encoding bytes are in."""
+
+import codecs
+import re
+import unicodedata
+
+from tinyllm.data.readers.guessing import guesses
+
+SAMPLE = 1 << 17  # bytes by which an encoding is detected
+WINDOW = 4096  # bytes that show what follows a place
+CONTROLS = bytes({*range(32), 127} - set(b"\b\t\n\v\f\r\x1b"))  # that text does not have
+BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before that of UTF-16, which is its beginning
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# Text in any script has some of these; bytes of other encodings read as UTF-16 hardly do.
+_BETWEEN_WORDS = " \n\u3000\u3001\u3002\uff0c"
+_ESCAPES = re.compile(rb"\x1b\$(?:[@B]|\(D|\)C)")
+_PLAIN = re.compile(rb"[\t\n\r -~]*")
+_HZ = re.compile(rb"~\{(?:[!-}][!-~])+~\}")
+_SHIFTED = re.compile(rb"\+[A-Za-z0-9+/]{3,}")
+
+
+def ascii_compatible(encoding: str) -> bool:
+    """Whether ASCII's bytes are its characters."""
+    try:
+        return " az{\n".encode(encoding) == b" az{\n"
+    except (UnicodeError, LookupError):  # there are codecs that only decode
+        return False
+
+
+def detected(head: bytes, name: str) -> str:
+    """The encoding of a file that begins with some bytes.
+
+    Raises:
+        ValueError: it can't be decided.
+    """
+    head = head[:SAMPLE]
+    for mark, encoding in BOMS:
+        if head.startswith(mark):
+            return encoding
+    if found := wide(head) or escaped(head):
+        return found
+    if is_utf8(head) or mostly_utf8(head, times=2):
+        return "utf-8"
+    candidates = guesses(head)
+    if len(candidates) != 1:
+        raise ValueError(
+            f"{name}: its encoding can't be detected (set download.encoding to its name"
+            f"{_or(candidates)})"
+        )
+    return candidates[0]
+
+
+def encoding_hint(sample: bytes) -> str:
+    """The setting that reads bytes which are not UTF-8."""
+    found = wide(sample) or escaped(sample)
+    candidates = [found] if found else guesses(sample)
+    if len(candidates) == 1:
+        return f"download.encoding: {candidates[0]}, which it looks like"
+    return f"download.encoding to the file's encoding{_or(candidates)}"
+
+
+def _or(candidates: list[str]) -> str:
+    return f"; it may be {', '.join(candidates[:-1])} or {candidates[-1]}" if candidates else ""
+
+
+def is_utf8(head: bytes) -> bool:
+    """Whether it is valid, but for a character that may be cut at its end."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def mostly_utf8(sample: bytes, times: int = 10) -> bool:
+    """Whether valid characters beyond ASCII are so many times more than invalid bytes."""
+    text = sample.decode("utf-8", "replace")
+    invalid = text.count("\ufffd")
+    return sum(not c.isascii() for c in text) - invalid > times * invalid
+
+
+def wide(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a byte-order mark, if bytes look like it."""
+    head = head[:WINDOW]
+    begin = head[:32]
+    if (b"\0" not in head and is_utf8(head)) or (len(begin) == 32 and _PLAIN.fullmatch(begin)):
+        return None
+    found = {}
+    for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        try:
+            text = codecs.getincrementaldecoder(encoding)().decode(head)
+        except UnicodeDecodeError:
+            continue
+        fine = sum(c.isprintable() or c in "\t\n\r\f\ufeff\u3000" for c in text)
+        if not text or fine < 0.98 * len(text):
+            continue
+        if head.count(0) >= 0.2 * len(head) or _has_words(text, head):
+            found[encoding] = sum(c.isascii() or c in _BETWEEN_WORDS for c in text)
+    return max(found, key=lambda encoding: found[encoding]) if found else None
+
+
+def _has_words(text: str, data: bytes) -> bool:
+    """Whether bytes with few NULs, decoded as UTF-16, are text in some script."""
+    if sum(map(text.count, _BETWEEN_WORDS)) < max(1, 0.01 * len(text)):
+        return False
+    if 2 * sum(c >= "\u2e80" for c in text) > len(text):  # so is ASCII with a stray NUL
+        return not is_utf8(data.replace(b"\0", b""))
+    blocks = sorted(map([ord(c) >> 8 for c in text].count, {ord(c) >> 8 for c in text}))
+    return sum(blocks[-2:]) >= 0.9 * len(text) and 2 * sum(map(str.isalpha, text)) > len(text)
+
+
+def wide_part(data: bytes) -> tuple[int, str] | None:
+    """Where UTF-16 follows other text: the place of its first NUL, and which it is."""
+    nul = data.find(0)
+    for start, encoding in ((nul - 1, "utf-16-le"), (nul, "utf-16-be")):
+        part = data[max(0, start) : start + WINDOW]
+        if nul >= 0 and start >= 0 and part.count(0) >= 3 and wide(part) == encoding:
+            return start, encoding
+    return None
+
+
+def escaped(head: bytes) -> str | None:
+    """An encoding that writes other characters in those of ASCII, if bytes evidently are in it."""
+    if not head.isascii():
+        return None
+    if _ESCAPES.search(head):
+        names = ["iso2022_jp", "iso2022_jp_2", "iso2022_jp_ext", "iso2022_kr"]
+    else:
+        names = ["hz"] if len(_HZ.findall(head)) >= 2 else []
+        names += ["utf-7"] if len(set(_SHIFTED.findall(head))) >= 3 else []
+    for encoding in names:
+        try:
+            text = codecs.getincrementaldecoder(encoding)().decode(head)
+        except UnicodeDecodeError:
+            continue
+        beyond = {c for c in text if not c.isascii()}
+        if beyond and all(unicodedata.category(c)[0] in "LMPZN" for c in beyond):
+            return encoding
+    return None
+
+
+def controls(data: bytes) -> int:
+    """The number of control characters that text does not have."""
+    return len(data) - len(data.translate(None, CONTROLS))
+
+
+def is_binary(data: bytes) -> bool:
+    """Whether bytes have far more control characters than text in any one-byte encoding."""
+    return (count := controls(data)) >= 8 and count > 0.05 * len(data)

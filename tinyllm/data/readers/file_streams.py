@@ -1,0 +1,55 @@
+"""The streams of bytes in a file: archives opened, compression undone."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from tinyllm.data.readers.archives import member_streams
+from tinyllm.data.readers.compression import (
+    PACKED,
+    Spend,
+    damage_named,
+    packing_of,
+    spend_freely,
+    unpacked,
+    unpacked_name,
+)
+from tinyllm.data.readers.detecting import is_utf8
+from tinyllm.data.readers.evidence import instead
+
+
+def streams(
+    path: Path, name: str, members: Sequence[str] | None, spend: Spend = spend_freely
+) -> Iterator[tuple[str, IO[bytes]]]:
+    """Open each stream of bytes in a file, one after the other, compression undone.
+
+    Args:
+        name: what errors are to call the file.
+        members: of an archive: those to read; None: the file is read itself.
+        spend: counts what is unpacked to find the members, not what is read of them.
+
+    Yields:
+        its name (of a member, the archive's before it), and the stream.
+    """
+    if members is None:
+        with path.open("rb") as file:
+            yield name, _unpacked(file, name)
+        return
+    for member, inner in member_streams(path, name, members, spend):
+        yield f"{name}/{member}", _unpacked(inner, f"{name}/{member}")
+
+
+def _unpacked(file: Any, name: str) -> IO[bytes]:
+    packing = Path(name).suffix.lower()
+    if packing in PACKED:
+        with damage_named(name):
+            head = file.peek(512)
+        if packing_of(head) != packing:
+            if kind := instead(head):
+                raise ValueError(f"{name} is not {packing[1:]}-compressed: {kind}")
+            if head and 0 not in head and is_utf8(head):  # unpacked by a proxy or a browser, say
+                raise ValueError(
+                    f"{name} is not {packing[1:]}-compressed but plain text; rename it to "
+                    f"{Path(unpacked_name(name)).name}"
+                )
+    return unpacked(file, name)

@@ -1,0 +1,159 @@
+"""The documents in a file of text, JSON Lines, JSON, CSV, TSV or Parquet."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+from tinyllm.data.readers import documents, evidence
+from tinyllm.data.readers.compression import Spend, chunks, spend_freely, unpacked_name
+from tinyllm.data.readers.decoding import decoded, text_without_nuls
+from tinyllm.data.readers.detecting import detected
+from tinyllm.data.readers.documents import Part, Piece
+from tinyllm.data.readers.file_streams import streams
+from tinyllm.data.readers.findings import Findings
+from tinyllm.data.readers.json_records import json_records, jsonl
+from tinyllm.data.readers.layout import Format, Layout
+from tinyllm.data.readers.parquet import parquet_records
+from tinyllm.data.readers.records import Record, csv_records, texts
+
+DELIMITERS = {"csv": ",;\t|", "tsv": "\t"}
+UNITS = {"jsonl": "line", "json": "record", "csv": "line", "tsv": "line", "parquet": "row"}
+
+
+def file_pieces(
+    path: Path,
+    name: str,
+    members: list[str] | None,
+    layout: Layout,
+    spend: Spend = spend_freely,
+    findings: Findings | None = None,
+) -> Iterator[Piece]:
+    """Yield the documents of a file in pieces, in order.
+
+    Args:
+        name, members: see `streams`.
+        findings: counts what is skipped, replaced and decided.
+
+    Raises:
+        ValueError: something in it is not what it should be; says what and where.
+    """
+    findings = Findings() if findings is None else findings
+    for inner, stream in streams(path, name, members, spend):
+        packed = members is not None or unpacked_name(inner) != inner
+        yield from documents.pieces(_parts(stream, inner, layout, spend, findings, packed))
+
+
+def _parts(
+    stream: IO[bytes], name: str, layout: Layout, spend: Spend, findings: Findings, packed: bool
+) -> Iterable[Part]:
+    data = chunks(stream, name, spend)
+    head = b""
+    while len(head) < evidence.HEAD and (chunk := next(data, b"")):
+        head += chunk
+    data = chain([head], data)
+    encoding = layout.encoding
+    format = layout.format_by_name(name) or _format_by_content(head)
+    if format == "parquet":
+        _check_parquet(head, name)
+        records = _parquet(stream, data, name, layout, spend)
+    else:
+        if packed:
+            _check_packed_once(head, name)
+        evidence.check_signature(head, name)
+        if encoding == "auto" and (encoding := detected(head, name)) != "utf-8":
+            findings.encodings[name] = encoding
+        evidence.check_text(head, name, layout, encoding, named_text=format == "text")
+        errors: str = layout.errors
+        if format == "text":
+            text = text_without_nuls(data, name, errors, encoding, findings)
+            return _documents(text, layout, findings)
+        if layout.on_invalid == "skip" and errors == "strict":
+            errors = "surrogateescape"  # the record is found by what it decodes to
+        text = decoded(data, name, errors, encoding, findings)
+        if layout.format == "auto" and format in ("json", "jsonl"):
+            format = _json_format(head.decode(encoding, "ignore"), format)
+        if format in DELIMITERS:
+            records = csv_records(text, name, DELIMITERS[format], layout.field)
+        elif format == "jsonl":
+            records = jsonl(text, name)
+        else:
+            records = json_records(text, name, layout.field, layout.records, findings)
+    _check_records(format, name, layout)
+    return texts(records, name, UNITS[format], layout, findings)
+
+
+def _check_records(format: Format, name: str, layout: Layout) -> None:
+    """See that no setting is for another kind of file than one of records in this format."""
+    if layout.records and format != "json":
+        raise ValueError(
+            f"download.records: is for JSON files that hold one object, but {name} is {format}"
+        )
+    if layout.separator or layout.document_start:
+        key = "separator" if layout.separator else "document_start"
+        raise ValueError(
+            f"download.{key}: is for plain text, but {name} holds records, each a document"
+        )
+
+
+def _documents(text: Iterator[str], layout: Layout, findings: Findings) -> Iterator[Part]:
+    findings.texts += 1
+    if layout.separator is not None:
+        return documents.separated(text, layout.separator, findings.cut)
+    if layout.document_start is not None:
+        return documents.begun(text, layout.document_start, findings.cut)
+    return documents.whole(text)
+
+
+def _parquet(
+    stream: IO[bytes], data: Iterable[bytes], name: str, layout: Layout, spend: Spend
+) -> Iterator[Record]:
+    if type(stream) is io.BufferedReader:  # a plain file
+        stream.seek(0)
+        return parquet_records(stream, name, layout, spend)
+    return parquet_records(data, name, layout, spend)
+
+
+def _check_packed_once(head: bytes, name: str) -> None:
+    """See that what was unpacked is not packed again: renaming it, the usual advice, is no help."""
+    if (kind := evidence.binary(head)) and kind.what.endswith(("compressed data", "archive")):
+        nested = "nested archives are not read; " if kind.what.endswith("archive") else ""
+        kind = kind._replace(advice=f"{nested}unpack it first")
+        raise ValueError(f"{name} is not text: {kind}")
+
+
+def _check_parquet(head: bytes, name: str) -> None:
+    """See that a file is not evidently something else than Parquet; the reader sees the rest."""
+    if not head.startswith((b"PAR1", b"PARE")) and (kind := evidence.instead(head)):
+        raise ValueError(f"{name} is not Parquet: {kind}")
+
+
+def _format_by_content(head: bytes) -> Format:
+    """The format of a file whose name does not say it."""
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    text = head[: evidence.HEAD].decode("utf-8", "ignore")
+    return evidence.json_format(text) or "text"
+
+
+def _json_format(head: str, named: Format) -> Format:
+    """JSON Lines or other JSON, by its beginning: suffixes are used for both."""
+    text = head.removeprefix("\ufeff").lstrip()
+    first, line_end, rest = text.partition("\n")
+    # An array of texts or objects is none of the lists that may stand in lines.
+    array = first.startswith("[") and (named == "json" or first[1:].lstrip()[:1] in ("{", '"'))
+    if not line_end:
+        return "json" if named == "json" or array else "jsonl"
+    try:
+        json.loads(first)
+    except json.JSONDecodeError as error:
+        # Of one value over several lines the first line is a part; or there are several in a line.
+        part = error.pos >= len(first.rstrip()) or (named == "json" and error.msg == "Extra data")
+        return "json" if part or array else "jsonl"
+    except (ValueError, RecursionError):  # numbers and nesting beyond all measure
+        return named
+    if rest.strip():
+        return "jsonl"
+    return "json" if named == "json" or array else "jsonl"

@@ -1,0 +1,116 @@
+"""Where documents come from: each source fills a raw folder and says what it brought."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from tinyllm.common.addresses import without_passwords
+from tinyllm.data.readers.compression import bounded
+from tinyllm.data.readers.decoding import line_feeds
+from tinyllm.data.readers.layout import Layout
+from tinyllm.data.readers.raw_folder import FILES, Manifest, write_manifest
+from tinyllm.data.sources.catalogue import CATALOGUE, OWN, PACKAGES, check_source
+from tinyllm.data.sources.docstrings import docstrings, licence
+from tinyllm.data.sources.downloads import addresses_of, from_network
+from tinyllm.data.sources.fetch import Patience
+from tinyllm.data.sources.folder import Found, refusals_named
+from tinyllm.data.sources.intake import Keep, Reading, take_in, with_members
+from tinyllm.data.sources.local_files import from_path
+from tinyllm.data.sources.reading_progress import progress
+from tinyllm.settings.download import Download
+
+
+def bring(
+    settings: Download, folder: Path, downloads: Path, patience: Patience | None = None
+) -> Manifest:
+    """Fill `folder` with the corpus that params.yaml names, and with its manifest.
+
+    Args:
+        downloads: where what is fetched from the network waits and stays (`fetch`).
+
+    Raises:
+        ValueError: the source is missing, damaged, empty, too large, or not the one whose SHA-256
+            was given.
+    """
+    files = folder / FILES
+    files.mkdir()
+    if settings.source in OWN:
+        layout, stated = _layout(settings), settings.licence
+    else:
+        check_source(settings.source)
+        entry = CATALOGUE[settings.source]
+        layout, stated = entry.layout, entry.licence
+    source = _origin(settings)
+    if settings.source == PACKAGES:
+        found, keep = _from_packages(settings.packages, files)
+        stated = _licences(settings)
+    elif settings.source == "path":
+        found, keep = from_path(settings, layout, files)
+    else:
+        patience = patience or Patience()
+        if settings.source == "url":
+            addresses = addresses_of(settings, patience.stall)
+        else:
+            addresses = list(CATALOGUE[settings.source].addresses)
+        found, keep = from_network(
+            addresses, layout, files, downloads, settings.max_bytes, patience
+        )
+    found = with_members(found, layout, settings.max_bytes)
+    with progress("read") as each, refusals_named(found):
+        reading = Reading(layout, bounded(settings.max_bytes, source), each)
+        described = take_in(found, keep, files, reading)
+    findings = reading.findings
+    manifest = Manifest(
+        source, stated, layout, sum(file.documents for file in described), reading.text, described,
+        skipped=findings.skipped, replaced=findings.replaced,
+        notes=findings.notes(layout.separator, layout.document_start),
+    )  # fmt: skip
+    if manifest.documents == 0:
+        notes = "".join(f"; {note}" for note in manifest.notes)
+        raise ValueError(f"the corpus is empty: {source} holds no text{notes}")
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _origin(settings: Download) -> str:
+    """The text's origin, as the manifest names it."""
+    if settings.source == PACKAGES:
+        return "docstrings of " + ", ".join(settings.packages)
+    if settings.source == "path":
+        return Path(settings.path).name or settings.path
+    if settings.source != "url":
+        return settings.source
+    return without_passwords(", ".join(settings.url or []))
+
+
+def _layout(settings: Download) -> Layout:
+    separator = settings.separator
+    return Layout(
+        format=settings.format,
+        files=settings.files,
+        field=settings.field,
+        records=settings.records,
+        separator=None if separator is None else line_feeds(separator),
+        document_start=settings.document_start,
+        errors=settings.errors,
+        encoding=settings.encoding,
+        on_invalid=settings.on_invalid,
+    )
+
+
+def _licences(settings: Download) -> str:
+    names = {licence(package.split("==")[0]) or "not stated" for package in settings.packages}
+    return "; ".join(sorted(names))
+
+
+def _from_packages(packages: list[str], files: Path) -> tuple[list[Found], Keep]:
+    path = files / f"{PACKAGES}.jsonl"
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for package in packages:
+            for text in docstrings(package):
+                line = json.dumps({"text": text}, ensure_ascii=False).encode() + b"\n"
+                file.write(line)
+                digest.update(line)
+    found = Found(path.name, path, path.stat().st_size, digest.hexdigest())
+    return [found], lambda file: file.digest or ""

@@ -1,0 +1,127 @@
+"""Files of a corpus, read through and put into a raw folder: as they are, or packed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tinyllm.data.readers.archives import check_names, is_archive, listing
+from tinyllm.data.readers.compression import Spend, bounded
+from tinyllm.data.readers.documents import Piece
+from tinyllm.data.readers.findings import Findings
+from tinyllm.data.readers.formats import file_pieces
+from tinyllm.data.readers.layout import Layout
+from tinyllm.data.readers.raw_folder import RawFile
+from tinyllm.data.sources.folder import Found, wanted_by
+from tinyllm.data.sources.small_files import Packs, packable
+from tinyllm.data.sources.unread_files import nothing_to_read, printable, warn_of_members
+
+# Puts a file into the folder as it is, and returns its SHA-256.
+Keep = Callable[[Found], str]
+
+
+@dataclass
+class Reading:
+    """How the files of a corpus are read, and what comes of it.
+
+    Attributes:
+        layout: how documents lie in the files.
+        spend: counts what is unpacked.
+        each: called with the bytes of each piece of text.
+        findings: what is noticed.
+        text: bytes of the documents that were read, UTF-8.
+    """
+
+    layout: Layout
+    spend: Spend
+    each: Callable[[int], object]
+    findings: Findings = field(default_factory=Findings)
+    text: int = 0
+
+    def pieces(self, path: Path, file: Found) -> Iterator[Piece]:
+        """The documents of a file that lies at `path`."""
+        shown = printable(file.name)
+        given = (path, shown, file.members, self.layout, self.spend, self.findings)
+        with _origin_named(file):
+            for piece in file_pieces(*given):
+                size = len(piece.text) if piece.text.isascii() else len(piece.text.encode())
+                self.text += size
+                self.each(size)
+                yield piece
+
+
+@contextmanager
+def _origin_named(file: Found) -> Iterator[None]:
+    """Add the address of a file to what is wrong with it."""
+    try:
+        yield
+    except ValueError as error:
+        if file.origin is None:
+            raise
+        raise ValueError(f"{error} (from {file.origin})") from None
+
+
+def take_in(found: Sequence[Found], keep: Keep, files: Path, reading: Reading) -> list[RawFile]:
+    """Fill the folder `files` with a corpus; all is read through, which finds what can't be read.
+
+    Returns:
+        the files of the folder, in reading order: first the packs, then what is kept as it is, by
+        name. (Small files that hold long documents, being compressed, are not packed.)
+
+    Raises:
+        ValueError: see `file_pieces`.
+    """
+    packs, kept = Packs(files, found), []
+    to_pack = packable(found)
+    for file in found:
+        if file.name not in to_pack:
+            kept.append(_kept(file, keep, files, reading))
+            continue
+        packed = packs.archive(file) if is_archive(file.name) else packs.file(file)
+        documents, fits = 0, True
+        for piece in reading.pieces(file.path, file):
+            documents += piece.last
+            fits = fits and packed.add(piece)
+        if fits:
+            packed.close()
+        else:
+            kept.append(RawFile(file.name, file.size, keep(file), documents, file.members))
+    packs.flush()
+    return [*packs.done, *kept]
+
+
+def _kept(file: Found, keep: Keep, files: Path, reading: Reading) -> RawFile:
+    digest, path = keep(file), files / file.name
+    documents = sum(piece.last for piece in reading.pieces(path, file))
+    return RawFile(file.name, path.stat().st_size, digest, documents, file.members)
+
+
+def with_members(found: Sequence[Found], layout: Layout, most: int) -> list[Found]:
+    """The same files, those that are archives with the members to read.
+
+    A line on stderr names the archives in them, which are not read, and what is no file.
+
+    Raises:
+        ValueError: an archive is damaged, or holds nothing to read.
+    """
+    return [
+        _with_members(file, layout, most, alone=len(found) == 1) if is_archive(file.name) else file
+        for file in found
+    ]
+
+
+def _with_members(file: Found, layout: Layout, most: int, alone: bool) -> Found:
+    name = printable(file.name)
+    with _origin_named(file):
+        inside = file.inside or listing(file.path, name, bounded(most, name))
+        prefix, is_wanted = "" if alone else f"{file.name}/", wanted_by(layout)
+        members = [member for member in inside.files if not is_archive(member)]
+        if layout.files is not None or len(inside.files) > 1:  # one alone has whatever name
+            members = [member for member in members if is_wanted(prefix + member)]
+        others = [member for member in inside.others if is_wanted(prefix + member)]
+        if not members:
+            shown = [f"{member} ({kind})" for member, kind in inside.others.items()]
+            raise ValueError(f"{name}: {nothing_to_read([*inside.files, *shown], layout)}")
+        check_names(members, name)
+    warn_of_members(file.name, inside, others)
+    return file._replace(members=members)

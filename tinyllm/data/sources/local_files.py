@@ -1,0 +1,56 @@
+"""A corpus that lies on this machine: a file, or a folder of files."""
+
+import re
+import shutil
+from pathlib import Path
+
+from tinyllm.common.files import sha256_of
+from tinyllm.data.readers.layout import Layout
+from tinyllm.data.sources.folder import Found, copy, files_of, names_in
+from tinyllm.data.sources.intake import Keep
+from tinyllm.data.sources.unread_files import nothing_to_read
+from tinyllm.settings.download import Download
+
+
+def from_path(settings: Download, layout: Layout, files: Path) -> tuple[list[Found], Keep]:
+    """The files that `download.path` names, and how one is copied to the raw folder.
+
+    Raises:
+        ValueError: there are none, they can't be read, or they do not fit on the disk.
+    """
+    source = Path(settings.path)
+    key = f"download.path = {settings.path!r}"
+    _check_path(settings, source, key, files)
+    found = files_of(source, layout, settings.max_bytes)
+    if not found:
+        raise ValueError(f"{key}: {nothing_to_read(names_in(source, settings.max_bytes), layout)}")
+    size = sum(file.size for file in found)
+    if (free := shutil.disk_usage(files).free) < size:
+        raise ValueError(
+            f"{key}: its {size:,} bytes are copied, and the disk of {files.parent.parent} has "
+            f"{free:,} left"
+        )
+    if settings.sha256 is not None and (digest := sha256_of(source)) != settings.sha256[0]:
+        raise ValueError(
+            f"{source}: its SHA-256 is {digest}, not {settings.sha256[0]} as download.sha256 says"
+        )
+    return found, lambda file: copy(file.path, files / file.name)
+
+
+def _check_path(settings: Download, source: Path, key: str, files: Path) -> None:
+    if not source.exists():
+        hint = ""
+        if re.search(r"[*?[]", settings.path):
+            hint = "; the pattern of a folder's files goes into download.files"
+        elif settings.path.startswith("~"):
+            hint = "; write the folder out, since neither DVC nor this stage expands ~"
+        raise ValueError(f"{key}: there is no such file or folder{hint}")
+    if not source.is_file() and not source.is_dir():
+        raise ValueError(f"{key}: is neither a file nor a folder")
+    if settings.sha256 is not None and not source.is_file():
+        raise ValueError("download.sha256: can be given for one file only, not for a folder")
+    if files.resolve().is_relative_to(source.resolve()):
+        raise ValueError(
+            f"{key}: is a folder around {files.parent.parent}, where the corpus is written; name "
+            "a folder that holds nothing but the text"
+        )

@@ -1,0 +1,66 @@
+"""What a corpus' source is at a moment, to see whether it changes while it is read."""
+
+import hashlib
+import importlib.metadata
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from tinyllm.common.files import sha256_of, size_and_times
+from tinyllm.data.readers.raw_folder import FILES
+from tinyllm.data.sources.catalogue import PACKAGES
+from tinyllm.data.sources.docstrings import source_files
+from tinyllm.settings.download import Download
+
+
+def source_state(settings: Download) -> dict[str, str]:
+    """Files by size and times, packages by version and content; downloads are verified as such.
+
+    Of a folder, all files count that DVC would see a change of, whether they are read or not.
+    What is missing has no state: that is an error of whoever reads it.
+    """
+    if settings.source == PACKAGES:
+        return {package: _package(package.split("==")[0]) for package in settings.packages}
+    if settings.source == "path":
+        source = Path(settings.path)
+        return dict(_states(_files(source) if source.is_dir() else [str(source)]))
+    return {}
+
+
+def is_as_copied(settings: Download, raw: Path, name: str) -> bool:
+    """Whether a file of `download.path` has the content of its copy in the raw folder, if any.
+
+    Small files that are packed have no copy.
+    """
+    file, source = Path(name), Path(settings.path)
+    if settings.source != "path" or not file.is_file():
+        return False
+    copied = raw / FILES / (file.relative_to(source) if source.is_dir() else file.name)
+    return copied.is_file() and sha256_of(copied) == sha256_of(file)
+
+
+def _states(files: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for file in files:
+        with suppress(FileNotFoundError):  # as a link to nowhere is
+            yield file, size_and_times(file)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """All files but those that editors and desktops leave, which .dvcignore names."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if not name.startswith(".") and not name.endswith("~"):
+                yield f"{parent}/{name}"  # a Path for each of 50,000 takes twice the time
+
+
+def _package(name: str) -> str:
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+    digest = hashlib.sha256()
+    for file in source_files(name):
+        state = sha256_of(file) if file.exists() else "missing"
+        digest.update(f"{file}: {state}\n".encode(errors="surrogateescape"))
+    return f"{version}, {digest.hexdigest()}"

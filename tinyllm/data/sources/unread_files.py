@@ -1,0 +1,82 @@
+"""What is printed about files that are not read, and raised if none is."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from tinyllm.data.readers.archives import TAR, ZIP, Listing, is_archive
+from tinyllm.data.readers.compression import unpacked_name
+from tinyllm.data.readers.layout import SUFFIXES, Layout
+
+SHOWN = 5  # names in a message
+NESTED = "nested archives are not read; unpack it first"
+_TABLES = "export them as Parquet, CSV or JSON Lines"
+_DOCUMENTS = "convert them to .txt"
+ADVICE = {
+    **dict.fromkeys((".arrow", ".feather", ".orc", ".avro", ".db", ".sqlite", ".sqlite3"), _TABLES),
+    **dict.fromkeys((".xls", ".xlsx", ".ods", ".pkl", ".pickle", ".npy", ".npz", ".h5"), _TABLES),
+    **dict.fromkeys((".pdf", ".doc", ".docx", ".odt", ".rtf", ".epub", ".ps", ".djvu"), _DOCUMENTS),
+    **dict.fromkeys((".html", ".htm", ".xhtml", ".ppt", ".pptx", ".mobi"), _DOCUMENTS),
+    **dict.fromkeys((ZIP, *TAR), "nested archives: unpack the outer one first"),
+    **dict.fromkeys((".7z", ".rar", ".lz4", ".lz", ".z"), "unpack them"),
+}
+
+
+def printable(name: str) -> str:
+    """A file's name for a message of one line, which a name with a line feed would break."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of the names, for a message."""
+    return ", ".join(map(printable, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
+
+
+def warn(names: Sequence[str], what: str, advice: str = "") -> None:
+    """Print a line about files, if there are any."""
+    if names:
+        print(f"download: {what}: {some(sorted(names))}{advice}", file=sys.stderr)
+
+
+def warn_of_members(name: str, inside: Listing, others: Sequence[str]) -> None:
+    """Print what is not read of an archive: its nested archives, and `others`, which are no files.
+
+    Args:
+        others: the names of those that would be read if they were files.
+    """
+    name = printable(name)
+    nested = [member for member in inside.files if is_archive(member)]
+    warn(nested, f"{len(nested):,} archive(s) within {name} are not read", f"; unpack {name} first")
+    odd = [f"{member} ({inside.others[member]})" for member in others]
+    warn(odd, f"not read in {name}, because they are no files")
+
+
+def nothing_to_read(names: Sequence[str], layout: Layout) -> str:
+    """Say why none of the files of a folder or an archive is read, and what to do."""
+    if not names:
+        return "holds no file"
+    names = sorted(names)
+    if all(map(is_archive, names)):
+        return f"holds {some(names)}; {NESTED}"
+    if layout.files is not None:
+        wanted = f"download.files = {layout.files!r}"
+        return f"none of its {len(names):,} file(s) matches {wanted}: {some(names)}"
+    kinds = Counter(PurePosixPath(unpacked_name(name)).suffix.lower() for name in names)
+    there = ", ".join(_kind(suffix, count) for suffix, count in kinds.most_common(SHOWN))
+    return (
+        f"none of its {len(names):,} file(s) is a {', '.join(SUFFIXES)} file; it holds {there}"
+        + (", ..." if len(kinds) > SHOWN else "")
+        + (
+            ""
+            if ADVICE.keys() >= kinds.keys()
+            else '; download.files, like "**/*.md", reads others'
+        )
+    )
+
+
+def _kind(suffix: str, count: int) -> str:
+    advice = f", which are not read ({ADVICE[suffix]})" if suffix in ADVICE else ""
+    return f"{count:,} {suffix or 'without a suffix'}{advice}"

@@ -1,1 +1,0 @@
-"""Documents in, token arrays out."""
