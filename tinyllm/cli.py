@@ -113,6 +113,21 @@ def join(address: str, number: int) -> None:
     take_part(address, number)
 
 
+@commands.command()
+def settings() -> None:
+    """Print each setting, its value and what it is.
+
+    The output is the Markdown of docs/settings.md.
+    """
+    from pathlib import Path
+
+    from tinyllm.common.files import project_root
+    from tinyllm.settings.page import page
+
+    text = Path(project_root(), "params.yaml").read_text(encoding="utf-8")
+    print(page(text), end="")
+
+
 def main() -> None:
     """Run the command; an error that the user can fix is one line, without a trace."""
     console.run(_run)
