@@ -15,6 +15,7 @@ from typing import IO, NamedTuple
 
 from tinyllm.data.readers.compression import (
     CHUNK,
+    PACKED,
     Counted,
     Spend,
     chunks,
@@ -22,31 +23,35 @@ from tinyllm.data.readers.compression import (
     packing_of,
     spend_freely,
     unpacked,
-    unpacked_name,
 )
 from tinyllm.data.readers.evidence import instead
 
 ZIP = ".zip"
-TAR = (".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst")
+TAR = tuple(
+    f"{suffix}{packing}"
+    for suffix in (".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst")
+    for packing in ("", *PACKED)
+)
+ARCHIVES = (ZIP, *TAR)
 TAR_BUFFER = 1 << 15  # bytes: tarfile copies what is left of it at each read, of a header even
 ENCRYPTED = 1  # the bit of a zip entry's flags
+# A name that begins with ..\\ leads outside on Windows; it is refused, not skipped.
+_HIDDEN = re.compile(r"(?:^|/)(?:\.(?!\.(?:[/\\]|\Z))|__MACOSX)")
 LONGEST_HEADER = 1 << 20  # bytes of a tar header's names and attributes, which are read at once
 
 
 def is_archive(name: str) -> bool:
     """Whether a file is an archive, by its name."""
-    return name.lower().endswith(ZIP) or _is_tar(name)
+    return name.lower().endswith(ARCHIVES)
 
 
 def _is_tar(name: str) -> bool:
-    return unpacked_name(name).lower().endswith(TAR)
+    return name.lower().endswith(TAR)
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file, or a folder that it lies in, is one that desktops hide."""
-    # A name that begins with ..\\ leads outside on Windows; it is refused, not skipped.
-    parts = (part for part in name.split("/") if part != ".." and not part.startswith("..\\"))
-    return any(part.startswith((".", "__MACOSX")) for part in parts)
+    return _HIDDEN.search(name) is not None
 
 
 class Listing(NamedTuple):

@@ -11,7 +11,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
 if sys.version_info >= (3, 14):
@@ -45,7 +44,12 @@ def bounded(most: int, what: str) -> Spend:
 
 def unpacked_name(name: str) -> str:
     """A file's name without the suffix of its compression."""
-    return next((name[: -len(s)] for s in PACKED if name.lower().endswith(s)), name)
+    return name[: len(name) - len(packing_by_name(name))]
+
+
+def packing_by_name(name: str) -> str:
+    """The suffix of a file's compression, in lower case; empty: it has none."""
+    return name[name.rindex(".") :].lower() if name.lower().endswith(PACKED) else ""
 
 
 def packing_of(head: bytes) -> str:
@@ -71,8 +75,8 @@ def unpacked(file: IO[bytes], name: str, packing: str | None = None) -> IO[bytes
         ValueError: the file is empty, which is no compressed file.
     """
     stream: Any = file
-    suffix = Path(name).suffix.lower() if packing is None else packing
-    if suffix not in PACKED:
+    suffix = packing_by_name(name) if packing is None else packing
+    if not suffix:
         return stream
     with damage_named(name):
         if not stream.peek(1):
@@ -177,13 +181,12 @@ def chunks(stream: IO[bytes], name: str, spend: Spend = spend_freely) -> Iterato
     Raises:
         ValueError: it is damaged.
     """
-    # A plain file unpacks to nothing more.
-    free = isinstance(stream, io.BufferedReader | Counted)
-    while True:
-        with damage_named(name):
-            chunk = stream.read(CHUNK)
-        if not chunk:
-            return
-        if not free:
-            spend(len(chunk))
-        yield chunk
+    # A plain file unpacks to nothing more, and gives less than is asked for only at its end.
+    plain = isinstance(stream, (io.BufferedReader, Counted))
+    with damage_named(name):
+        while chunk := stream.read(CHUNK):
+            if not plain:
+                spend(len(chunk))
+            yield chunk
+            if plain and len(chunk) < CHUNK:
+                return

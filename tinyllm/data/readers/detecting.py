@@ -70,6 +70,8 @@ def _or(candidates: list[str]) -> str:
 
 def is_utf8(head: bytes) -> bool:
     """Whether it is valid, but for a character that may be cut at its end."""
+    if head.isascii():  # as a rule
+        return True
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
@@ -126,7 +128,7 @@ def wide_part(data: bytes) -> tuple[int, str] | None:
 
 def escaped(head: bytes) -> str | None:
     """An encoding that writes other characters in those of ASCII, if bytes evidently are in it."""
-    if not head.isascii():
+    if not head.isascii() or not (b"\x1b" in head or b"~" in head or b"+" in head):
         return None
     if _ESCAPES.search(head):
         names = ["iso2022_jp", "iso2022_jp_2", "iso2022_jp_ext", "iso2022_kr"]

@@ -136,7 +136,9 @@ def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text
     """
     head = head[:HEAD]
     _refuse(_other_encoding(head, encoding), name, what=f"is not {encoding} text")
-    text = head.decode(encoding, "ignore").removeprefix("\ufeff")
+    replaced = head.decode(encoding, "replace")
+    text = head.decode(encoding, "ignore") if "\ufffd" in replaced else replaced
+    text = text.removeprefix("\ufeff")
     kind = textual(text)
     plain = head
     if not ascii_compatible(encoding) or _family(encoding) == "iso2022":
@@ -146,10 +148,10 @@ def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text
         advice = "PowerShell's >> appends that; convert the file to one encoding"
         _refuse(Kind("text in two encodings", seen, advice), name)
     count, size = controls(plain), len(plain)
-    if is_binary(plain):
+    if count and is_binary(plain):
         seen = f"{count:,} of its first {size:,} bytes are control characters"
         _refuse(kind or Kind("binary data", seen, _CHOOSE), name)
-    flawed = count > 0 or "\ufffd" in head.decode(encoding, "replace")[:-1]
+    flawed = count > 0 or "\ufffd" in replaced[:-1]
     if layout.errors == "replace":
         _check_replaced(head, name, encoding)
     if layout.format == "auto" and named_text:

@@ -6,9 +6,9 @@ from typing import IO, Any
 
 from tinyllm.data.readers.archives import member_streams
 from tinyllm.data.readers.compression import (
-    PACKED,
     Spend,
     damage_named,
+    packing_by_name,
     packing_of,
     spend_freely,
     unpacked,
@@ -40,8 +40,7 @@ def streams(
 
 
 def _unpacked(file: Any, name: str) -> IO[bytes]:
-    packing = Path(name).suffix.lower()
-    if packing in PACKED:
+    if packing := packing_by_name(name):
         with damage_named(name):
             head = file.peek(512)
         if packing_of(head) != packing:

@@ -1,7 +1,6 @@
 """How documents lie in files: what the settings of `download` say about reading."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from tinyllm.data.readers.compression import unpacked_name
@@ -51,4 +50,5 @@ class Layout:
         """The format that is set, or that a file's suffix stands for; None: neither."""
         if self.format != "auto":
             return self.format
-        return SUFFIXES.get(Path(unpacked_name(name)).suffix.lower())
+        _, dot, suffix = unpacked_name(name).rpartition(".")
+        return SUFFIXES.get(dot + suffix.lower())
