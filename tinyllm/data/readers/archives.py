@@ -1,5 +1,6 @@
 """Read the files in a zip or tar archive. No file is ever written under a member's name."""
 
+import io
 import re
 import shutil
 import stat
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from tinyllm.data.readers.compression import (
     CHUNK,
@@ -33,7 +34,6 @@ TAR = tuple(
     for packing in ("", *PACKED)
 )
 ARCHIVES = (ZIP, *TAR)
-TAR_BUFFER = 1 << 15  # bytes: tarfile copies what is left of it at each read, of a header even
 ENCRYPTED = 1  # the bit of a zip entry's flags
 # A name that begins with ..\\ leads outside on Windows; it is refused, not skipped.
 _HIDDEN = re.compile(r"(?:^|/)(?:\.(?!\.(?:[/\\]|\Z))|__MACOSX)")
@@ -79,7 +79,7 @@ def listing(path: Path, name: str, spend: Spend = spend_freely) -> Listing:
         found = _tar_listing(path, name, spend)
     else:
         with _open_zip(path, name) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            entries = _files_of_zip(archive)
         links = {entry.filename: "a link" for entry in entries if _is_link(entry)}
         files = sorted(entry.filename for entry in entries if not _is_link(entry))
         found = Listing(files, links)
@@ -109,8 +109,8 @@ def member_streams(
         return
     with _open_zip(path, name) as archive:
         by_name: dict[str, list[zipfile.ZipInfo]] = {}
-        for entry in archive.infolist():
-            if not entry.is_dir() and not _is_link(entry):
+        for entry in _files_of_zip(archive):
+            if not _is_link(entry):
                 by_name.setdefault(entry.filename, []).append(entry)
         for member in members:
             entry = by_name[member].pop(0)
@@ -145,6 +145,11 @@ def _open_zip(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
             raise ValueError(f"{name} is damaged: {error}") from None
         with archive:
             yield archive
+
+
+def _files_of_zip(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """All entries but folders. (`ZipInfo.is_dir` fails on a name without a character.)"""
+    return [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
 
 
 def _is_link(entry: zipfile.ZipInfo) -> bool:
@@ -252,13 +257,9 @@ def _tar(
         packing = packing_of(head := file.peek(512))
         if not packing:
             _check_head(head, name, "a tar archive")
-        stream = unpacked(file, name, packing)
-        if packing:
-            stream = _Spending(stream, name, spend)  # type: ignore[assignment]
+        stream: Any = _Forward(unpacked(file, name, packing), name, spend)
         with damage_named(name):
-            archive = tarfile.open(  # noqa: SIM115 (it holds nothing but the stream)
-                fileobj=stream, mode="r|", bufsize=TAR_BUFFER, tarinfo=_TarInfo
-            )
+            archive = tarfile.TarFile(fileobj=stream, tarinfo=_TarInfo)
         while (info := _next(archive, name)) is not None:
             if info.isdir():
                 continue
@@ -266,7 +267,7 @@ def _tar(
             content = None if inner is None else Counted(inner)
             yield _plain_name(info.name), info, content  # type: ignore[misc]
         with damage_named(name):
-            while block := archive.fileobj.read(CHUNK):
+            while block := stream.read(CHUNK):
                 if block.strip(b"\0"):
                     raise tarfile.ReadError("something follows its end")
 
@@ -278,15 +279,31 @@ def _next(archive: tarfile.TarFile, name: str) -> tarfile.TarInfo | None:
     return member
 
 
-class _Spending:
-    """A stream whose bytes are counted as unpacked."""
+class _Forward:
+    """A stream as tarfile needs one: it tells its place, and skips. What it unpacks is counted.
+
+    tarfile's own, of mode "r|", copies what it holds at each read, of a header even.
+    """
 
     def __init__(self, stream: IO[bytes], name: str, spend: Spend) -> None:
         self._chunks = chunks(stream, name, spend)
-        self._held = b""
+        self._chunk = io.BytesIO()
+        self._place = 0
+
+    def tell(self) -> int:
+        """The place of what is read next."""
+        return self._place
+
+    def seek(self, place: int) -> None:
+        """Skip to a place further on, or to the end if that comes before."""
+        while self._place < place and self.read(min(place - self._place, CHUNK)):
+            pass
 
     def read(self, size: int) -> bytes:
-        """Some bytes, at most `size`; none at the end."""
-        self._held = self._held or next(self._chunks, b"")
-        some, self._held = self._held[:size], self._held[size:]
-        return some
+        """So many bytes, or those that are left."""
+        data = self._chunk.read(size)
+        while len(data) < size and (chunk := next(self._chunks, b"")):
+            self._chunk = io.BytesIO(chunk)
+            data += self._chunk.read(size - len(data))
+        self._place += len(data)
+        return data
