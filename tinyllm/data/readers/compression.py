@@ -19,6 +19,7 @@ else:
     from backports import zstd
 
 CHUNK = 1 << 20  # bytes
+FIRST = 1 << 16  # bytes of a first chunk: for a longer one memory is asked of the system each time
 PACKED = (".gz", ".zst", ".xz", ".bz2")
 LONGEST_WINDOW = 31  # of zstd: 2 GB, the most that `zstd --long` can make
 # Called with how many bytes were unpacked; it raises ValueError if they become too many.
@@ -183,10 +184,12 @@ def chunks(stream: IO[bytes], name: str, spend: Spend = spend_freely) -> Iterato
     """
     # A plain file unpacks to nothing more, and gives less than is asked for only at its end.
     plain = isinstance(stream, (io.BufferedReader, Counted))
+    size = FIRST
     with damage_named(name):
-        while chunk := stream.read(CHUNK):
+        while chunk := stream.read(size):
             if not plain:
                 spend(len(chunk))
             yield chunk
-            if plain and len(chunk) < CHUNK:
+            if plain and len(chunk) < size:
                 return
+            size = CHUNK

@@ -19,7 +19,7 @@ from tinyllm.data.readers.evidence import instead
 
 
 def streams(
-    path: Path, name: str, members: Sequence[str] | None, spend: Spend = spend_freely
+    path: Path | str, name: str, members: Sequence[str] | None, spend: Spend = spend_freely
 ) -> Iterator[tuple[str, IO[bytes]]]:
     """Open each stream of bytes in a file, one after the other, compression undone.
 
@@ -32,10 +32,10 @@ def streams(
         its name (of a member, the archive's before it), and the stream.
     """
     if members is None:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:  # noqa: PTH123 (for many files)
             yield name, _unpacked(file, name)
         return
-    for member, inner in member_streams(path, name, members, spend):
+    for member, inner in member_streams(Path(path), name, members, spend):
         yield f"{name}/{member}", _unpacked(inner, f"{name}/{member}")
 
 

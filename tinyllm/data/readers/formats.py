@@ -10,7 +10,7 @@ from typing import IO
 from tinyllm.data.readers import documents, evidence
 from tinyllm.data.readers.compression import Spend, chunks, spend_freely, unpacked_name
 from tinyllm.data.readers.decoding import decoded, text_without_nuls
-from tinyllm.data.readers.detecting import detected
+from tinyllm.data.readers.detecting import SAMPLE, detected
 from tinyllm.data.readers.documents import Part, Piece
 from tinyllm.data.readers.file_streams import streams
 from tinyllm.data.readers.findings import Findings
@@ -24,7 +24,7 @@ UNITS = {"jsonl": "line", "json": "record", "csv": "line", "tsv": "line", "parqu
 
 
 def file_pieces(
-    path: Path,
+    path: Path | str,
     name: str,
     members: list[str] | None,
     layout: Layout,
@@ -51,7 +51,7 @@ def _parts(
 ) -> Iterable[Part]:
     data = chunks(stream, name, spend)
     head = b""
-    while len(head) < evidence.HEAD and (chunk := next(data, b"")):
+    while len(head) < SAMPLE and (chunk := next(data, b"")):
         head += chunk
     data = chain([head], data)
     encoding = layout.encoding

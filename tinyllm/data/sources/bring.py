@@ -112,5 +112,5 @@ def _from_packages(packages: list[str], files: Path) -> tuple[list[Found], Keep]
                 line = json.dumps({"text": text}, ensure_ascii=False).encode() + b"\n"
                 file.write(line)
                 digest.update(line)
-    found = Found(path.name, path, path.stat().st_size, digest.hexdigest())
+    found = Found(path.name, str(path), path.stat().st_size, digest.hexdigest())
     return [found], lambda file: file.digest or ""

@@ -89,7 +89,7 @@ def from_network(
         while name.lower() in taken:
             name = f"{number}-{name}"
         taken.add(name.lower())
-        found.append(Found(name, fetched.path, size, fetched.digest, origin=address.url))
+        found.append(Found(name, str(fetched.path), size, fetched.digest, origin=address.url))
 
     def link(file: Found) -> str:
         try:

@@ -23,7 +23,7 @@ class Found(NamedTuple):
 
     Attributes:
         name: within the corpus, with slashes.
-        path: where it lies.
+        path: where it lies. (As a Path, 50,000 take 0.15 s longer.)
         size: in bytes.
         digest: its SHA-256; None: not known yet.
         members: of an archive: those to read; None: it is none, or not known yet.
@@ -32,7 +32,7 @@ class Found(NamedTuple):
     """
 
     name: str
-    path: Path
+    path: str
     size: int
     digest: str | None = None
     members: list[str] | None = None
@@ -54,7 +54,7 @@ def files_of(source: Path, layout: Layout, most: int) -> list[Found]:
     """
     wanted = wanted_by(layout)
     if not source.is_dir():
-        return [Found(source.name, source, source.stat().st_size)]
+        return [Found(source.name, str(source), source.stat().st_size)]
     found, links, odd = [], [], []
     for name, entry in _walk(source, hidden=layout.files is not None):
         kind, size = _kind(entry)
@@ -68,12 +68,12 @@ def files_of(source: Path, layout: Layout, most: int) -> list[Found]:
             _check_name(name)
             inside = listing(Path(entry.path), name, bounded(most, name))
             if any(wanted(f"{name}/{m}") and not is_archive(m) for m in inside.files):
-                found.append(Found(name, Path(entry.path), size, inside=inside))
+                found.append(Found(name, entry.path, size, inside=inside))
             else:
                 warn_of_members(name, inside, [m for m in inside.others if wanted(f"{name}/{m}")])
         elif wanted(name):
             _check_name(name)
-            found.append(Found(name, Path(entry.path), size))
+            found.append(Found(name, entry.path, size))
     warn(
         links,
         f"links to folders in {source} are not read",
@@ -107,11 +107,11 @@ def names_in(source: Path, most: int) -> list[str]:
     return found
 
 
-def copy(path: Path, target: Path) -> str:
+def copy(path: str, target: Path) -> str:
     """Copy a file. Returns its SHA-256."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    with path.open("rb") as source, target.open("wb") as file:
+    with Path(path).open("rb") as source, target.open("wb") as file:
         while chunk := source.read(CHUNK):
             digest.update(chunk)
             file.write(chunk)
@@ -128,7 +128,7 @@ def refusals_named(found: Sequence[Found]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if str(error.filename) not in {str(file.path) for file in found}:
+        if str(error.filename) not in {file.path for file in found}:
             raise
         name = printable(str(error.filename))
         if isinstance(error, FileNotFoundError):

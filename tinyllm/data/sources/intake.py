@@ -38,7 +38,7 @@ class Reading:
     findings: Findings = field(default_factory=Findings)
     text: int = 0
 
-    def pieces(self, path: Path, file: Found) -> Iterator[Piece]:
+    def pieces(self, path: Path | str, file: Found) -> Iterator[Piece]:
         """The documents of a file that lies at `path`."""
         shown = printable(file.name)
         given = (path, shown, file.members, self.layout, self.spend, self.findings)
@@ -113,7 +113,7 @@ def with_members(found: Sequence[Found], layout: Layout, most: int) -> list[Foun
 def _with_members(file: Found, layout: Layout, most: int, alone: bool) -> Found:
     name = printable(file.name)
     with _origin_named(file):
-        inside = file.inside or listing(file.path, name, bounded(most, name))
+        inside = file.inside or listing(Path(file.path), name, bounded(most, name))
         prefix, is_wanted = "" if alone else f"{file.name}/", wanted_by(layout)
         members = [member for member in inside.files if not is_archive(member)]
         if layout.files is not None or len(inside.files) > 1:  # one alone has whatever name

@@ -120,7 +120,7 @@ class PackedArchive:
     def __init__(self, packs: Packs, archive: Found) -> None:
         self._packs, self._found = packs, archive
         self._first = len(packs.done)
-        digest = archive.digest or sha256_of(archive.path)
+        digest = archive.digest or sha256_of(Path(archive.path))
         self._archive = Archive(archive.name, archive.size, digest)
         for member in archive.members or ():
             packs.contains(f"{archive.name}/{member}", empty=False)

@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from tinyllm.common.files import sha256_of, size_and_times
@@ -42,8 +41,11 @@ def is_as_copied(settings: Download, raw: Path, name: str) -> bool:
 
 def _states(files: Iterable[str]) -> Iterator[tuple[str, str]]:
     for file in files:
-        with suppress(FileNotFoundError):  # as a link to nowhere is
-            yield file, size_and_times(file)
+        try:
+            state = size_and_times(file)
+        except FileNotFoundError:  # as a link to nowhere is
+            continue
+        yield file, state
 
 
 def _files(folder: Path) -> Iterator[str]:
