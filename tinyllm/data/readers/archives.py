@@ -1,6 +1,5 @@
 """Read the files in a zip or tar archive. No file is ever written under a member's name."""
 
-import io
 import re
 import shutil
 import stat
@@ -18,8 +17,8 @@ from tinyllm.data.readers.compression import (
     CHUNK,
     PACKED,
     Counted,
+    Forward,
     Spend,
-    chunks,
     damage_named,
     packing_of,
     spend_freely,
@@ -257,7 +256,7 @@ def _tar(
         packing = packing_of(head := file.peek(512))
         if not packing:
             _check_head(head, name, "a tar archive")
-        stream: Any = _Forward(unpacked(file, name, packing), name, spend)
+        stream: Any = Forward(unpacked(file, name, packing), name, spend)
         with damage_named(name):
             archive = tarfile.TarFile(fileobj=stream, tarinfo=_TarInfo)
         while (info := _next(archive, name)) is not None:
@@ -277,33 +276,3 @@ def _next(archive: tarfile.TarFile, name: str) -> tarfile.TarInfo | None:
         member = archive.next()
     archive.members = []  # type: ignore[attr-defined]  # else it keeps all of them
     return member
-
-
-class _Forward:
-    """A stream as tarfile needs one: it tells its place, and skips. What it unpacks is counted.
-
-    tarfile's own, of mode "r|", copies what it holds at each read, of a header even.
-    """
-
-    def __init__(self, stream: IO[bytes], name: str, spend: Spend) -> None:
-        self._chunks = chunks(stream, name, spend)
-        self._chunk = io.BytesIO()
-        self._place = 0
-
-    def tell(self) -> int:
-        """The place of what is read next."""
-        return self._place
-
-    def seek(self, place: int) -> None:
-        """Skip to a place further on, or to the end if that comes before."""
-        while self._place < place and self.read(min(place - self._place, CHUNK)):
-            pass
-
-    def read(self, size: int) -> bytes:
-        """So many bytes, or those that are left."""
-        data = self._chunk.read(size)
-        while len(data) < size and (chunk := next(self._chunks, b"")):
-            self._chunk = io.BytesIO(chunk)
-            data += self._chunk.read(size - len(data))
-        self._place += len(data)
-        return data

@@ -184,7 +184,7 @@ def chunks(stream: IO[bytes], name: str, spend: Spend = spend_freely) -> Iterato
     """
     # A plain file unpacks to nothing more, and gives less than is asked for only at its end.
     plain = isinstance(stream, (io.BufferedReader, Counted))
-    size = FIRST
+    size = FIRST if plain else CHUNK
     with damage_named(name):
         while chunk := stream.read(size):
             if not plain:
@@ -193,3 +193,33 @@ def chunks(stream: IO[bytes], name: str, spend: Spend = spend_freely) -> Iterato
             if plain and len(chunk) < size:
                 return
             size = CHUNK
+
+
+class Forward:
+    """A stream as tarfile needs one: it tells its place, and skips. What it unpacks is counted.
+
+    tarfile's own, of mode "r|", copies what it holds at each read, of a header even.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str, spend: Spend) -> None:
+        self._chunks = chunks(stream, name, spend)
+        self._chunk = io.BytesIO()
+        self._place = 0
+
+    def tell(self) -> int:
+        """The place of what is read next."""
+        return self._place
+
+    def seek(self, place: int) -> None:
+        """Skip to a place further on, or to the end if that comes before."""
+        while self._place < place and self.read(min(place - self._place, CHUNK)):
+            pass
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, or those that are left."""
+        data = self._chunk.read(size)
+        while len(data) < size and (chunk := next(self._chunks, b"")):
+            self._chunk = io.BytesIO(chunk)
+            data += self._chunk.read(size - len(data))
+        self._place += len(data)
+        return data
