@@ -183,3 +183,26 @@ def test_a_terminal_shows_how_much_was_read(
         bring_it(path=str(texts))
     with os.fdopen(leader, "rb", buffering=0) as screen:
         assert re.search(rb"read: .*B/s", screen.read(10_000))
+
+
+def test_a_small_file_takes_few_calls(bring_it: BringIt, texts: Path) -> None:
+    """What 50,000 files take beside their text, without a clock: reading them is all calls."""
+
+    def calls(count: int) -> int:
+        fill(texts, count)
+        made = 0
+
+        def seen(_: object, event: str, __: object) -> None:
+            nonlocal made
+            made += event in ("call", "c_call")
+
+        sys.setprofile(seen)
+        try:
+            bring_it(path=str(texts))
+        finally:
+            sys.setprofile(None)
+        return made
+
+    calls(MANY + 1)  # what is done once
+    few, many = calls(MANY + 50), calls(MANY + 250)
+    assert (many - few) / 200 < 300

@@ -45,12 +45,12 @@ def bounded(most: int, what: str) -> Spend:
 
 def unpacked_name(name: str) -> str:
     """A file's name without the suffix of its compression."""
-    return name[: len(name) - len(packing_by_name(name))]
+    return name.rpartition(".")[0] if name.lower().endswith(PACKED) else name
 
 
 def packing_by_name(name: str) -> str:
     """The suffix of a file's compression, in lower case; empty: it has none."""
-    return name[name.rindex(".") :].lower() if name.lower().endswith(PACKED) else ""
+    return f".{name.rpartition('.')[2].lower()}" if name.lower().endswith(PACKED) else ""
 
 
 def packing_of(head: bytes) -> str:
@@ -66,25 +66,24 @@ def packing_of(head: bytes) -> str:
     return ""
 
 
-def unpacked(file: IO[bytes], name: str, packing: str | None = None) -> IO[bytes]:
+def unpacked(file: IO[bytes], name: str, packing: str) -> IO[bytes]:
     """Decompress a file.
 
     Args:
-        packing: a suffix of PACKED, or empty: not compressed; None: by the name's suffix.
+        packing: a suffix of PACKED, or empty: it is not compressed.
 
     Raises:
         ValueError: the file is empty, which is no compressed file.
     """
     stream: Any = file
-    suffix = packing_by_name(name) if packing is None else packing
-    if not suffix:
+    if not packing:
         return stream
     with damage_named(name):
         if not stream.peek(1):
             raise EOFError("it is empty")
-    if suffix == ".gz":
+    if packing == ".gz":
         return gzip.GzipFile(fileobj=stream)  # type: ignore[return-value]
-    return _Joined(stream, suffix)  # type: ignore[return-value]
+    return _Joined(stream, packing)  # type: ignore[return-value]
 
 
 class _Joined:

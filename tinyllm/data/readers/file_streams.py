@@ -40,15 +40,16 @@ def streams(
 
 
 def _unpacked(file: Any, name: str) -> IO[bytes]:
-    if packing := packing_by_name(name):
-        with damage_named(name):
-            head = file.peek(512)
-        if packing_of(head) != packing:
-            if kind := instead(head):
-                raise ValueError(f"{name} is not {packing[1:]}-compressed: {kind}")
-            if head and 0 not in head and is_utf8(head):  # unpacked by a proxy or a browser, say
-                raise ValueError(
-                    f"{name} is not {packing[1:]}-compressed but plain text; rename it to "
-                    f"{Path(unpacked_name(name)).name}"
-                )
-    return unpacked(file, name)
+    if not (packing := packing_by_name(name)):
+        return file
+    with damage_named(name):
+        head = file.peek(512)
+    if packing_of(head) != packing:
+        if kind := instead(head):
+            raise ValueError(f"{name} is not {packing[1:]}-compressed: {kind}")
+        if head and 0 not in head and is_utf8(head):  # unpacked by a proxy or a browser, say
+            raise ValueError(
+                f"{name} is not {packing[1:]}-compressed but plain text; rename it to "
+                f"{Path(unpacked_name(name)).name}"
+            )
+    return unpacked(file, name, packing)

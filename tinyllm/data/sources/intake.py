@@ -77,7 +77,7 @@ def take_in(found: Sequence[Found], keep: Keep, files: Path, reading: Reading) -
         if file.name not in to_pack:
             kept.append(_kept(file, keep, files, reading))
             continue
-        packed = packs.archive(file) if is_archive(file.name) else packs.file(file)
+        packed = packs.file(file) if file.members is None else packs.archive(file)
         documents, fits = 0, True
         for piece in reading.pieces(file.path, file):
             documents += piece.last

@@ -11,7 +11,6 @@ from json import JSONEncoder
 from pathlib import Path
 
 from tinyllm.common.files import sha256_of
-from tinyllm.data.readers.archives import is_archive
 from tinyllm.data.readers.documents import LONGEST, Piece
 from tinyllm.data.readers.raw_folder import Archive, Packed, RawFile
 from tinyllm.data.sources.folder import Found
@@ -25,7 +24,7 @@ _encode = JSONEncoder(ensure_ascii=False).encode
 
 def packable(found: Sequence[Found]) -> set[str]:
     """The names of the files whose documents can go into packs."""
-    small = {file.name for file in found if file.size <= SMALL and not is_archive(file.name)}
+    small = {file.name for file in found if file.size <= SMALL and file.members is None}
     archives = {
         file.name
         for file in found
