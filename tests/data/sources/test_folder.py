@@ -136,6 +136,20 @@ def test_a_folder_that_may_not_be_listed_is_told(bring_it: BringIt, texts: Path)
         bring_it(path=str(texts))
 
 
+def test_a_folder_whose_path_is_too_long_to_list_is_told(bring_it: BringIt, texts: Path) -> None:
+    """Unlike a folder that may not be listed, it stops the user root too."""
+    (texts / "a.txt").write_text("a")
+    folder = os.open(texts, os.O_RDONLY)
+    for _ in range(20):  # a path may have 4,096 bytes
+        os.mkdir("d" * 250, dir_fd=folder)
+        inner = os.open("d" * 250, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    with pytest.raises(ValueError, match=r"the folder .* can't be read: File name too long"):
+        bring_it(path=str(texts))
+
+
 # ----- a folder without a file to read
 
 

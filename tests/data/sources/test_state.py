@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.sources.conftest import BringIt
 from tests.data.sources.test_docstrings import FILES, Install, install  # noqa: F401 (a fixture)
 from tests.helpers import ROOT
-from tinyllm.data.sources.source_state import source_state
+from tinyllm.data.sources.source_state import is_as_copied, source_state
 from tinyllm.settings.download import Download
 from tinyllm.settings.load import load_params
 
@@ -24,8 +25,14 @@ def grow(folder: Path) -> None:
 
 
 def touch(folder: Path) -> None:
-    """Another text of the same size."""
     os.utime(folder / "a.txt", (1, 1))
+
+
+def rewrite(folder: Path) -> None:
+    """Another text of the same size, whose time is set back, as some programs do."""
+    state = (folder / "a.txt").stat()
+    (folder / "a.txt").write_text("b")
+    os.utime(folder / "a.txt", ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 def add(folder: Path) -> None:
@@ -36,7 +43,7 @@ def remove(folder: Path) -> None:
     (folder / "a.txt").unlink()
 
 
-@pytest.mark.parametrize("change", [grow, touch, add, remove])
+@pytest.mark.parametrize("change", [grow, touch, rewrite, add, remove])
 def test_a_changed_file_of_a_folder(tmp_path: Path, change: Callable[[Path], None]) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep/b.jsonl").write_text('{"text": "b"}\n')
@@ -49,6 +56,24 @@ def test_a_changed_file_of_a_folder(tmp_path: Path, change: Callable[[Path], Non
     assert source_state(download) == before
     change(tmp_path)
     assert source_state(download) != before
+
+
+@pytest.mark.parametrize("path", ["texts", "texts/deep/a.txt"])
+def test_only_a_file_with_the_content_of_its_copy_is_as_copied(
+    bring_it: BringIt, raw: Path, texts: Path, path: str
+) -> None:
+    file, source = texts / "deep/a.txt", texts.parent / path
+    file.parent.mkdir()
+    file.write_text("a text")
+    bring_it(path=str(source))
+    download = settings(source="path", path=str(source))
+    assert is_as_copied(download, raw, str(file))
+    file.write_text("A text")
+    assert not is_as_copied(download, raw, str(file))
+    (texts / "new.txt").write_text("a text")  # it has no copy
+    assert not is_as_copied(settings(source="path", path=str(texts)), raw, str(texts / "new.txt"))
+    file.unlink()
+    assert not is_as_copied(download, raw, str(file))
 
 
 def test_what_is_missing_has_no_state(tmp_path: Path) -> None:
