@@ -111,7 +111,7 @@ def test_a_zip_archive_counts_as_a_folder(documents: Bring, texts: Path) -> None
     members = {
         "b.txt": b"b", "deep/a.jsonl.gz": gzip.compress(as_jsonl(["a"])), "z.parquet":
         as_parquet(["z"]), "notes.md": b"notes", "__MACOSX/._b.txt": b"x", ".DS_Store": b"x",
-        "deep/": b"", "latin\xe4.txt": "ä".encode(),
+        "deep/": b"", "latin\xe4.txt": "ä".encode(), "__MACOSX/b.txt": b"x", "in/.x/b.txt": b"x",
     }  # fmt: skip
     (texts / "all.zip").write_bytes(zipped(members))
     found = ["b", "a", "ä", "z"]
