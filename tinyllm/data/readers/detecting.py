@@ -128,6 +128,7 @@ def wide_part(data: bytes) -> tuple[int, str] | None:
 
 def escaped(head: bytes) -> str | None:
     """An encoding that writes other characters in those of ASCII, if bytes evidently are in it."""
+    # What the patterns begin with: as a rule none is there.
     if not head.isascii() or not (b"\x1b" in head or b"~" in head or b"+" in head):
         return None
     if _ESCAPES.search(head):
