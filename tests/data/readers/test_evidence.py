@@ -230,6 +230,13 @@ def test_a_nul_is_named_with_its_place_or_replaced(
         bring_it(path=str(texts))
 
 
+def test_what_is_replaced_hides_nothing(bring_it: BringIt, texts: Path) -> None:
+    """Not even from `format: text`, which reads a page as it is if all of it is text."""
+    (texts / "a.txt").write_bytes(b"\xff" + HTML)
+    with pytest.raises(ValueError, match=r"^a\.txt is not text: it looks like an HTML page"):
+        bring_it(path=str(texts), format="text", errors="replace")
+
+
 def test_a_file_whose_name_says_nothing_is_read_by_its_content(
     documents: Bring, texts: Path
 ) -> None:
@@ -237,7 +244,9 @@ def test_a_file_whose_name_says_nothing_is_read_by_its_content(
     (texts / "b.data").write_bytes(as_parquet(pa.array(["b"])))
     (texts / "c.data").write_bytes(b'[{"text": "c"}]')
     (texts / "d.data").write_bytes(b"d")
-    assert documents(path=str(texts), files="*.data") == ["a", "b", "c", "d"]
+    (texts / "csv").write_bytes(b"no table")  # no suffix either
+    found = documents(path=str(texts), files="{*.data,csv}")
+    assert found == ["a", "b", "c", "no table", "d"]
     with zipfile.ZipFile(texts / "z.zip", "w") as archive:
         archive.write(texts / "b.data", "b.data")
     assert documents(path=str(texts / "z.zip")) == ["b"]
