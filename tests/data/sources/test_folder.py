@@ -53,6 +53,17 @@ def test_what_is_no_file_is_skipped_and_told(
     )
 
 
+def test_only_what_would_be_read_is_told(
+    documents: Bring, texts: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (texts / "a.CSV").write_text("text,n\na text,1\n")
+    os.mkfifo(texts / "a.fifo")
+    (texts / ".cache").mkdir()
+    (texts / ".cache/z.zip").write_bytes(b"no archive")
+    assert documents(path=str(texts)) == ["a text"]
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_a_path_that_is_no_file_is_an_error(bring_it: BringIt, texts: Path, kind: str) -> None:
     path = texts / "pipe.txt"
