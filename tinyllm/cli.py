@@ -24,6 +24,7 @@ def commands() -> None:
     """Look after the runs and models that `dvc repro` makes.
 
     \b
+    tinyllm check                      see what will run, or what is wrong
     dvc repro                          run the pipeline
     dvc exp run -S train.n_layer=6     run it with other settings, as an experiment
     tinyllm ui                         look at the runs in MLflow
@@ -31,6 +32,19 @@ def commands() -> None:
     Tab completion: add the output of `_TINYLLM_COMPLETE=bash_source tinyllm` to ~/.bashrc
     (or zsh_source, fish_source).
     """
+
+
+@commands.command()
+def check() -> None:
+    """See what will run, and for how long, or what is wrong.
+
+    Takes some seconds and downloads nothing: reads params.yaml and the first documents of a corpus
+    on this machine, and times some training steps on random tokens. Reports all that would stop
+    `dvc repro`, a line each, or what it will do.
+    """
+    from tinyllm.experiments.check import check as check_all
+
+    check_all()
 
 
 @commands.command(context_settings={"ignore_unknown_options": True})

@@ -26,10 +26,8 @@ def obstacle(device: str) -> str | None:
     Compiles a trivial function, since a compiler that is installed may still lack headers or fail
     to link. What it makes is kept with the kernels of training, so that it is quick the next time.
     """
-    if device == "cuda" and importlib.util.find_spec("triton") is None:
-        return "the package triton is not installed"
-    if device == "cpu" and shutil.which(cpp_compiler()) is None:
-        return f"there is no C++ compiler ({cpp_compiler()})"
+    if (reason := missing(device)) is not None:
+        return reason
     try:
         compiled(_trivial)(torch.zeros(64, device=device))
     except Exception as error:  # of many types; whatever it is, training would fail of it too
@@ -39,6 +37,18 @@ def obstacle(device: str) -> str | None:
                 f" (torch does not quote paths, and this environment's has a space: {sys.prefix})"
             )
         return reason
+    return None
+
+
+def missing(device: str) -> str | None:
+    """What torch's compiler needs for a device and does not find; None: nothing that is looked for.
+
+    Compiles nothing, so that it takes no time.
+    """
+    if device == "cuda" and importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    if device == "cpu" and shutil.which(cpp_compiler()) is None:
+        return f"there is no C++ compiler ({cpp_compiler()})"
     return None
 
 

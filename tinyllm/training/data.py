@@ -80,6 +80,19 @@ def model_config(settings: Train, vocab_size: int) -> ModelConfig:
     )
 
 
+def check_share(settings: Train, processes: int) -> None:
+    """See that processes, whose number hardware.processes: null or torchrun decided, fit the batch.
+
+    Raises:
+        ValueError: they can't share it evenly.
+    """
+    if settings.batch_size % processes:
+        raise ValueError(
+            f"train.batch_size = {settings.batch_size}: must be a multiple of the {processes} "
+            "processes that share it"
+        )
+
+
 def load_data(
     params: Params, tokenizer: Path, train: Path, validation: Path, summary: Path,
     *, processes: Processes = ALONE,
@@ -91,11 +104,7 @@ def load_data(
             can't share a batch evenly.
     """
     settings = params.train
-    if settings.batch_size % processes.size:  # hardware.processes: null, or torchrun
-        raise ValueError(
-            f"train.batch_size = {settings.batch_size}: must be a multiple of the {processes.size} "
-            "processes that share it"
-        )
+    check_share(settings, processes.size)
     for split, held in read_json(summary).items():
         if SplitSummary(**held).tokens <= settings.context_length:
             raise ValueError(

@@ -35,7 +35,7 @@ def bring(
     files = folder / FILES
     files.mkdir()
     if settings.source in OWN:
-        layout, stated = _layout(settings), settings.licence
+        layout, stated = layout_of(settings), settings.licence
     else:
         check_source(settings.source)
         entry = CATALOGUE[settings.source]
@@ -83,7 +83,8 @@ def _origin(settings: Download) -> str:
     return without_passwords(", ".join(settings.url or []))
 
 
-def _layout(settings: Download) -> Layout:
+def layout_of(settings: Download) -> Layout:
+    """How the documents lie in the user's own files."""
     separator = settings.separator
     return Layout(
         format=settings.format,

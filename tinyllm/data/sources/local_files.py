@@ -19,22 +19,39 @@ def from_path(settings: Download, layout: Layout, files: Path) -> tuple[list[Fou
         ValueError: there are none, they can't be read, or they do not fit on the disk.
     """
     source = Path(settings.path)
-    key = f"download.path = {settings.path!r}"
-    _check_path(settings, source, key, files)
-    found = files_of(source, layout, settings.max_bytes)
-    if not found:
-        raise ValueError(f"{key}: {nothing_to_read(names_in(source, settings.max_bytes), layout)}")
+    found = files_at(settings, layout, files)
     size = sum(file.size for file in found)
     if (free := shutil.disk_usage(files).free) < size:
         raise ValueError(
-            f"{key}: its {size:,} bytes are copied, and the disk of {files.parent.parent} has "
-            f"{free:,} left"
+            f"{_key(settings)}: its {size:,} bytes are copied, and the disk of "
+            f"{files.parent.parent} has {free:,} left"
         )
     if settings.sha256 is not None and (digest := sha256_of(source)) != settings.sha256[0]:
         raise ValueError(
             f"{source}: its SHA-256 is {digest}, not {settings.sha256[0]} as download.sha256 says"
         )
     return found, lambda file: copy(file.path, files / file.name)
+
+
+def files_at(settings: Download, layout: Layout, files: Path) -> list[Found]:
+    """The files that `download.path` names.
+
+    Args:
+        files: where they will be copied, which need not exist yet.
+
+    Raises:
+        ValueError: there are none, or they can't be listed.
+    """
+    source, key = Path(settings.path), _key(settings)
+    _check_path(settings, source, key, files)
+    found = files_of(source, layout, settings.max_bytes)
+    if not found:
+        raise ValueError(f"{key}: {nothing_to_read(names_in(source, settings.max_bytes), layout)}")
+    return found
+
+
+def _key(settings: Download) -> str:
+    return f"download.path = {settings.path!r}"
 
 
 def _check_path(settings: Download, source: Path, key: str, files: Path) -> None:

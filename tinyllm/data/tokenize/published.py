@@ -57,6 +57,17 @@ FILES: dict[str, tuple[tuple[str, str], ...]] = {
     "o200k_harmony": (_O200K,),
 }
 
+# Tokens of each, as tiktoken counts them, so that a model's size is known before any download.
+SIZES = {
+    "gpt2": 50257,
+    "r50k_base": 50257,
+    "p50k_base": 50281,
+    "p50k_edit": 50284,
+    "cl100k_base": 100277,
+    "o200k_base": 200019,
+    "o200k_harmony": 201088,
+}
+
 
 def load_published(name: str, downloads: Path, patience: Patience) -> None:
     """Have tiktoken load an encoding, after which `Tokenizer.named` needs no network.

@@ -47,13 +47,23 @@ def run(work: Work, settings: Hardware, module: str) -> None:
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         run_rank(work, settings)
         return
-    count = settings.processes or max(1, gpus(settings))
+    count = processes_here(settings)
     if count * settings.nodes > 1:
         start(settings, count, module)
         return
-    if settings.sharding != "none":
-        raise ValueError(f"hardware.sharding = {settings.sharding!r}: needs more than one process")
     work(ALONE)
+
+
+def processes_here(settings: Hardware) -> int:
+    """How many processes of a training the settings ask for on this machine.
+
+    Raises:
+        ValueError: the device is not available, or there is only one process to share a model.
+    """
+    count = settings.processes or max(1, gpus(settings))
+    if count * settings.nodes == 1 and settings.sharding != "none":
+        raise ValueError(f"hardware.sharding = {settings.sharding!r}: needs more than one process")
+    return count
 
 
 def gpus(settings: Hardware) -> int:

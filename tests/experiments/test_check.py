@@ -1,0 +1,131 @@
+"""`tinyllm check`: all that would stop a run, a line each, or what the run will be."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import ROOT, make_documents
+from tests.training.project import SETTINGS, change
+from tinyllm.common.units import about
+from tinyllm.experiments.check import check, vocabulary
+from tinyllm.settings.load import load_params
+from tinyllm.training.data import model_config
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a small corpus of files, in which nothing ever ran."""
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    change(tmp_path, SETTINGS)
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.txt").write_text("\n\n".join(make_documents(20, seed=1)))
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def report(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What is printed about each thing, its lines joined."""
+    capsys.readouterr()
+    check()
+    found: dict[str, str] = {}
+    label = ""
+    for line in capsys.readouterr().out.splitlines():
+        label = line[:11].strip() or label
+        found[label] = f"{found.get(label, '')}\n{line[11:]}".strip()
+    return found
+
+
+def problems() -> list[str]:
+    with pytest.raises(ValueError) as caught:
+        check()
+    first, *lines = str(caught.value).splitlines()
+    assert first.endswith((f"{len(lines)} wrong setting(s):", f"{len(lines)} problem(s):"))
+    return lines
+
+
+def test_it_says_what_will_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = time.monotonic()
+    found = report(capsys)
+    assert time.monotonic() - start < 10
+    first = (project / "corpus" / "a.txt").read_text().split()[:3]
+    assert "1 file(s)" in found["corpus"] and f"a.txt: {' '.join(first)}" in found["corpus"]
+    assert "qwen3, " in found["model"] and "300 tokens (bpe)" in found["model"]
+    assert found["training"].startswith("60 steps of 128 tokens (4 sequences of 32), 7,680 in all")
+    assert "cpu" in found["machine"] and "fp32, 1 thread(s)" in found["machine"]
+    assert found["time"].startswith("about ") and "GB free" in found["disk"]
+
+
+def test_the_parameters_are_those_of_the_model(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tinyllm.models.registry import TinyLLM
+
+    params = load_params(project / "params.yaml")
+    model = TinyLLM(model_config(params.train, params.tokenize.vocab_size))
+    assert f"{model.n_parameters:,} parameters" in report(capsys)["model"]
+
+
+def test_a_million_steps_take_minutes(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(project, {"max_steps": "1000000", "eval_interval": "1000000"})
+    assert report(capsys)["time"].split()[2] in ("min", "h")
+
+
+def test_wrong_settings_are_reported_all_at_once(project: Path) -> None:
+    change(project, {"max_steps": "0", "n_head": "7", "source": "tinystory"})
+    lines = problems()
+    assert [line.split(" = ")[0] for line in lines] == [
+        "download.source", "train.max_steps", "train.n_head",
+    ]  # fmt: skip
+
+
+def test_corpus_and_machine_are_reported_together(project: Path) -> None:
+    (project / "corpus" / "a.txt").write_bytes(b"caf\xe9 au lait")
+    (project / "corpus" / "b.jsonl").write_text('{"txt": "a"}\n')
+    change(project, {"device": "mps"})
+    device, text, records = problems()
+    assert device.startswith("hardware.device = 'mps'")
+    assert "a.txt" in text and "b.jsonl holds records" in records
+
+
+def test_a_corpus_that_is_missing_or_empty_is_reported(project: Path) -> None:
+    (project / "corpus" / "a.txt").rename(project / "corpus" / "a.pdf")
+    assert "none of its 1 file(s)" in problems()[0]
+    shutil.rmtree(project / "corpus")
+    assert problems() == ["download.path = 'corpus': there is no such file or folder"]
+
+
+def test_a_package_that_is_not_installed_is_reported(project: Path) -> None:
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("- pandas==", "- nopandas=="))
+    change(project, {"source": "docstrings"})
+    assert problems() == ["download.packages: nopandas is not installed"]
+
+
+def test_addresses_are_shown_and_not_asked(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = '"http://user:secret@127.0.0.1:9/{00..04}.txt"'
+    change(project, {"source": "url", "url": url})
+    corpus = report(capsys)["corpus"]
+    assert corpus.startswith("5 address(es)") and "127.0.0.1:9/02.txt" in corpus
+    assert "secret" not in corpus and "03.txt" not in corpus
+    change(project, {"source": "tinystories"})
+    assert "2.2 GB" in report(capsys)["corpus"]
+
+
+def test_published_vocabularies_have_their_size_without_a_download(project: Path) -> None:
+    settings = load_params(project / "params.yaml").tokenize
+    assert vocabulary(settings.model_copy(update={"encoding": "gpt2"})) == 50257
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.2, "about 1 s"), (80, "about 80 s"), (121, "about 2 min"), (7000, "about 2 h"),
+     (200_000, "about 2 days")],
+)  # fmt: skip
+def test_a_rough_duration(seconds: float, shown: str) -> None:
+    assert about(seconds) == shown

@@ -1,0 +1,226 @@
+"""What `dvc repro` would run here and roughly how long, or all that would stop it."""
+
+import os
+import shutil
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from tinyllm.common.addresses import without_passwords
+from tinyllm.common.files import project_root
+from tinyllm.common.units import about, megabytes
+from tinyllm.compiler import missing
+from tinyllm.compute import Compute, choose
+from tinyllm.data.readers.compression import bounded
+from tinyllm.data.readers.raw_folder import FILES
+from tinyllm.data.sources.braces import expand
+from tinyllm.data.sources.bring import layout_of
+from tinyllm.data.sources.catalogue import CATALOGUE, PACKAGES, check_source
+from tinyllm.data.sources.docstrings import docstrings
+from tinyllm.data.sources.folder import refusals_named
+from tinyllm.data.sources.intake import Reading, with_members
+from tinyllm.data.sources.local_files import files_at
+from tinyllm.data.sources.unread_files import printable
+from tinyllm.data.tokenize.published import SIZES
+from tinyllm.experiments.estimate import Estimate, estimate
+from tinyllm.experiments.pipeline import argument_of
+from tinyllm.settings.download import Download
+from tinyllm.settings.load import Params, load_params
+from tinyllm.settings.tokenize import Tokenize
+from tinyllm.training.compiled import keep_kernels
+from tinyllm.training.data import check_share, model_config
+from tinyllm.training.distributed.launch import processes_here
+
+SHOWN = 3  # documents, packages or addresses
+WIDTH = 66  # characters of a document that are shown
+PATIENCE = 2.0  # seconds for the first records of files
+LABEL = 11  # characters, the spaces after it included
+# A line of the report: what it is about, or nothing where the line before it is continued.
+Row = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The processes of this machine, before they are started; `compute.Machine`."""
+
+    local_size: int
+    size: int
+    first: bool = True
+
+
+def check() -> None:
+    """Print what will run.
+
+    Raises:
+        ValueError: something is wrong; each in a line.
+    """
+    os.chdir(project_root())
+    params = load_params(Path("params.yaml"), check_source)
+    wrong: list[str] = []
+    compute = _try(lambda: _compute(params), wrong)
+    corpus = list(_corpus(params.download, wrong))
+    if wrong:
+        raise ValueError("\n".join([f"{len(wrong)} problem(s):", *wrong]))
+    assert compute is not None
+    config = model_config(params.train, vocabulary(params.tokenize))
+    cost = estimate(config, params.train, compute)
+    free = shutil.disk_usage(project_root()).free
+    if cost.checkpoint > free:
+        raise ValueError(
+            f"the disk has {megabytes(free)} left, and a checkpoint takes "
+            f"{megabytes(cost.checkpoint)}"
+        )
+    rows = [*corpus, *_model(params, cost), *_machine(params, compute), *_costs(cost, free)]
+    for label, text in rows:
+        print(f"{label:<{LABEL}}{text}")
+
+
+def _try(find: Callable[[], Compute], wrong: list[str]) -> Compute | None:
+    try:
+        return find()
+    except ValueError as error:
+        wrong.append(str(error))
+        return None
+
+
+def _compute(params: Params) -> Compute:
+    """What training computes on.
+
+    Raises:
+        ValueError: it is not available, or the batch can't be shared.
+    """
+    if params.hardware.compile:
+        keep_kernels()
+    here = processes_here(params.hardware)
+    machine = Machine(local_size=here, size=here * params.hardware.nodes)
+    check_share(params.train, machine.size)
+    return choose(params.hardware, machine)
+
+
+def vocabulary(settings: Tokenize) -> int:
+    """Tokens in the vocabulary; a trained one has fewer if the corpus is tiny."""
+    if settings.encoding == "bpe":
+        return settings.vocab_size
+    if settings.encoding in SIZES:
+        return SIZES[settings.encoding]
+    import tiktoken
+
+    return tiktoken.get_encoding(settings.encoding).n_vocab  # a plug-in's
+
+
+# ----- the corpus
+
+
+def _corpus(settings: Download, wrong: list[str]) -> Iterator[Row]:
+    """What is known of a corpus without downloading it; what is wrong goes to `wrong`."""
+    try:
+        if settings.source == PACKAGES:
+            yield "corpus", "docstrings of " + ", ".join(settings.packages)
+            yield from _packages(settings, wrong)
+        elif settings.source == "path":
+            yield from _files(settings, wrong)
+        else:
+            yield from _addresses(settings)
+    except ValueError as error:
+        wrong.append(str(error))
+
+
+def _packages(settings: Download, wrong: list[str]) -> Iterator[Row]:
+    for package in settings.packages:
+        try:
+            yield from (("", _line(text)) for text in islice(docstrings(package), SHOWN))
+        except ValueError as error:
+            wrong.append(str(error))
+
+
+def _addresses(settings: Download) -> Iterator[Row]:
+    if entry := CATALOGUE.get(settings.source):
+        yield "corpus", f"{settings.source}: {entry.about}"
+        urls = [address.url for address in entry.addresses]
+    else:
+        urls = [url for given in settings.url or [] for url in expand(given)]
+        yield "corpus", f"{len(urls):,} address(es), not looked up"
+    yield from (("", without_passwords(url)) for url in urls[:SHOWN])
+    if len(urls) > SHOWN:
+        yield "", "..."
+
+
+def _files(settings: Download, wrong: list[str]) -> Iterator[Row]:
+    """The files at `download.path`, and the first documents in them."""
+    layout = layout_of(settings)
+    found = files_at(settings, layout, argument_of("download", "raw") / FILES)
+    found = with_members(found, layout, settings.max_bytes)
+    size = sum(file.size for file in found)
+    yield "corpus", f"{settings.path}: {len(found):,} file(s), {megabytes(size)}"
+    if (free := shutil.disk_usage(project_root()).free) < size:
+        wrong.append(
+            f"download.path: its {megabytes(size)} are copied, and the disk has "
+            f"{megabytes(free)} left"
+        )
+    reading = Reading(layout, bounded(settings.max_bytes, settings.path), lambda _: None)
+    shown, deadline = 0, time.monotonic() + PATIENCE
+    for file in found:
+        if time.monotonic() > deadline:
+            break
+        try:
+            with refusals_named(found):
+                texts = [p.text for p in islice(reading.pieces(file.path, file), SHOWN)]
+        except ValueError as error:
+            wrong.append(str(error))
+            continue
+        for text in texts[: SHOWN - shown]:
+            shown += 1
+            yield "", f"{printable(file.name)}: {_line(text)}"
+
+
+def _line(text: str) -> str:
+    """The beginning of a document, in a line."""
+    return textwrap.shorten(printable(" ".join(text[:1000].split())), WIDTH, placeholder=" ...")
+
+
+# ----- what will run
+
+
+def _model(params: Params, cost: Estimate) -> Iterator[Row]:
+    settings = params.train
+    yield (
+        "model",
+        f"{settings.architecture}, {cost.parameters:,} parameters: {settings.n_layer} layers, "
+        f"{settings.n_head} heads, width {settings.d_model}, "
+        f"{vocabulary(params.tokenize):,} tokens ({params.tokenize.encoding})",
+    )
+    tokens = settings.batch_size * settings.context_length
+    yield (
+        "training",
+        f"{settings.max_steps:,} steps of {tokens:,} tokens ({settings.batch_size} sequences of "
+        f"{settings.context_length}), {settings.max_steps * tokens:,} in all, with "
+        f"{settings.optimizer}",
+    )
+
+
+def _machine(params: Params, compute: Compute) -> Iterator[Row]:
+    several = f", {compute.world_size} processes" if compute.world_size > 1 else ""
+    yield (
+        "machine",
+        f"{compute.device} ({compute.device_name}), {compute.precision}, {compute.threads} "
+        f"thread(s){several}",
+    )
+    lacking = missing(compute.device)
+    yield (
+        "",
+        f"{'compiled' if compute.compiled else 'not compiled'} (hardware.compile: "
+        f"{str(params.hardware.compile).lower()})"
+        + (f"; torch can't compile here: {lacking}" if lacking else ""),
+    )
+
+
+def _costs(cost: Estimate, free: int) -> Iterator[Row]:
+    yield "disk", f"{free / 1e9:,.1f} GB free, {megabytes(cost.checkpoint)} a checkpoint"
+    if cost.evaluating is None:
+        shown = f"{about(cost.training)} to train, and the evaluations (train.eval_tokens: null)"
+    else:
+        shown = f"{about(cost.training + cost.evaluating)} to train"
+    yield "time", shown
