@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -74,9 +75,26 @@ def imported_names(path: Path) -> Iterator[str]:
             yield str(node.value).partition(":")[0]  # a reference, as in a registry
 
 
+def started_names(path: Path) -> Iterator[str]:
+    """The modules that a file starts as processes, like `python -m a.b`."""
+    for started in modules_started(path):
+        if isinstance(started, ast.Constant):
+            yield str(started.value)
+
+
+def modules_started(path: Path) -> Iterator[ast.expr]:
+    """What follows `"-m"` in a file's lists of arguments."""
+    for node in ast.walk(tree_of(path)):
+        words = getattr(node, "elts", None) or getattr(node, "args", None)
+        for option, module in pairwise(words if isinstance(words, list) else []):
+            if isinstance(option, ast.Constant) and option.value == "-m":
+                yield module
+
+
 def imports(path: Path) -> set[Path]:
-    """The project files that a file imports itself."""
-    return {found for name in imported_names(path) for found in with_packages(name)} - {path}
+    """The project files that a file imports itself, or starts as processes."""
+    names = (*imported_names(path), *started_names(path))
+    return {found for name in names for found in with_packages(name)} - {path}
 
 
 def decides_nothing(path: Path) -> bool:

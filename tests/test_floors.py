@@ -1,0 +1,80 @@
+"""The package list, read from the top floor down, is the story of the program.
+
+A module imports what is on its own floor or below. References and processes that are started by
+a module's name count as imports (`test_pipeline_file.imports`).
+"""
+
+import ast
+from pathlib import Path
+
+from tests.test_pipeline_file import (
+    SOURCES,
+    imports,
+    module_of,
+    modules_started,
+    place,
+)
+
+# From the top down. A stage imports neither the command nor what knows DVC, so that both stand
+# above it; the command is what a user types, as `tinyllm` or as `python -m tinyllm`.
+FLOORS = [
+    "tinyllm.__main__", "tinyllm.cli", "tinyllm.experiments", "stages", "tinyllm.training",
+    "tinyllm.evaluation", "tinyllm.tracking", "tinyllm.generation", "tinyllm.models",
+    "tinyllm.data", "tinyllm.compute", "tinyllm.compiler", "tinyllm.pictures", "tinyllm.settings",
+    "tinyllm.common",
+]  # fmt: skip
+UPWARDS = {
+    ("tinyllm.settings.cross_checks", "tinyllm.models.registry"): (
+        "only the names of the architectures, which are in one place; it imports no network"
+    ),
+    ("tinyllm.common.unchanged", "tinyllm.settings.strict_yaml"): (
+        "reads params.yaml again as it was read at first; decides no result"
+    ),
+}
+UNNAMED = {
+    "tinyllm.training.distributed.launch": "the stage that is running, once more for each process",
+}
+
+
+def floor_of(module: str) -> int:
+    """The number of a module's floor, from the top."""
+    (floor,) = (
+        number
+        for number, name in enumerate(FLOORS)
+        if module == name or module.startswith(f"{name}.")
+    )
+    return floor
+
+
+def imported(path: Path) -> set[str]:
+    """The project's modules that a file imports itself, without the packages that they are in."""
+    return {module_of(file) for file in imports(path) if file.name != "__init__.py"}
+
+
+def test_every_module_is_on_one_floor() -> None:
+    for path in SOURCES:
+        if module_of(path) != "tinyllm":
+            floor_of(module_of(path))
+
+
+def test_nothing_imports_upwards() -> None:
+    found = {
+        (module_of(path), module)
+        for path in SOURCES
+        if module_of(path) != "tinyllm"
+        for module in imported(path)
+        if floor_of(module) < floor_of(module_of(path))
+    }
+    assert found == UPWARDS.keys()
+
+
+def test_a_process_that_is_started_by_its_modules_name_counts_as_an_import() -> None:
+    (follower,) = (path for path in SOURCES if module_of(path) == "tinyllm.tracking.follower")
+    assert "tinyllm.tracking.sender" in imported(follower)
+
+
+def test_the_module_of_a_process_is_named_where_it_is_started() -> None:
+    for path in SOURCES:
+        for module in modules_started(path):
+            named = isinstance(module, ast.Constant)
+            assert named or module_of(path) in UNNAMED, place(path, module)
