@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,7 +15,8 @@ from tests.helpers import (
     tiny_config,
     train_settings,
 )
-from tinyllm.training.optimizers.registry import make_optimizer
+from tinyllm.settings.train import Train
+from tinyllm.training.optimizers.registry import OPTIMIZERS, make_optimizer
 
 TORCHS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
@@ -51,6 +52,10 @@ def test_each_name_computes_what_torchs_own_does(name: str) -> None:
             optimizer = make_optimizer(ours, settings)
             optimizer.load_state_dict(state)
     assert_same_weights(ours, theirs)
+
+
+def test_params_yaml_can_name_every_optimizer_and_no_other() -> None:
+    assert set(get_args(Train.model_fields["optimizer"].annotation)) == OPTIMIZERS.keys()
 
 
 SCRIPT = """

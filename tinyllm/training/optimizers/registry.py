@@ -1,5 +1,9 @@
-"""The optimizers that params.yaml can name."""
+"""The optimizers that `train.optimizer` can name.
 
+To add one: a function here, and a line in OPTIMIZERS. `tinyllm.settings.train` lists the names.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,13 +14,16 @@ from tinyllm.settings.train import Train
 from tinyllm.training.optimizers.muon import Muon
 from tinyllm.training.optimizers.uncompiled import SGD, Adam, AdamW
 
+Groups = list[dict[str, Any]]  # weights that are treated alike, as torch's optimizers take them
+
 
 def make_optimizer(model: Model, settings: Train) -> torch.optim.Optimizer:
-    """An optimizer over a model's weights; weight decay on matrices only (vectors get none).
+    """The optimizer that params.yaml names, over a model's weights.
 
-    The learning rate is set at every step, by the schedule: each group's is `rate_multiplier` times
-    the schedule's. A row of the embedding gets a gradient only when its token is in the batch, and
-    profits from a higher rate (docs/log.md).
+    Weight decay is on matrices only (vectors get none). The learning rate is set at every step, by
+    the schedule: each group's is `rate_multiplier` times the schedule's. A row of the embedding
+    gets a gradient only when its token is in the batch, and profits from a higher rate
+    (docs/log.md).
     """
     decay, weights = settings.weight_decay, model.parameter_groups()
     groups = [
@@ -26,17 +33,7 @@ def make_optimizer(model: Model, settings: Train) -> torch.optim.Optimizer:
         group(weights.vectors, 0.0),
     ]
     groups = [each for each in groups if each["params"]]
-    # One kernel for all weights, where there is one for the device.
-    fused = model.device.type in ("cpu", "cuda", "mps")
-    rate, betas = settings.learning_rate, (settings.betas[0], settings.betas[1])
-    if settings.optimizer == "adamw":
-        return AdamW(groups, lr=rate, betas=betas, fused=fused)
-    if settings.optimizer == "adam":
-        return Adam(groups, lr=rate, betas=betas, fused=fused)
-    if settings.optimizer == "muon":
-        dtype = model.compute_dtype if isinstance(model, Model) else torch.float32
-        return Muon(groups, settings.momentum, dtype, lr=rate, betas=betas, fused=fused)
-    return SGD(groups, lr=rate, momentum=settings.momentum, fused=fused)
+    return OPTIMIZERS[settings.optimizer](groups, settings, model)
 
 
 def group(
@@ -50,3 +47,42 @@ def group(
         "rate_multiplier": rate_multiplier,
         "orthogonal": orthogonal,
     }
+
+
+def averaging(settings: Train, model: Model) -> dict[str, Any]:
+    """What every optimizer that averages gradients takes."""
+    return {"lr": settings.learning_rate, "betas": tuple(settings.betas), "fused": _fused(model)}
+
+
+def _fused(model: Model) -> bool:
+    """Whether there is one kernel for all weights on the model's device."""
+    return model.device.type in ("cpu", "cuda", "mps")
+
+
+def adamw(groups: Groups, settings: Train, model: Model) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay (https://arxiv.org/abs/1711.05101)."""
+    return AdamW(groups, **averaging(settings, model))
+
+
+def adam(groups: Groups, settings: Train, model: Model) -> torch.optim.Optimizer:
+    """Adam (https://arxiv.org/abs/1412.6980); weight decay is added to the gradient."""
+    return Adam(groups, **averaging(settings, model))
+
+
+def sgd(groups: Groups, settings: Train, model: Model) -> torch.optim.Optimizer:
+    """Stochastic gradient descent with momentum; weight decay is added to the gradient."""
+    return SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=_fused(model))
+
+
+def muon(groups: Groups, settings: Train, model: Model) -> torch.optim.Optimizer:
+    """Muon for the blocks' matrices, AdamW for the rest."""
+    dtype = model.compute_dtype if isinstance(model, Model) else torch.float32
+    return Muon(groups, settings.momentum, dtype, **averaging(settings, model))
+
+
+OPTIMIZERS: dict[str, Callable[[Groups, Train, Model], torch.optim.Optimizer]] = {
+    "adamw": adamw,
+    "adam": adam,
+    "sgd": sgd,
+    "muon": muon,
+}
