@@ -18,6 +18,7 @@ from tests.training.project import (
     INTERVAL,
     MAX_STEPS,
     OUTPUTS,
+    PATIENCE,
     SPLIT,
     TOKENIZE,
     TRAIN,
@@ -234,17 +235,10 @@ def test_inputs_edited_meanwhile_are_an_error_that_names_them(project: Path, nam
 def test_code_edited_meanwhile_is_an_error_and_then_another_training(
     prepared: Path, tmp_path: Path
 ) -> None:
-    project = Path(shutil.copytree(prepared, tmp_path / "with code"))
-    for name in ("stages", "tinyllm"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "stages.train", *TRAIN]
-    environment = {**os.environ, "DVC_ROOT": str(project), "PYTHONUNBUFFERED": "1"}
+    project = with_code(prepared, tmp_path)
     file = "tinyllm/models/nanochat.py"
     for expected in (f"error: changed while train ran: {file};", f"starting anew.*{file}"):
-        process = subprocess.Popen(
-            command, cwd=project, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        process = start_training(project)
         assert process.stdout is not None
         printed = process.stdout.readline()
         with (project / file).open("a") as edited:
@@ -252,6 +246,56 @@ def test_code_edited_meanwhile_is_an_error_and_then_another_training(
         printed += process.communicate(timeout=120)[0]
         assert process.returncode == 1
         assert re.search(expected, printed), printed
+
+
+def test_what_is_only_shown_may_change_between_a_kill_and_a_resume_and_the_loop_may_not(
+    prepared: Path, tmp_path: Path
+) -> None:
+    project = with_code(prepared, tmp_path)
+    shown, loop = (project / "tinyllm/training" / n for n in ("display/progress.py", "loop.py"))
+    before = shown.read_text()
+    slow = before.replace("now = time.perf_counter()", "time.sleep(0.1); now = time.perf_counter()")
+    assert slow != before
+    shown.write_text(slow)
+    process = start_training(project)
+    deadline = time.monotonic() + PATIENCE
+    while not checkpoint_steps(project):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    last = checkpoint_steps(project)[-1]
+
+    shown.write_text(before)
+    process = start_training(project)
+    printed = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 0 and resumed_at(printed) == last < MAX_STEPS, printed
+
+    with loop.open("a") as edited:
+        edited.write("\n")
+    printed = start_training(project).communicate(timeout=PATIENCE)[0]
+    assert "resuming" not in printed
+    assert re.search("starting anew.*tinyllm/training/loop.py", printed), printed
+
+
+def with_code(prepared: Path, folder: Path) -> Path:
+    """A copy of the prepared project that runs code of its own."""
+    project = Path(shutil.copytree(prepared, folder / "with code"))
+    for name in ("stages", "tinyllm"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return project
+
+
+def start_training(project: Path) -> "subprocess.Popen[str]":
+    """The training stage of a project's own code, which prints to a pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.train", *TRAIN],
+        cwd=project,
+        env={**os.environ, "DVC_ROOT": str(project), "PYTHONUNBUFFERED": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def test_a_finished_training_is_written_again(project: Path, untouched: dict[str, bytes]) -> None:
