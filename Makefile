@@ -15,6 +15,7 @@ export DVC_NO_ANALYTICS ?= true
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 INSTALLING := .venv/.installing
+SETUP_LOG := .venv/setup.log
 MYPY_FOLDERS := $(sort $(dir $(wildcard tinyllm/*.py stages/*.py tests/*.py benchmarks/*.py)))
 CACHES := .mypy_cache .pytest_cache .ruff_cache
 
@@ -119,13 +120,21 @@ $(INSTALLED): pyproject.toml requirements-dev.lock
 	if ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		echo "error: $$python is not there, or is not 3.11 or newer; $$mend" >&2; exit 1; \
 	fi; \
+	step() { \
+		printf '  %-24s' "$$1"; name=$$1; start=$$(date +%s); shift; \
+		if "$$@" >> $(SETUP_LOG) 2>&1; then echo "$$(($$(date +%s) - start)) s"; return; fi; \
+		echo failed; \
+		{ echo "error: $$name failed; the end of its output, which is in $(SETUP_LOG):"; \
+			tail -n 15 $(SETUP_LOG) | sed 's/^/  /'; } >&2; \
+		exit 1; \
+	}; \
 	echo "Setting up .venv (the first time some minutes and 2 GB, or 5 with CUDA: see TORCH_INDEX)"; \
 	if [ "$$python" != $(BIN)/python ]; then \
 		rm -rf .venv; mkdir .venv; touch $(INSTALLING); \
-		"$$python" -m venv .venv; \
+		step "making .venv" "$$python" -m venv .venv; \
 	fi; \
-	rm -f $@; touch $(INSTALLING); \
-	$(BIN)/python -m pip install --disable-pip-version-check \
+	rm -f $@ $(SETUP_LOG); touch $(INSTALLING); \
+	step "installing packages" $(BIN)/python -m pip install --disable-pip-version-check \
 		$(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -c requirements-dev.lock -e '.[dev]'; \
 	mv $(INSTALLING) $@
 

@@ -92,6 +92,38 @@ def test_a_set_up_that_failed_or_was_interrupted_starts_anew(
     assert not (folder / ".venv" / ".installed").exists()
 
 
+def fake_python(folder: Path, script: str) -> None:
+    """An environment that is made, whose Python runs a shell script."""
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+
+
+TALK = "for n in $(seq 600); do echo line $n; done"
+
+
+def test_a_set_up_prints_a_line_a_step_and_keeps_the_rest_in_a_file(folder: Path) -> None:
+    fake_python(folder, f"case $* in *pip*) {TALK};; esac")
+    done = make(folder, "setup")
+    assert done.returncode == 0 and done.stderr == ""
+    title, step = done.stdout.splitlines()
+    assert title.startswith("Setting up .venv")
+    assert re.fullmatch(r"  installing packages +\d+ s", step)
+    assert (folder / ".venv/setup.log").read_text().splitlines()[-1] == "line 600"
+
+
+def test_a_failed_set_up_shows_the_end_of_that_file_and_names_it(folder: Path) -> None:
+    fake_python(folder, f"case $* in *pip*) {TALK}; echo no such package >&2; exit 3;; esac")
+    done = make(folder, "setup")
+    error, *lines = done.stderr.splitlines()
+    assert done.returncode != 0
+    assert error.startswith("error: installing packages failed; ")
+    assert error.endswith("in .venv/setup.log:")
+    assert "  no such package" in lines and "  line 600" in lines and len(lines) < 20
+    assert "line 600" not in done.stdout and done.stdout.endswith("failed\n")
+
+
 def test_clean_takes_caches_and_leaves_the_rest(folder: Path) -> None:
     kept = ["data/raw/__pycache__/a", "models/a", "reports/a", ".venv/__pycache__/a", "mlflow.db"]
     caches = ["tinyllm/__pycache__/a.pyc", "tinyllm/data/__pycache__/a.pyc", ".mypy_cache/a"]
@@ -173,10 +205,7 @@ def test_one_that_does_not_fit_is_left_alone_and_a_line_says_what_to_do(
 
 
 def test_an_index_of_ones_own_reaches_pip(folder: Path) -> None:
-    python = folder / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\necho "$@" >> calls.txt\n')
-    python.chmod(0o755)
+    fake_python(folder, 'echo "$@" >> calls.txt')
     address = "https://download.pytorch.org/whl/cpu"
     assert make(folder, "setup", f"TORCH_INDEX={address}").returncode == 0
     (folder / ".venv" / ".installed").unlink()
