@@ -137,3 +137,30 @@ def test_all_is_printed_to_a_pipe_that_does_not_wait(tmp_path: Path) -> None:
     done = shell(f"{starter} $RUN | (sleep 1; wc -c)", tmp_path / "done", PYTHONIOENCODING="utf-8")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == len("你好 \\ud800 🏃 ü\n".encode()) + 3 * 100_001
+
+
+# As Python on Windows: no fcntl, no signals but a few, no sessions. What it has itself is imported
+# before, since the standard library asks for the system too.
+WINDOWS = """
+import argparse, pathlib, runpy, signal, subprocess, sys, typing, os
+import click
+os.name, sys.platform = "nt", "win32"
+sys.modules |= dict.fromkeys(("fcntl", "resource", "pwd", "termios"))
+for module, names in ((signal, "SIGUSR2 SIGHUP SIGKILL"), (os, "setpgrp getsid setpriority")):
+    for name in names.split():
+        delattr(module, name)
+sys.argv = [sys.argv[1], "--help"]
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["tinyllm", *(f"stages.{p.stem}" for p in (ROOT / "stages").glob("[a-z]*.py"))]
+)
+def test_on_windows_itself_one_line_says_what_to_do(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WINDOWS, module],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{console.NO_WINDOWS}\n" and "WSL" in done.stderr

@@ -11,13 +11,23 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tinyllm.common.addresses import without_passwords
-from tinyllm.common.os_processes import end_with_starter
+
+NO_WINDOWS = (
+    "error: tinyllm runs on Linux and macOS, not on Windows itself: on Windows, run it in WSL "
+    "(https://learn.microsoft.com/windows/wsl/install)"
+)
 
 
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage's main function; if the DVC that started it is killed, it ends as well."""
-    end_with_starter()
-    run(main)
+
+    def watched() -> None:
+        from tinyllm.common.os_processes import end_with_starter  # cannot be imported on Windows
+
+        end_with_starter()
+        main()
+
+    run(watched)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -26,6 +36,8 @@ def run(main: Callable[[], None]) -> None:
     Exits with status 1 on such an error and 130 on an interruption, which DVC must not take for a
     success.
     """
+    if os.name == "nt":
+        sys.exit(NO_WINDOWS)
     never_fail_to_print()
     try:
         main()
