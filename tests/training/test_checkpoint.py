@@ -18,7 +18,7 @@ from tinyllm.common import files
 from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.compute import Compute
 from tinyllm.training.checkpoints import checkpoint
-from tinyllm.training.checkpoints.checkpoint import Checkpoints, DamagedCheckpoint
+from tinyllm.training.checkpoints.checkpoint import Checkpoints, CorruptCheckpoint
 from tinyllm.training.optimizers.registry import make_optimizer
 from tinyllm.training.state import TrainState
 
@@ -101,7 +101,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
         damaged = bytearray(whole)
         damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
         file.write_bytes(damaged)
-        with pytest.raises(DamagedCheckpoint, match="delete that folder"):
+        with pytest.raises(CorruptCheckpoint, match="delete that folder"):
             kept.newest()
         file.write_bytes(whole)
     assert newest_step(kept) == 3
@@ -119,7 +119,7 @@ def test_one_that_was_cut_short_is_passed_over(
     for twentieth in range(20):
         file.write_bytes(whole[: len(whole) * twentieth // 20])
         assert newest_step(kept) == 3
-        assert "is damaged" in capsys.readouterr().out
+        assert "is corrupt" in capsys.readouterr().out
     file.unlink()
     assert newest_step(kept) == 3
 
@@ -131,7 +131,7 @@ def test_a_damaged_one_does_not_count_as_one_of_those_that_are_kept(tmp_path: Pa
     (kept.paths()[-1] / "facts.json").write_bytes(b"")
     loaded = kept.newest()
     assert loaded is not None
-    kept.go_on_from(loaded)
+    kept.resume_from(loaded)
     kept.save(make_state(5), wait=True)
     assert [path.name for path in kept.paths()] == ["step-000000003", "step-000000005"]
 
@@ -178,7 +178,7 @@ def test_a_pickle_in_the_place_of_any_file_is_never_run(tmp_path: Path) -> None:
     for file in files_of(kept.paths()[0]):
         whole = file.read_bytes()
         shutil.copyfile(tmp_path / "pickle", file)
-        with pytest.raises(DamagedCheckpoint):
+        with pytest.raises(CorruptCheckpoint):
             kept.newest()
         file.write_bytes(whole)
     assert not (tmp_path / "sprung").exists()
@@ -238,7 +238,7 @@ def test_a_full_disk_is_told_and_leaves_the_older_one(tmp_path: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes in a file
-        with pytest.raises(OSError, match="could not be saved"):
+        with pytest.raises(OSError, match="can't save a checkpoint in"):
             kept.save(make_state(4), wait=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -275,6 +275,6 @@ def test_where_nothing_can_be_written_the_error_says_what_the_folder_is_for(
 ) -> None:
     state = tmp_path / ".tinyllm"
     make(state)
-    expected = rf"^\.tinyllm: checkpoints, .* can't be written: \w.*\. Make {state} a folder that"
+    expected = rf"^\.tinyllm \(checkpoints .*\): can't write .*: \w.*\. Make {state} a folder that"
     with pytest.raises(ValueError, match=expected):
         checkpoints(state / "trainings")

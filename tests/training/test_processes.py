@@ -142,7 +142,7 @@ def test_machines_that_differ_do_not_train_together(project: Path) -> None:
         assert (
             rank.printed()
             .splitlines()[-1]
-            .startswith("error: not the same on every machine: train.d_model: rank 1 (on ")
+            .startswith("error: machines differ in train.d_model: rank 1 (on ")
         )
     assert not (project / ".tinyllm").exists()
 

@@ -122,7 +122,7 @@ def test_what_goes_on_from_there_is_told(
     process.wait_for("step  0/")
     process.send(signal.SIGINT)
     assert process.wait() == 130
-    assert process.printed().rstrip().endswith(f"saved; {again} goes on from there")
+    assert process.printed().rstrip().endswith(f"saved; {again} resumes from there")
 
 
 def test_a_second_signal_ends_it_at_once(project: Path, untouched: dict[str, bytes]) -> None:
@@ -141,7 +141,7 @@ def test_two_at_once_are_refused(project: Path, untouched: dict[str, bytes]) -> 
     first.wait_for("step  0/")
     second = Stage(project, "train", *TRAIN, before=be_impatient)
     assert second.wait() == 1
-    assert re.search(r"^error: another process is at this very training", second.printed(), re.M)
+    assert re.search(r"^error: another process runs this training", second.printed(), re.M)
     first.send(signal.SIGTERM)
     first.wait()
     run(project, "train", *TRAIN)
@@ -179,7 +179,7 @@ def test_what_other_hardware_has_finished_is_trained_again(
     before = outputs(project)
     change(project, {"precision": other})
     printed = run(project, "train", *TRAIN)
-    assert "starting anew" in printed and "hardware changed" in printed
+    assert "starting from scratch" in printed and "hardware changed" in printed
     assert "step 60/60" in printed and f", {other}, " in printed
     assert outputs(project) != before
     change(project, {"precision": chosen.precision})
@@ -193,7 +193,7 @@ def test_damage_to_another_trainings_checkpoint_stops_nothing(project: Path) -> 
     (fingerprint,) = (project / ".tinyllm/trainings").glob("*/fingerprint.json")
     fingerprint.write_bytes(b"")
     change(project, {"seed": "2"})
-    assert "starting anew" in run(project, "train", *TRAIN)
+    assert "starting from scratch" in run(project, "train", *TRAIN)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_another_training_is_never_gone_on_from_and_why_is_told(
     for stage in remade:
         run(project, stage, *(TOKENIZE if stage == "tokenize" else SPLIT))
     printed = run(project, "train", *TRAIN)
-    (line,) = [line for line in printed.splitlines() if "starting anew" in line]
+    (line,) = [line for line in printed.splitlines() if "starting from scratch" in line]
     assert told in line
     assert "resuming" not in printed
 
@@ -237,7 +237,7 @@ def test_code_edited_meanwhile_is_an_error_and_then_another_training(
 ) -> None:
     project = with_code(prepared, tmp_path)
     file = "tinyllm/models/nanochat.py"
-    for expected in (f"error: changed while train ran: {file};", f"starting anew.*{file}"):
+    for expected in (f"error: changed while train ran: {file};", f"starting from scratch.*{file}"):
         process = start_training(project)
         assert process.stdout is not None
         printed = process.stdout.readline()

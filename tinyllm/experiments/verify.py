@@ -14,7 +14,7 @@ def check_training(folder: Path) -> Group:
     """Read a training's checkpoints."""
     from tinyllm.common.fingerprint import Fingerprint
     from tinyllm.training.checkpoints import checkpoint
-    from tinyllm.training.checkpoints.checkpoint import FINGERPRINT, DamagedCheckpoint
+    from tinyllm.training.checkpoints.checkpoint import FINGERPRINT, CorruptCheckpoint
 
     group = Group(os.path.relpath(folder))
     for path in sorted(folder.glob("step-*")):
@@ -24,7 +24,7 @@ def check_training(folder: Path) -> Group:
             found = files_in(path)
             group.files += len(found)
             group.bytes += sum(file.stat().st_size for file in found)
-        except (DamagedCheckpoint, OSError) as error:
+        except (CorruptCheckpoint, OSError) as error:
             if path.exists():  # a training that runs removes old ones
                 group.faults.append(f"{error}; delete {name}: the one before is as good")
     file = Path(group.name, FINGERPRINT)

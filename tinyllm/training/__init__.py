@@ -1,1 +1,1 @@
-"""Batches and a model in, weights out."""
+"""Training: takes batches and a model, produces weights."""

@@ -13,19 +13,19 @@ from tinyllm.models.model import Model
 
 
 def keep_kernels() -> None:
-    """Have what is compiled kept in the project, for the next training.
+    """Keep compiled kernels in the project, so that the next training reuses them.
 
-    To be called early: importing some of torch's modules settles the place.
+    Call this early: importing some of torch's modules fixes the cache folder.
     """
     folder = project_root() / STATE_FOLDER / "compiled"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def compile_training(model: Model) -> None:
-    """Have the training pass compiled when it first runs: each block by itself, and the loss.
+    """Compile the training pass when it first runs: each block separately, and the loss.
 
-    Blocks share their kernels, so that forty are compiled in the time of one, and DDP and FSDP do
-    their part between them as ever (https://docs.pytorch.org/tutorials/recipes/
+    Blocks share their kernels, so forty compile in the time of one, and DDP and FSDP still
+    communicate between blocks (https://docs.pytorch.org/tutorials/recipes/
     regional_compilation.html).
     """
     for block in model.blocks:
@@ -34,7 +34,7 @@ def compile_training(model: Model) -> None:
 
 
 def _compiled_with_gradient(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compiled where there will be a gradient; scoring has shapes of its own and does without."""
+    """Compile a function for passes with a gradient only; scoring uses many other shapes."""
     quick = compiled(function)
 
     def call(*args: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""What training reads, opened and checked before any work."""
+"""The data that training reads, opened and checked before any work."""
 
 import time
 from collections.abc import Iterator
@@ -25,12 +25,14 @@ SIGCHLD_PATIENCE = 5.0  # seconds for the system to report the end of a data wor
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Attributes:
-    tokenizer: that made the tokens.
-    splits: the training and the validation tokens.
-    model_config: the model that params.yaml and the vocabulary make.
-    training: the batch of any step.
-    evaluation: fixed windows of both splits, scored now and then.
+    """The data of one training.
+
+    Attributes:
+        tokenizer: the tokenizer that encoded the tokens.
+        splits: the training and the validation tokens.
+        model_config: the model's shape, from params.yaml and the vocabulary.
+        training: the batch of any step.
+        evaluation: fixed windows of both splits, scored at every evaluation.
     """
 
     tokenizer: Tokenizer
@@ -40,10 +42,10 @@ class TrainingData:
     evaluation: dict[str, Windows]
 
     def batches(self, first_step: int, params: Params) -> Iterator[tuple[Tensor, Tensor]]:
-        """(inputs, targets), each (B, T), of the steps from `first_step` to the last.
+        """Yield (inputs, targets), each (B, T), for the steps from `first_step` to the last.
 
         Raises:
-            RuntimeError: a data worker was killed; names it.
+            RuntimeError: a data worker was killed; the message names it.
         """
         loaded = loader(
             self.training,
@@ -59,14 +61,14 @@ def _naming_a_lost_worker(items: Iterator[T]) -> Iterator[T]:
     try:
         yield from items
     except (ConnectionError, EOFError):
-        # A worker was killed while it handed a batch over. The error that names it is raised by
-        # torch's handler of SIGCHLD, and that may come after this one.
+        # A worker was killed while it sent a batch. torch's SIGCHLD handler raises the error that
+        # names it, possibly after this one.
         time.sleep(SIGCHLD_PATIENCE)
         raise
 
 
 def model_config(settings: Train, vocab_size: int) -> ModelConfig:
-    """The shape of the model that the settings and a vocabulary make."""
+    """The model's shape, from the settings and the size of the vocabulary."""
     return ModelConfig(
         architecture=settings.architecture,
         vocab_size=vocab_size,
@@ -97,19 +99,19 @@ def load_data(
     params: Params, tokenizer: Path, train: Path, validation: Path, summary: Path,
     *, processes: Processes = ALONE,
 ) -> TrainingData:  # fmt: skip
-    """Open the tokenizer and the splits, for one of the ranks that share each batch.
+    """Open the tokenizer and the splits for one rank of a training.
 
     Raises:
-        ValueError: one is missing or damaged, a split is shorter than the context, or the ranks
-            can't share a batch evenly.
+        ValueError: a file is missing or corrupt, a split is shorter than the context, or the
+            batch size is not a multiple of the number of ranks.
     """
     settings = params.train
     check_share(settings, processes.size)
     for split, held in read_json(summary).items():
         if SplitSummary(**held).tokens <= settings.context_length:
             raise ValueError(
-                f"train.context_length = {settings.context_length}: must be below the "
-                f"{held['tokens']} tokens of the {split} split"
+                f"train.context_length = {settings.context_length}: must be below the size of the "
+                f"{split} split, {held['tokens']} tokens"
             )
     loaded = Tokenizer.load(tokenizer)
     splits = {TRAIN: read_split(train), VALIDATION: read_split(validation)}

@@ -1,7 +1,7 @@
-"""Training batches: a function of (seed, step), so that any step's batch is a look-up.
+"""Training batches as a function of (seed, step), so that any step's batch can be looked up.
 
-The tokens are cut into windows from an offset drawn anew each epoch, and the windows are taken in
-an order drawn anew each epoch. No two windows of an epoch overlap in their targets.
+Each epoch draws a new offset, from which the tokens are cut into windows, and a new order of the
+windows. The targets of an epoch's windows do not overlap.
 """
 
 import os
@@ -19,10 +19,10 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     """The batch of each step: `batches[step]` is (inputs, targets), each (B, T) int64.
 
     Args:
-        tokens: ids (N,) of the training split.
-        context_length: tokens in a window (T).
-        batch_size: windows in a batch (B).
-        seed: of the whole run.
+        tokens: token ids of the training split, (N,).
+        context_length: tokens per window (T).
+        batch_size: windows per batch (B).
+        seed: the run's seed.
         rank, world_size: this process takes rows rank, rank + world_size, ... of each batch.
 
     Raises:
@@ -35,8 +35,8 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:  # fmt: skip
         if len(tokens) < context_length + 1:
             raise ValueError(
-                f"train.context_length = {context_length}: must be below the "
-                f"{len(tokens)} tokens of the training split"
+                f"train.context_length = {context_length}: must be below the size of the "
+                f"training split, {len(tokens)} tokens"
             )
         self.tokens = tokens
         self.context_length = context_length
@@ -50,7 +50,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         self._starts = np.empty(0, dtype=np.int64)
 
     def starts(self, epoch: int) -> np.ndarray:
-        """First token of each window, in the epoch's order."""
+        """Index of the first token of each window, in the epoch's order."""
         if epoch != self._epoch:
             random = np.random.default_rng(derive_seed(self.seed, "data order", epoch))
             offset = random.integers(self.offsets)
@@ -70,14 +70,14 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _leave_group(_: int) -> None:
-    """Have a worker see no signal that is meant for the trainer, whose loss it notices anyway."""
+    """Shield a worker from signals to the trainer; it notices on its own if the trainer exits."""
     os.setpgrp()
 
 
 def loader(
     batches: Batches, first_step: int, last_step: int, *, num_workers: int, pin_memory: bool
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """The batches of steps first_step to last_step - 1, in order, whatever the workers."""
+    """The batches of steps first_step to last_step - 1, in order for any number of workers."""
     return DataLoader(
         batches,
         batch_size=None,  # an item is a whole batch

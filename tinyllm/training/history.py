@@ -1,6 +1,6 @@
-"""What training measured, as far as it follows from the inputs alone: no time, no rate.
+"""The measurements of a training that depend on its inputs alone: no times, no rates.
 
-Kept in memory as plain numbers, written as CSV for `dvc plots` and people.
+Kept in memory as plain numbers, written as CSV for `dvc plots`.
 """
 
 import io
@@ -25,13 +25,13 @@ class Table:
     """Rows of numbers under named columns, the first of which is the step."""
 
     columns: tuple[str, ...]
-    values: "array[float]" = field(default_factory=lambda: array("d"))  # row after row
+    values: "array[float]" = field(default_factory=lambda: array("d"))  # row by row
 
     def add(self, row: dict[str, float]) -> None:
         self.values.extend(row[column] for column in self.columns)
 
     def rows(self) -> list[dict[str, float]]:
-        """Each row, column name to value."""
+        """Each row as a dictionary from column name to value."""
         width = len(self.columns)
         rows = []
         for first in range(0, len(self.values), width):
@@ -40,7 +40,7 @@ class Table:
         return rows
 
     def write(self, path: Path) -> None:
-        """Write it as CSV, in full precision."""
+        """Write the table as CSV, in full precision."""
         import pandas as pd
 
         text = io.StringIO()
@@ -50,7 +50,7 @@ class Table:
 
 @dataclass
 class History:
-    """A row a step, and a row an evaluation."""
+    """One row per step and one row per evaluation."""
 
     steps: Table = field(default_factory=lambda: Table(STEP_COLUMNS))
     evaluations: Table = field(default_factory=lambda: Table(EVALUATION_COLUMNS))
@@ -65,11 +65,11 @@ class History:
         self.evaluations.add(row)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Both tables as flat fp64 arrays, which hold the numbers exactly."""
+        """Both tables as flat fp64 arrays, which store the numbers exactly."""
         tables = {"steps": self.steps, "evaluations": self.evaluations}
         return {name: torch.from_numpy(np.array(t.values)) for name, t in tables.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`."""
+        """Load the arrays that `tensors` returned."""
         self.steps.values = array("d", tensors["steps"].tolist())
         self.evaluations.values = array("d", tensors["evaluations"].tolist())

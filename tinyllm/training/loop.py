@@ -20,14 +20,14 @@ from tinyllm.training.state import TrainState
 
 
 class Watcher(Protocol):
-    """Is told what happens; nothing it does changes the result."""
+    """Receives every step and evaluation; cannot change the result."""
 
     def step(self, step: int, values: dict[str, float]) -> None: ...
     def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None: ...
 
 
 class Saver(Protocol):
-    """Keeps what training has come to, and may stop it between two steps."""
+    """Saves the state between two steps, and may stop training there."""
 
     def between_steps(self, state: TrainState) -> None: ...
 
@@ -42,16 +42,18 @@ def train(
     saver: Saver,
     processes: Processes = ALONE,
 ) -> None:
-    """Train from a state on, in place, to the end; with `save: best`, the model ends as its best.
+    """Train the state's model in place until the last step.
+
+    With `save: best`, the model ends with the weights of the lowest validation loss.
 
     Args:
-        batches: (inputs, targets), this rank's rows, of every step from `state.step` on.
-        evaluation: windows of the training and of the validation split to score now and then.
-        processes: the processes that train together; each calls this.
+        batches: (inputs, targets), this rank's rows, for every step from `state.step` on.
+        evaluation: windows of the training and the validation split, scored at each evaluation.
+        processes: the processes that train together; each calls this function.
 
     Raises:
-        ValueError: a loss or the gradient is no longer a finite number. Of a training loss and a
-            gradient, the state is as it was before the step that would have spoilt it.
+        ValueError: a loss or the gradient is not finite. For a training loss or a gradient, the
+            state is left as it was before that step.
     """
     model, optimizer = state.model, state.optimizer
     while not state.finished:
@@ -69,7 +71,7 @@ def train(
         rate = learning_rate(step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate_multiplier"]
-        # For dropout alone: nothing else draws from torch's own generator.
+        # Only dropout draws from torch's global generator.
         torch.manual_seed(derive_seed(seed, processes.owner("dropout"), step))
         share = accumulate_gradient(model, *next(batches), settings.micro_batch_size, processes)
         norm = clip_gradient(model, settings.grad_clip, processes)
@@ -93,13 +95,13 @@ def accumulate_gradient(
     model: Model, inputs: Tensor, targets: Tensor, micro_batch_size: int | None,
     processes: Processes = ALONE,
 ) -> Tensor:  # fmt: skip
-    """Add the gradient of a batch's mean loss, a micro-batch at a time; the batch is all ranks'.
+    """Add the gradient of the mean loss over all ranks' rows, one micro-batch at a time.
 
-    Each micro-batch counts by its number of targets, and so does each rank: the mean of means would
-    be wrong when some are ignored (https://github.com/huggingface/transformers/issues/34191).
+    Each micro-batch and each rank is weighted by its number of targets: a mean of means is wrong
+    when some targets are ignored (https://github.com/huggingface/transformers/issues/34191).
 
     Returns:
-        this rank's share of the mean loss, nats a token: the sum of all ranks' is the loss.
+        This rank's share of the mean loss in nats per token; the shares of all ranks add up to it.
     """
     device = model.device
     (n_targets,) = processes.sum(int((targets != IGNORE).sum()))
@@ -116,23 +118,23 @@ def accumulate_gradient(
 
 
 def clip_gradient(model: Model, limit: float | None, processes: Processes = ALONE) -> Tensor:
-    """Scale the gradient so that its global norm is at most `limit`. Returns the norm before."""
+    """Scale the gradient to a global norm of at most `limit`. Returns the norm before scaling."""
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf)
     return processes.whole(norm)
 
 
 def read(share: Tensor, norm: Tensor, processes: Processes) -> tuple[float, float]:
-    """The loss of all processes and the gradient's norm: here, once a step, a GPU is waited for."""
+    """Read the loss of all processes and the gradient's norm; the step's only wait for a GPU."""
     own, grad_norm = torch.stack((share, norm)).tolist()
     (loss,) = processes.sum(own)
     return loss, grad_norm
 
 
 def demand_finite(step: int, **measured: float) -> None:
-    """Stop a training that diverged.
+    """Stop a training that has diverged.
 
     Raises:
-        ValueError: a measurement is infinite or not a number.
+        ValueError: a measurement is infinite or NaN.
     """
     if not all(map(math.isfinite, measured.values())):
         shown = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in measured.items())

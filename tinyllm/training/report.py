@@ -1,4 +1,4 @@
-"""What training leaves for people: tables, numbers and a picture, the same bytes every time."""
+"""The reports of a training: tables, numbers and a picture, the same bytes every time."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from tinyllm.training.history import VALIDATION
 from tinyllm.training.state import TrainState
 
 STEPS, EVALUATIONS, PICTURE = "steps.csv", "evaluations.csv", "loss.png"
-METRICS = "metrics.json"  # what `dvc exp show` has a column for: few, so that they fit a terminal
+METRICS = "metrics.json"  # a column each in `dvc exp show`: few enough to fit a terminal
 SUMMARY = "summary.json"
 
 
 def write(folder: Path, state: TrainState) -> None:
-    """Publish a folder of reports on a finished training."""
+    """Publish the folder of reports of a finished training."""
     history = state.history
     evaluations = history.evaluations.rows()
     with publish_folder(folder) as new:

@@ -1,6 +1,6 @@
-"""All that a training consists of between two steps; what is in here can be saved and gone on from.
+"""The complete state of a training between two steps, which checkpoints save and restore.
 
-No random generator is among it: each step's batch and dropout are drawn from (seed, step) alone.
+It contains no random generator: each step's batch and dropout are drawn from (seed, step) alone.
 """
 
 import copy
@@ -18,11 +18,11 @@ from tinyllm.training.history import History
 
 @dataclass
 class Best:
-    """The lowest validation loss so far, and when it was.
+    """The lowest validation loss so far, and its step.
 
     Attributes:
-        weights: the model's then; empty where only the last ones are wanted.
-        stale_evaluations: evaluations since then.
+        weights: the model's weights at that step; empty if only the last weights are saved.
+        stale_evaluations: evaluations since that step.
     """
 
     step: int = -1
@@ -33,11 +33,11 @@ class Best:
 
 @dataclass
 class TrainState:
-    """A training before its next step.
+    """The state of a training before its next step.
 
     Attributes:
-        step: the next one; so many are done.
-        finished: no step is to follow.
+        step: the next step, which is also the number of completed steps.
+        finished: whether no step follows.
     """
 
     model: Model
@@ -49,11 +49,11 @@ class TrainState:
 
     @property
     def saved_step(self) -> int:
-        """The step whose weights a finished training leaves."""
+        """The step whose weights a finished training saves."""
         return self.best.step if self.best.weights else self.step
 
     def observe(self, loss: float, keep_weights: bool) -> bool:
-        """Take note of a validation loss. Returns whether it is the best so far."""
+        """Record a validation loss. Returns whether it is the best so far."""
         if loss >= self.best.loss:
             self.best.stale_evaluations += 1
             return False
@@ -62,7 +62,7 @@ class TrainState:
         return True
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every array of the state, by name: the live ones, not copies."""
+        """Every array of the state by name; not copied."""
         tensors = {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
         tensors |= {f"best.{name}": weight for name, weight in self.best.weights.items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
@@ -73,7 +73,7 @@ class TrainState:
         return tensors
 
     def facts(self) -> dict[str, Any]:
-        """Everything else of the state, as JSON takes it."""
+        """The rest of the state, ready for JSON."""
         return {
             "step": self.step,
             "finished": self.finished,
@@ -85,7 +85,7 @@ class TrainState:
     def restore(
         self, tensors: dict[str, Tensor], facts: dict[str, Any], processes: Processes = ALONE
     ) -> None:
-        """Become the state that `tensors`, each in full, and `facts` were taken from."""
+        """Restore the state that `tensors` and `facts` describe; each tensor is whole."""
         groups: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             group, rest = name.split(".", 1)

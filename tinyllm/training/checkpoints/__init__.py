@@ -1,1 +1,1 @@
-"""Saving a training and resuming it, to the bit; what makes it the same training."""
+"""Saving and resuming a training with identical bits, and what identifies it."""

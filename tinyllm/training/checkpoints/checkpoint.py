@@ -1,8 +1,8 @@
-"""Checkpoints on disk: whole or absent, verified, never pickled.
+"""Checkpoints on disk: complete or absent, verified, never pickled.
 
-A folder for each fingerprint and hardware, and in it a folder a checkpoint:
+Each fingerprint and hardware has a folder, which contains one folder per checkpoint:
     state.safetensors   every array
-    facts.json          the rest, and what it was computed on
+    facts.json          the rest of the state, and the hardware it was computed on
     manifest.json       the SHA-256 of both, written last
 """
 
@@ -33,12 +33,12 @@ from tinyllm.training.state import TrainState
 
 ARRAYS, FACTS, MANIFEST = "state.safetensors", "facts.json", "manifest.json"
 FINGERPRINT, LOCK = "fingerprint.json", "lock"
-KEPT = 2  # checkpoints of a training
-KEPT_TRAININGS = 4  # folders, the current one among them
+KEPT = 2  # checkpoints per training
+KEPT_TRAININGS = 4  # folders, including the current one
 
 
-class DamagedCheckpoint(ValueError):
-    """A checkpoint that is not what was written."""
+class CorruptCheckpoint(ValueError):
+    """A checkpoint whose content differs from what was written."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Loaded:
     path: Path
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
-    computes: list[dict[str, Any]]  # on which its steps were computed, one after the other
+    computes: list[dict[str, Any]]  # the hardware of its steps, in order
 
 
 class Checkpoints:
@@ -56,12 +56,12 @@ class Checkpoints:
 
     Args:
         root: folder of all trainings' checkpoints.
-        fingerprint: of this one.
-        compute: what this process computes on.
-        ranks: those that train together. They save together too, but only the first one writes.
+        fingerprint: this training's fingerprint.
+        compute: the hardware and precision of this process.
+        processes: the processes that train together. All call `save`; only the first one writes.
 
     Raises:
-        ValueError: nothing can be written there.
+        ValueError: the folder can't be written.
     """
 
     def __init__(
@@ -77,27 +77,27 @@ class Checkpoints:
                 write_json(self.folder / FINGERPRINT, fingerprint.parts)
             except OSError as error:
                 raise ValueError(
-                    f"{STATE_FOLDER}: checkpoints, and records for MLflow, are kept in this "
-                    f"folder, and {self.folder} can't be written: {error.strerror}. Make "
-                    f"{root.parent} a folder that you can write to, on a disk with free space"
+                    f"{STATE_FOLDER} (checkpoints and records for MLflow): can't write "
+                    f"{self.folder}: {error.strerror}. Make {root.parent} a folder that you can "
+                    "write to, on a disk with free space"
                 ) from None
         self._writer: threading.Thread | None = None
         self._failure: Exception | None = None
-        self._copies: dict[str, Tensor] = {}  # kept: new memory costs as much as copying does
+        self._copies: dict[str, Tensor] = {}  # reused: new memory costs as much as copying
 
-    def go_on_from(self, loaded: Loaded) -> None:
-        """Record from now on what its steps were computed on; remove newer ones, all damaged."""
+    def resume_from(self, loaded: Loaded) -> None:
+        """Carry over the checkpoint's hardware history; remove newer ones, all corrupt."""
         own = self.computes[-1]
         self.computes = loaded.computes + [own] * (loaded.computes[-1] != own)
         for path in self.paths():
-            if path > loaded.path:  # it would count as one of those that are kept
+            if path > loaded.path:  # it would count as one of the KEPT
                 shutil.rmtree(path)
 
     def save(self, state: TrainState, *, wait: bool = False) -> None:
-        """Write a checkpoint; training waits only while its arrays are copied, if not told to wait.
+        """Write a checkpoint; unless `wait` is set, training waits only while arrays are copied.
 
         Raises:
-            OSError: this or the last one could not be written; those before are intact.
+            OSError: this or the previous checkpoint could not be written; older ones are intact.
         """
         self.wait()
         copies = {}
@@ -119,17 +119,17 @@ class Checkpoints:
             self.wait()
 
     def wait(self) -> None:
-        """Wait until the checkpoint that is being written is on disk.
+        """Wait until the current checkpoint is on disk.
 
         Raises:
-            OSError: it could not be written.
+            OSError: the checkpoint could not be written.
         """
         if self._writer is not None:
             self._writer.join()
             self._writer = None
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            raise OSError(f"a checkpoint could not be saved in {self.folder}: {failure}")
+            raise OSError(f"can't save a checkpoint in {self.folder}: {failure}")
 
     def _write(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         try:
@@ -141,40 +141,41 @@ class Checkpoints:
             verify(path)
             for old in self.paths()[:-KEPT]:
                 shutil.rmtree(old)
-        except Exception as error:  # handed to the training's own thread, which raises it
+        except Exception as error:  # raised by the training thread
             self._failure = error
 
     def paths(self) -> list[Path]:
-        """The checkpoints there are, the oldest first."""
+        """The existing checkpoints, oldest first."""
         return sorted(self.folder.glob("step-*"))
 
     def newest(self) -> Loaded | None:
-        """The newest checkpoint that is sound; None if there has been none yet.
+        """The newest intact checkpoint; None if none exists.
 
         Raises:
-            DamagedCheckpoint: there are some, and each is damaged.
+            CorruptCheckpoint: every existing checkpoint is corrupt.
         """
         paths = self.paths()
         for path in reversed(paths):
             try:
                 return read(path)
-            except DamagedCheckpoint as error:
-                print(f"train: {error}; trying the one before", flush=True)
+            except CorruptCheckpoint as error:
+                print(f"train: {error}; trying the previous checkpoint", flush=True)
         if paths:
-            raise DamagedCheckpoint(
-                f"every checkpoint in {self.folder} is damaged; delete that folder to train anew"
+            raise CorruptCheckpoint(
+                f"every checkpoint in {self.folder} is corrupt; delete that folder to train from "
+                "scratch"
             )
         return None
 
     def previous_trainings(self) -> list[Path]:
-        """Folders of other trainings, the most recent last."""
+        """Folders of other trainings, most recent last."""
         folders = [p.parent for p in self.root.glob(f"*/{FINGERPRINT}") if p.parent != self.folder]
         return sorted(folders, key=lambda folder: folder.stat().st_mtime)
 
     def prune(self) -> None:
-        """Remove all but the latest trainings, and of this one what a kill left half-written.
+        """Remove all but the latest trainings, and this training's unfinished files.
 
-        Only the process that holds this training's lock may. Trainings that run are left alone.
+        Call it only while holding this training's lock. Running trainings are kept.
         """
         for half in self.folder.glob(".step-*.tmp"):
             remove(half)
@@ -186,15 +187,15 @@ class Checkpoints:
 
 
 def training_lock(folder: Path) -> Lock:
-    """The lock of the process that trains in a folder."""
+    """The lock that the process training in a folder holds."""
     return Lock(folder / LOCK, folder / f"{LOCK}.holder")
 
 
 def folder_of(root: Path, fingerprint: Fingerprint, compute: Compute) -> Path:
-    """Where a training is, or is to begin: on each hardware it is another, with other bits.
+    """The folder of a training on this hardware; other hardware gives other bits.
 
-    Where it has not begun on this hardware, one that stopped on other hardware counts: its owner
-    may wish to go on from it.
+    If the training has not started on this hardware but was interrupted on other hardware, returns
+    that folder: `hardware.resume: any` resumes from it.
     """
     own = root / f"{fingerprint.name}-{compute.name}"
     others = [folder for folder in root.glob(f"{fingerprint.name}-*") if _waits(folder, compute)]
@@ -204,7 +205,7 @@ def folder_of(root: Path, fingerprint: Fingerprint, compute: Compute) -> Path:
 
 
 def _waits(folder: Path, compute: Compute) -> bool:
-    """Whether a training has steps to go, or ended on this hardware wherever it began."""
+    """Whether a training is unfinished, or finished on this hardware."""
     paths = sorted(folder.glob("step-*"))
     if not paths:
         return False
@@ -212,32 +213,32 @@ def _waits(folder: Path, compute: Compute) -> bool:
         facts: Any = read_json(paths[-1] / FACTS)
         return not facts["finished"] or facts["computes"][-1] == asdict(compute)
     except (OSError, ValueError, LookupError, TypeError):
-        return True  # damaged, which is told when it is read
+        return True  # corrupt, which is reported when it is read
 
 
 def verify(path: Path) -> None:
     """Compare a checkpoint's files with its manifest.
 
     Raises:
-        DamagedCheckpoint: names the file.
+        CorruptCheckpoint: a file differs; the message names it.
     """
     try:
         manifest = read_json(path / MANIFEST)
         assert isinstance(manifest, dict)
         for name in (ARRAYS, FACTS):
             if sha256_of(path / name) != manifest.get(name):
-                raise DamagedCheckpoint(f"{path / name} is damaged")
+                raise CorruptCheckpoint(f"{path / name} is corrupt")
     except (ValueError, OSError, AssertionError) as error:
-        if isinstance(error, DamagedCheckpoint):
+        if isinstance(error, CorruptCheckpoint):
             raise
-        raise DamagedCheckpoint(f"checkpoint {path} is damaged: {error}") from None
+        raise CorruptCheckpoint(f"checkpoint {path} is corrupt: {error}") from None
 
 
 def read(path: Path) -> Loaded:
-    """Read a checkpoint, verified.
+    """Read and verify a checkpoint.
 
     Raises:
-        DamagedCheckpoint: it is not what was written.
+        CorruptCheckpoint: its content differs from what was written.
     """
     verify(path)
     facts = json.loads((path / FACTS).read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""What decides a training's result: settings, data and code, each by its hash.
+"""The fingerprint of a training: hashes of the settings, data and code that decide its result.
 
-Checkpoints lie in a folder named after it, so that a training only ever resumes from its own. The
-hardware is not part of it: a checkpoint records by itself what it was made on.
+The fingerprint names the checkpoint folder, so that a training only resumes from its own
+checkpoints. It excludes the hardware, which each checkpoint records separately.
 """
 
 import json
@@ -17,10 +17,10 @@ from tinyllm.training.distributed.processes import Processes
 
 
 def take(params: Params, module: str, inputs: Sequence[Path]) -> Fingerprint:
-    """The fingerprint as of now.
+    """Compute the current fingerprint.
 
     Args:
-        module: the stage, like "stages.train"; its code is that of all it imports.
+        module: the stage's module, like "stages.train"; everything it imports is included.
         inputs: files, or folders with all their files.
     """
     parts = {"seed": str(params.seed)}
@@ -30,10 +30,11 @@ def take(params: Params, module: str, inputs: Sequence[Path]) -> Fingerprint:
 
 
 def check_same(own: Fingerprint, compute: Compute, processes: Processes) -> None:
-    """Refuse to train together what differs from machine to machine; for each rank to call.
+    """Check that all ranks have the same code, data, settings and hardware; each rank calls this.
 
     Raises:
-        ValueError: names a rank, its machine, and in what it differs from the first; on all ranks.
+        ValueError: a rank differs; raised on all ranks. Names the rank, its machine and what
+            differs.
     """
     hardware = {f"hardware.{name}": str(value) for name, value in asdict(compute).items()}
     told = processes.gather_text(json.dumps([socket.gethostname(), own.parts | hardware]))
@@ -43,7 +44,7 @@ def check_same(own: Fingerprint, compute: Compute, processes: Processes) -> None
         differences = Fingerprint(first).differences(Fingerprint(parts))
         if differences:
             raise ValueError(
-                f"not the same on every machine: {', '.join(differences)}: rank {rank} (on "
-                f"{other_host}) differs from rank 0 (on {host}). Code, data, settings, hardware "
-                "and libraries must be the same"
+                f"machines differ in {', '.join(differences)}: rank {rank} (on {other_host}) "
+                f"differs from rank 0 (on {host}). Use the same code, data, settings, hardware "
+                "and libraries on every machine"
             )

@@ -1,4 +1,4 @@
-"""Stopping between two steps when asked to."""
+"""Stopping training between two steps on a signal."""
 
 import os
 import signal
@@ -13,24 +13,24 @@ REASONS = {
     signal.SIGHUP: "SIGHUP",
     DVC_IS_GONE: "the end of DVC",
 }
-# Seconds in which a request may reach a rank twice: from the launcher, and from whoever stops all
-# processes of a machine, as Slurm and systemd do.
+# Seconds within which a rank may receive the same request twice: from the launcher, and from Slurm
+# or systemd, which signal every process of a machine.
 ECHO = 2.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop, and did so after saving where it was."""
+    """Training stopped on request, after saving its state."""
 
 
 class Interruption:
-    """Notes SIGINT, SIGTERM, SIGHUP (a closed terminal), and that DVC is gone.
+    """Records SIGINT, SIGTERM, SIGHUP (a closed terminal), and the exit of DVC.
 
-    Used as a context. A second SIGINT or SIGTERM ends the process at once; one of several ranks if
-    it comes later than an echo of the first would.
+    Use it as a context manager. A second SIGINT or SIGTERM ends the process at once. With several
+    ranks, one that arrives within ECHO of the first is taken for the same request.
     """
 
     def __init__(self) -> None:
-        self.number = 0  # of the signal to stop for; 0: go on
+        self.number = 0  # of the signal to stop for; 0: continue
         self._noted = 0.0
         self._handlers: dict[int, object] = {}
 

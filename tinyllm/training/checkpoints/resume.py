@@ -1,4 +1,4 @@
-"""One training at a time in its folder, going on from its last checkpoint, saving as it goes."""
+"""Resuming a training from its last checkpoint, and saving it; one process per folder."""
 
 import os
 import signal
@@ -20,12 +20,12 @@ from tinyllm.training.checkpoints.interruption import REASONS, Interrupted, Inte
 from tinyllm.training.distributed.processes import ALONE, Processes
 from tinyllm.training.state import TrainState
 
-BOOKMARK = "journal"  # names the journal that records this training
-LOCK_PATIENCE = 10.0  # seconds for a training whose DVC was killed to notice it and stop
+BOOKMARK = "journal"  # file with the name of this training's journal
+LOCK_PATIENCE = 10.0  # seconds in which a training stops after its DVC was killed
 
 
 class Resumable:
-    """Saves a training now and then, and when it is asked to stop."""
+    """Saves a training at intervals, and when it is asked to stop."""
 
     def __init__(
         self,
@@ -43,20 +43,20 @@ class Resumable:
         self._saved = time.monotonic()
 
     def between_steps(self, state: TrainState) -> None:
-        """Save if it is time to: by the first rank's clock. If one is asked to stop, all do.
+        """Save if a checkpoint is due by the first rank's clock; stop if any rank was asked to.
 
         Raises:
-            Interrupted: stopping was asked for; the state is saved.
+            Interrupted: a stop was requested; the state is saved.
             OSError: the state could not be saved.
         """
         told = self.processes.gather(self.interruption.number, self._is_time(state.step))
         if number := max(int(number) for number, _ in told):
             self.checkpoints.save(state, wait=True)
-            # An experiment's settings are not those that `dvc repro` would find.
+            # `dvc repro` would run without the experiment's settings.
             again = "the same `dvc exp run`" if EXPERIMENT in os.environ else "`dvc repro`"
             raise Interrupted(
                 f"stopped by {REASONS[signal.Signals(number)]} at step {state.step} of "
-                f"{self.max_steps}, saved; {again} goes on from there"
+                f"{self.max_steps}, saved; {again} resumes from there"
             )
         if told[0][1]:
             self._saved = time.monotonic()
@@ -75,11 +75,11 @@ def resumable(
     state: TrainState, fingerprint: Fingerprint, compute: Compute, params: Params,
     processes: Processes = ALONE,
 ) -> Iterator[Resumable]:  # fmt: skip
-    """Bring a fresh state to where its training stopped, if it ever did, and save it from now on.
+    """Restore the last checkpoint into a fresh state, if there is one, and save it from now on.
 
     Raises:
-        ValueError: another process is at the same training; all checkpoints are damaged; or the
-            last was made on other hardware and params.yaml wants exact bits.
+        ValueError: another process runs the same training; all checkpoints are corrupt; or the
+            last one was made on other hardware and params.yaml requires exact bits.
     """
     checkpoints = Checkpoints(trainings_folder(), fingerprint, compute, processes)
     alone = _locked(checkpoints.folder) if processes.first else nullcontext()
@@ -97,25 +97,25 @@ def resumable(
             raise
         try:
             checkpoints.save(state, wait=True)
-        except OSError as error:  # the results are published, and stand without it
+        except OSError as error:  # the results are already published
             print(f"train: {error}; the model and its reports are complete", file=sys.stderr)
 
 
 def _newest(
     checkpoints: Checkpoints, fingerprint: Fingerprint, compute: Compute, params: Params
 ) -> Loaded | None:
-    """The checkpoint to go on from, if there is one; says which, or why there is none."""
+    """The checkpoint to resume from, or None; prints the step, or why there is none."""
     checkpoints.prune()
     loaded = checkpoints.newest()
     if loaded is None:
         _say_what_changed(checkpoints, fingerprint)
         return None
     _check_hardware(loaded, compute, params)
-    checkpoints.go_on_from(loaded)
+    checkpoints.resume_from(loaded)
     if loaded.facts["finished"]:
         print(
-            "train: already trained to the end; its results are written again "
-            f"(delete {checkpoints.folder} to train anew)"
+            "train: already trained to the end; writing its results again "
+            f"(delete {checkpoints.folder} to train from scratch)"
         )
     else:
         print(f"train: resuming at step {loaded.facts['step']} of {params.train.max_steps}")
@@ -123,7 +123,7 @@ def _newest(
 
 
 def _check_hardware(loaded: Loaded, compute: Compute, params: Params) -> None:
-    """Say where the hardware differs from the checkpoint's; refuse unless params.yaml allows it."""
+    """Report hardware that differs from the checkpoint's; raise unless params.yaml allows it."""
     now, exact = asdict(compute), params.hardware.resume == "exact"
     changes = dict.fromkeys(
         f"{name} was {then}, is {now.get(name)}"
@@ -136,34 +136,34 @@ def _check_hardware(loaded: Loaded, compute: Compute, params: Params) -> None:
     difference = f"the checkpoint {loaded.path} was made on other hardware: {'; '.join(changes)}"
     if exact:
         raise ValueError(
-            f"{difference}. Going on would give other bits than an uninterrupted run. Set "
-            "hardware.resume to any to go on all the same, or delete the folder to train anew"
+            f"{difference}. Resuming would give other bits than an uninterrupted run. Set "
+            "hardware.resume: any to resume anyway, or delete the folder to train from scratch"
         )
     print(f"train: {difference}; the result may differ in its last bits")
 
 
 def _say_what_changed(checkpoints: Checkpoints, fingerprint: Fingerprint) -> None:
-    """Where there are checkpoints of another training, tell why they do not serve."""
+    """If another training has checkpoints, print why they can't be used."""
     others = [folder for folder in checkpoints.previous_trainings() if any(folder.glob("step-*"))]
     if not others:
         return
     try:
         before = Fingerprint(read_json(others[-1] / FINGERPRINT))
-    except ValueError:  # of another training, hence no reason to stop this one
-        print("train: starting anew; the last training's checkpoint is damaged")
+    except ValueError:  # of another training: no reason to stop this one
+        print("train: starting from scratch; the last training's checkpoint is corrupt")
         return
     changed = fingerprint.differences(before)
     names = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
     names = names or "hardware"
-    print(f"train: starting anew, not from the last training's checkpoint: {names} changed")
+    print(f"train: starting from scratch: {names} changed since the last training's checkpoint")
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, so that no two processes train the same."""
+    """Hold the folder's lock, so that no other process runs the same training."""
     lock = training_lock(folder)
     if not lock.acquire(LOCK_PATIENCE):
-        raise ValueError(f"another process is at this very training, in {folder}{lock.holder()}")
+        raise ValueError(f"another process runs this training, in {folder}{lock.holder()}")
     try:
         yield
     finally:

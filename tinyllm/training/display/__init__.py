@@ -1,1 +1,1 @@
-"""What is shown and recorded of a training; nothing here changes a result."""
+"""Showing and recording a training; nothing here changes a result."""

@@ -1,4 +1,4 @@
-"""What a person sees while training goes on: a bar in a terminal, plain lines elsewhere."""
+"""Progress of a training: a bar in a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -11,14 +11,14 @@ from tinyllm.training.history import TRAIN, VALIDATION
 
 
 class Progress:
-    """Shows steps and evaluations; knows how fast the steps go.
+    """Shows steps and evaluations, and measures the speed.
 
-    Used as a context: leaving it takes the bar away.
+    Use it as a context manager: leaving it removes the bar.
 
     Args:
-        max_steps: where training ends.
-        first_step: where it begins, or goes on.
-        step_tokens: tokens in a step, for the rate.
+        max_steps: the step at which training ends.
+        first_step: the step at which it starts or resumes.
+        step_tokens: tokens per step, for the rate.
     """
 
     def __init__(self, max_steps: int, first_step: int, step_tokens: int) -> None:
@@ -38,7 +38,7 @@ class Progress:
         self._scores = ""
 
     def step(self, loss: float, rate: float) -> float:
-        """Count one step. Returns its tokens a second: a save before it counts, evaluations not."""
+        """Count one step. Returns its tokens per second, with saves and without evaluations."""
         now = time.perf_counter()
         speed = self.step_tokens / (now - self.previous)
         self.previous = now
@@ -51,7 +51,7 @@ class Progress:
         return speed
 
     def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None:
-        """Show what an evaluation found, and leave its time out of the rate."""
+        """Show an evaluation's scores, and exclude its time from the rate."""
         train, validation = scores[TRAIN], scores[VALIDATION]
         self._scores = f" val {validation.loss:.3f}"
         elapsed = time.perf_counter() - self.started
@@ -69,7 +69,7 @@ class Progress:
         self.previous = now
 
     def mean_speed(self) -> float:
-        """Tokens a second over all steps so far, saves included, evaluations left out."""
+        """Tokens per second over all steps so far, with saves and without evaluations."""
         return self.steps * self.step_tokens / max(1e-9, self.previous - self.started - self.paused)
 
     def __enter__(self) -> "Progress":

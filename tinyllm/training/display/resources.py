@@ -1,4 +1,4 @@
-"""Readings of what a run uses: CPU, memory, GPU memory; named as MLflow's system metrics are."""
+"""Readings of CPU, memory and GPU memory, under the names of MLflow's system metrics."""
 
 import time
 from contextlib import suppress
@@ -8,15 +8,15 @@ import torch
 
 
 class Resources:
-    """Reads the machine's load at most once in `interval` seconds."""
+    """Reads the machine's load at most once every `interval` seconds."""
 
     def __init__(self, interval: float) -> None:
         self.interval = interval
         self._last = time.monotonic()
-        _read()  # the first has nothing to compare the CPU's with
+        _read()  # CPU use is measured from one reading to the next
 
     def read(self) -> dict[str, float]:
-        """The readings; nothing if the last are still fresh."""
+        """The readings; empty if the last ones are more recent than `interval`."""
         now = time.monotonic()
         if now - self._last < self.interval:
             return {}
@@ -27,8 +27,7 @@ class Resources:
 def _read() -> dict[str, float]:
     """Percentages of all CPUs and of all memory, sizes in megabytes.
 
-    Nothing where the system does not tell: some containers close /proc, and no training stops for
-    its load.
+    Empty where the system hides its load (some containers close /proc): training continues.
     """
     with suppress(OSError, RuntimeError, psutil.Error):
         return _ask_system()

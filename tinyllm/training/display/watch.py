@@ -1,4 +1,4 @@
-"""Tells the journal and the terminal what happens in training; nothing here changes a result."""
+"""Records a training in the journal and shows it on the terminal; changes no result."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.report import SUMMARY
 from tinyllm.training.state import TrainState
 
-# Where each split's evaluations stand in MLflow; `train/loss` is that of each step's batch.
+# Prefix of each split's evaluations in MLflow; `train/loss` is the loss of each step's batch.
 GROUPS = {TRAIN: "train_eval", VALIDATION: "val"}
 ROLES = {TRAIN: "training", VALIDATION: "validation"}
 
@@ -51,7 +51,7 @@ class Watch:
         self.progress.evaluation(step, scores, best)
 
     def keep(self, model: Path, reports: Path) -> None:
-        """Record the finished model, by the hash that other stages find the run by, and reports."""
+        """Record the finished model, its reports, and its hash, by which stages find the run."""
         record_best(self.journal, reports)
         self.journal.tags({"tinyllm.model_sha256": sha256_of(model / WEIGHTS)})
         self.journal.file(model, "model")
@@ -59,7 +59,7 @@ class Watch:
 
 
 class Silence:
-    """A `Watcher` of a rank that is not the first."""
+    """The `Watcher` of every rank but the first: records and shows nothing."""
 
     def step(self, step: int, values: dict[str, float]) -> None:
         pass
@@ -76,9 +76,9 @@ def watch(
     state: TrainState, data: TrainingData, compute: Compute, params: Params, bookmark: Path,
     processes: Processes = ALONE,
 ) -> Iterator[Watch | Silence]:  # fmt: skip
-    """Begin a run in the journal and on the terminal; it ends with the block.
+    """Start a run in the journal and on the terminal; it ends with the block.
 
-    Only the first rank does.
+    Ranks other than the first record and show nothing.
     """
     if not processes.first:
         yield Silence()
@@ -103,9 +103,9 @@ def watch(
 
 
 def record_best(journal: Journal, reports: Path) -> None:
-    """Record the scores of the weights that are saved, by which MLflow can sort trainings.
+    """Record the scores of the saved weights, so that MLflow can sort trainings by them.
 
-    `val/loss` can't serve: MLflow shows a metric's last value, and the best may be an earlier one.
+    `val/loss` does not do: MLflow shows a metric's last value, and the best may be an earlier one.
     """
     summary = read_json(reports / SUMMARY)
     scores = {f"best/{name}": summary["val"][name] for name in ("loss", "bits_per_byte")}
@@ -115,7 +115,7 @@ def record_best(journal: Journal, reports: Path) -> None:
 def header(
     params: Params, compute: Compute, data: TrainingData, model: Model, origin: Provenance
 ) -> Header:
-    """All that is known of a training run when it begins."""
+    """Everything known about a training run when it starts."""
     train, config = params.train.resolve(), data.model_config
     resolved = {
         "parameters": model.n_parameters,
@@ -131,7 +131,7 @@ def header(
         stage="train",
         name=origin.experiment or f"{size}-seed{params.seed}",
         params={
-            # What `evaluate` is set to, it records itself: it may run again with other settings.
+            # `evaluate` records its own settings: it may run again with other ones.
             **flatten(params.model_dump(exclude={"evaluate"})),
             **{f"resolved.{key}": value for key, value in resolved.items()},
         },

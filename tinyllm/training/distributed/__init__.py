@@ -1,1 +1,1 @@
-"""Several processes that train one model: DDP and FSDP, and how they are started."""
+"""Training one model with several processes: DDP, FSDP and launching."""

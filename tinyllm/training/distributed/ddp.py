@@ -1,7 +1,7 @@
-"""Several processes that train one model, on one machine or more.
+"""Training one model with several processes, on one machine or more.
 
-On a CPU they talk through gloo, on GPUs through NCCL. Numbers about the training itself always go
-through gloo, so that a GPU is not waited for more often than by a single process.
+CPUs communicate through gloo, GPUs through NCCL. Losses and other small numbers always use gloo, so
+that the processes wait for a GPU no more often than a single process does.
 """
 
 import json
@@ -20,7 +20,7 @@ from tinyllm.training.distributed.processes import Processes
 
 
 class Group(Processes):
-    """One of several processes, each of which calls the same methods in the same order."""
+    """One of several processes; all of them call the same methods in the same order."""
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
@@ -28,11 +28,11 @@ class Group(Processes):
         self.local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
     def leave(self) -> None:
-        """Part from the other ranks at the end; after an error, this could wait for ever."""
+        """Leave the process group. Don't call it after an error: it could wait forever."""
         dist.destroy_process_group()
 
     def backward(self, loss: Tensor) -> None:
-        (self.size * loss).backward()  # DDP and FSDP take the mean over the ranks
+        (self.size * loss).backward()  # DDP and FSDP average over the ranks
 
     def gather(self, *values: float) -> list[tuple[float, ...]]:
         own = torch.tensor(values, dtype=torch.float64)
@@ -65,16 +65,16 @@ class Group(Processes):
 
 
 class DDP(Group):
-    """Each rank holds the whole model (DDP); gradients are summed while others are computed."""
+    """Each rank holds the whole model; summing gradients overlaps with the backward pass."""
 
     def share_model(self, model: Model, device: str) -> None:
         model.to(device)
         self._replica: DistributedDataParallel | None = DistributedDataParallel(
             Objective(model), forward_sync_buffers=False, gradient_as_bucket_view=True
         )
-        # DDP orders its buckets by the first backward pass, and the order decides in which sequence
-        # three ranks or more are summed: without a pass before the first step, a training that goes
-        # on from a checkpoint would differ in its last bits from one that never stopped.
+        # DDP orders its buckets by the first backward pass, and with three ranks or more that order
+        # decides the order of the sums. Without a pass before the first step, a resumed training
+        # would differ from an uninterrupted one in its last bits.
         tokens = torch.zeros(1, 2, dtype=torch.int64, device=device)
         self.backward(self._replica(tokens, tokens))
         model.zero_grad()
@@ -93,7 +93,7 @@ class DDP(Group):
 
 
 class Objective(nn.Module):
-    """A model whose forward pass is its loss: DDP takes part in nothing but `forward`."""
+    """A model whose forward pass is its loss, because DDP only wraps `forward`."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Objective(nn.Module):
 
 
 def lost_another(error: BaseException) -> bool:
-    """Whether an error says that another rank is gone; torch has no type for it on every path."""
+    """Whether an error means that another rank exited; torch has no error class for it."""
     return isinstance(error, RuntimeError) and bool(
         re.search(r"gloo|NCCL|Connection (closed|reset)|Broken pipe", str(error))
     )

@@ -1,4 +1,4 @@
-"""A model of which each process holds a part: PyTorch's FSDP2."""
+"""A model sharded over the processes: PyTorch's FSDP2."""
 
 import torch
 from torch import Tensor
@@ -12,10 +12,10 @@ from tinyllm.training.distributed.ddp import Group
 
 
 class FSDP(Group):
-    """Each rank holds a part of every weight, of its gradient and of its optimizer state.
+    """Each rank holds a shard of every weight, of its gradient and of its optimizer state.
 
-    A block is whole only while it computes. Gradients are summed at every micro-batch: to keep them
-    until the last would take all the memory that sharding saves.
+    A block's weights are gathered only while it computes. Gradients are summed at every
+    micro-batch: keeping them until the last would need all the memory that sharding saves.
     """
 
     def share_model(self, model: Model, device: str) -> None:
@@ -23,10 +23,10 @@ class FSDP(Group):
         for module in (*model.blocks, model):
             fully_shard(module, mesh=mesh)
             assert isinstance(module, FSDPModule)
-            module.set_force_sum_reduction_for_comms(True)  # gloo knows no mean
+            module.set_force_sum_reduction_for_comms(True)  # gloo has no mean
         for method in ("loss", "hidden"):
             register_fsdp_forward_method(model, method)
-        model.to(device)  # what is not sharded
+        model.to(device)  # moves what is not sharded
 
     def whole(self, tensor: Tensor) -> Tensor:
         return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

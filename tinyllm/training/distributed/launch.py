@@ -1,7 +1,7 @@
-"""Starting the processes of a training, and telling how one of them ended.
+"""Starting the processes of a training, and reporting how one of them failed.
 
-The launcher is torch's own, as in `torchrun`: each process runs the stage's command again, with
-RANK and WORLD_SIZE in its environment. `torchrun` itself may start them as well.
+The launcher is that of `torchrun`: each process runs the stage's command again, with RANK and
+WORLD_SIZE in its environment. You can start them with `torchrun` as well.
 """
 
 import json
@@ -21,10 +21,10 @@ from tinyllm.settings.hardware import Hardware
 from tinyllm.training.compiled import keep_kernels
 from tinyllm.training.distributed.processes import ALONE, Processes
 
-PORT = 29500  # torchrun's, too
-MEETING_PATIENCE = 3600  # seconds for the other machines to appear
-STOP_PATIENCE = 600  # seconds for a step and its save, once training is asked to stop
-LOSS_PATIENCE = 5.0  # seconds for the launcher to find a rank that died, before others tell of it
+PORT = 29500  # as for torchrun
+MEETING_PATIENCE = 3600  # seconds to wait for the other machines
+STOP_PATIENCE = 600  # seconds for a step and its save after a request to stop
+LOSS_PATIENCE = 5.0  # seconds in which the launcher finds a dead rank before the others report it
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where the launcher looks for why a rank failed
 INTERRUPTED = 130
 
@@ -32,15 +32,14 @@ Work = Callable[[Processes], None]
 
 
 def run(work: Work, settings: Hardware, module: str) -> None:
-    """Do a stage's work: in this process, or in as many as the settings ask for.
+    """Run a stage in this process, or in as many processes as the settings require.
 
     Args:
-        module: of the stage, to be run again as `python -m MODULE` with this process's arguments.
+        module: the stage's module, run again as `python -m MODULE` with this process's arguments.
 
     Raises:
-        ValueError: the settings don't fit the machine, or a rank failed for something a user can
-            mend.
-        OSError: likewise; or a rank was killed.
+        ValueError: the settings don't fit the machine.
+        OSError: a rank failed or was killed.
     """
     if settings.compile:
         keep_kernels()
@@ -67,7 +66,7 @@ def processes_here(settings: Hardware) -> int:
 
 
 def gpus(settings: Hardware) -> int:
-    """CUDA devices that training may use."""
+    """The number of CUDA devices that training may use."""
     import torch
 
     from tinyllm.compute import find_device
@@ -76,14 +75,14 @@ def gpus(settings: Hardware) -> int:
 
 
 def start(settings: Hardware, count: int, module: str) -> None:
-    """Start this machine's processes and wait for their end; raises as `run` does."""
+    """Start this machine's processes and wait until they exit; raises as `run` does."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.disable(logging.CRITICAL)  # the launcher would tell all of this in its own way as well
-    # Not DVC_IS_GONE, which ends this process, and the ranks see to themselves then: after another
-    # signal the launcher would pass on a second one, and that ends them in mid-step.
+    logging.disable(logging.CRITICAL)  # the launcher would log every failure too
+    # DVC_IS_GONE is excluded: it ends this process, and the ranks stop on their own. If the
+    # launcher forwarded it, a second signal would end the ranks in the middle of a step.
     signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not nohup
         signals.append(signal.SIGHUP)
@@ -102,19 +101,19 @@ def start(settings: Hardware, count: int, module: str) -> None:
         try:
             elastic_launch(config, sys.executable)("-m", module, *sys.argv[1:])
         except ChildFailedError as failed:
-            rank, failure = next(iter(failed.failures.items()))  # the first that was found
-            tell(rank, failure.exitcode, failure.message)
-        except SignalException:  # passed on to the ranks, which have ended
+            rank, failure = next(iter(failed.failures.items()))  # the first one found
+            raise_failure(rank, failure.exitcode, failure.message)
+        except SignalException:  # forwarded to the ranks, which have exited
             for file in sorted(Path(folder).rglob("error.json")):
-                tell(0, 1, json.loads(file.read_text())["message"])
+                raise_failure(0, 1, json.loads(file.read_text())["message"])
             sys.exit(INTERRUPTED)
 
 
 def meeting(nodes: int) -> dict[str, Any]:
-    """Where the launchers of all machines meet, as LaunchConfig takes it.
+    """The rendezvous of all machines' launchers, as arguments of LaunchConfig.
 
     Raises:
-        ValueError: MASTER_ADDR or NODE_RANK does not say where.
+        ValueError: MASTER_ADDR is missing, or NODE_RANK is not a valid number.
     """
     if nodes == 1:
         local = "127.0.0.1"
@@ -122,7 +121,7 @@ def meeting(nodes: int) -> dict[str, Any]:
     address, node = os.environ.get("MASTER_ADDR"), os.environ.get("NODE_RANK", "0")
     if not address:
         raise ValueError(
-            f"hardware.nodes = {nodes}: needs the variable MASTER_ADDR, the first one's address"
+            f"hardware.nodes = {nodes}: set the variable MASTER_ADDR to the first machine's address"
         )
     if not node.isdecimal() or int(node) >= nodes:
         raise ValueError(f"NODE_RANK = {node}: must be this machine's number, 0 to {nodes - 1}")
@@ -133,13 +132,13 @@ def meeting(nodes: int) -> dict[str, Any]:
     }
 
 
-def tell(rank: int, status: int, message: str) -> None:
-    """Raise what is to be told of the rank that failed first."""
+def raise_failure(rank: int, status: int, message: str) -> None:
+    """Raise an error that describes how the first failed rank failed."""
     if status == INTERRUPTED:
-        sys.exit(INTERRUPTED)  # the first rank has told why
+        sys.exit(INTERRUPTED)  # the first rank has printed why
     if status < 0:
         name = signal.Signals(-status).name
-        message = f"was killed by {name}; started again, it goes on from the last checkpoint"
+        message = f"was killed by {name}; run the command again to resume from the last checkpoint"
         raise ChildProcessError(f"rank {rank} {message}")
     *trace, last = message.splitlines()
     if "Traceback" in message:
@@ -149,7 +148,7 @@ def tell(rank: int, status: int, message: str) -> None:
 
 
 def run_rank(work: Work, settings: Hardware) -> None:
-    """Do the work as one of several processes, and leave to the launcher what it failed of."""
+    """Run the work as one of several processes, and write a failure to the launcher's file."""
     from tinyllm.training.distributed.ddp import lost_another
     from tinyllm.training.distributed.rendezvous import joined
 
@@ -160,14 +159,14 @@ def run_rank(work: Work, settings: Hardware) -> None:
         if os.environ["RANK"] == "0":
             raise
         sys.exit(INTERRUPTED)
-    except Exception as error:  # whatever it is, the launcher has to know
-        told = cause(error)
+    except Exception as error:  # the launcher reports every kind
+        message = cause(error)
         if lost_another(error):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            time.sleep(LOSS_PATIENCE)  # the launcher ends this process, if the other was its too
-            told = "another machine's process is gone; see there"
+            time.sleep(LOSS_PATIENCE)  # the launcher ends this process if the other was local
+            message = "a process on another machine exited; see that machine's output for the cause"
         if not (file := os.environ.get(ERROR_FILE)):
             raise
-        message = told or traceback.format_exc()
-        Path(file).write_text(json.dumps({"message": message, "timestamp": time.time()}))
+        content = {"message": message or traceback.format_exc(), "timestamp": time.time()}
+        Path(file).write_text(json.dumps(content))
         sys.exit(1)

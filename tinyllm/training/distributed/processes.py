@@ -1,8 +1,7 @@
-"""What the processes that share a training do together: the protocol, and one process alone.
+"""The protocol of the processes that train together, and its version for a single process.
 
-Each process has a rank, from 0. All hold the same state and go through the same steps; each
-computes with its own rows of the batch and its own windows of an evaluation. Only the first writes
-files.
+Each process has a rank, from 0. All have the same state and run the same steps; each computes its
+own rows of the batch and its own windows of an evaluation. Only the first one writes files.
 """
 
 from abc import ABC, abstractmethod
@@ -18,9 +17,9 @@ class Processes(ABC):
     """The processes of a training, as one of them sees it.
 
     Attributes:
-        rank: this process's, from 0.
-        size: processes in all.
-        local_rank, local_size: the same among the processes of this machine.
+        rank: number of this process, from 0.
+        size: number of processes.
+        local_rank, local_size: the same for the processes of this machine.
     """
 
     rank: int
@@ -35,7 +34,7 @@ class Processes(ABC):
 
     @abstractmethod
     def share_model(self, model: Model, device: str) -> None:
-        """Move a model, the same in each process, to the device, ready to be trained together."""
+        """Move a model, identical in each process, to the device and prepare it for training."""
 
     def loss(self, model: Model, inputs: Tensor, targets: Tensor) -> Tensor:
         """`model.loss` of this process's rows."""
@@ -46,47 +45,47 @@ class Processes(ABC):
         """Add the gradient of a loss, summed over all processes."""
 
     def summing(self, last: bool) -> AbstractContextManager[None]:
-        """Around the forward and backward pass of a micro-batch; `last`: the step's last one."""
+        """Context of a micro-batch's forward and backward pass; `last`: the step's last one."""
         del last
         return nullcontext()
 
     @abstractmethod
     def gather(self, *values: float) -> list[tuple[float, ...]]:
-        """Some numbers of every process, the same list in each."""
+        """Gather the numbers of every process; each receives the same list."""
 
     @abstractmethod
     def gather_text(self, text: str) -> list[str]:
-        """A text of every process, the same list in each."""
+        """Gather the text of every process; each receives the same list."""
 
     @abstractmethod
     def from_first(
         self, facts: dict[str, Any] | None, tensors: dict[str, Tensor]
     ) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
-        """What the first process passes here, in each."""
+        """Broadcast what the first process passes."""
 
     def whole(self, tensor: Tensor) -> Tensor:
-        """A tensor of the model or the optimizer, of which a process may hold a part, in full."""
+        """Gather a tensor of the model or the optimizer, of which a process may hold a shard."""
         return tensor
 
     def part(self, tensor: Tensor, like: Tensor) -> Tensor:
-        """The inverse of `whole`: what this process holds of a tensor, distributed as another."""
+        """The inverse of `whole`: this process's shard of a tensor, distributed like another."""
         del like
         return tensor
 
     def release(self, model: Model) -> None:
-        """Free what was gathered of a model to score it."""
+        """Free the weights that were gathered to score a model."""
         del model
 
     def whole_model(self, model: Model) -> Model:
-        """The model with all of its weights in full."""
+        """The model with all of its weights gathered."""
         return model
 
     def sum(self, *values: float) -> tuple[float, ...]:
-        """Numbers summed over all processes, in the order of the ranks: the same bits in each."""
+        """Sum numbers over all processes in the order of the ranks: the same bits in each."""
         return tuple(map(sum, zip(*self.gather(*values), strict=True)))
 
     def owner(self, name: str) -> str:
-        """The owner of random numbers that are to differ from process to process."""
+        """The owner of random numbers that differ from process to process."""
         return name if self.first else f"{name} of rank {self.rank}"
 
 

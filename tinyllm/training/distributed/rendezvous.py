@@ -16,17 +16,17 @@ from tinyllm.training.distributed.ddp import DDP, Group
 
 @contextmanager
 def joined(settings: Hardware) -> Iterator[Group]:
-    """Meet the other processes, as RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell where.
+    """Join the process group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe.
 
     Raises:
-        ValueError: they are not as many as the settings say, or the device is not there for each.
+        ValueError: their number differs from the settings, or there are too few devices.
     """
     device, local_rank = find_device(settings.device), int(os.environ.get("LOCAL_RANK", "0"))
     size = int(os.environ["WORLD_SIZE"])
     if settings.processes is not None and size != settings.processes * settings.nodes:
         raise ValueError(
-            f"hardware.processes = {settings.processes}, hardware.nodes = {settings.nodes}: but "
-            f"{size} processes were started"
+            f"hardware.processes = {settings.processes}, hardware.nodes = {settings.nodes}: "
+            f"{size} processes were started instead"
         )
     if device == "mps" or (device == "cuda" and local_rank >= torch.cuda.device_count()):
         raise ValueError(f"hardware.processes: no {device} device for process {local_rank}")
@@ -43,7 +43,7 @@ def joined(settings: Hardware) -> Iterator[Group]:
 
 
 def make_group(sharding: str) -> Group:
-    """This process's part in the group, for a setting of how the model is distributed."""
+    """This process as a member of the group, for the value of hardware.sharding."""
     if sharding == "none":
         return DDP()
     from tinyllm.training.distributed.fsdp import FSDP  # takes half a second
@@ -52,11 +52,11 @@ def make_group(sharding: str) -> Group:
 
 
 def interface_towards(address: str, port: int) -> str | None:
-    """The network interface over which an address is reached; gloo would go by the host's name."""
+    """The network interface that reaches an address; gloo by default resolves the host's name."""
     try:
         family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as probe:
-            probe.connect(place)  # of a datagram socket: nothing is sent
+            probe.connect(place)  # a datagram socket: sends nothing
             own = probe.getsockname()[0]
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""Scores of a model on windows that several processes share."""
+"""Scoring a model with several processes, each on some of the windows."""
 
 import math
 
@@ -11,7 +11,7 @@ from tinyllm.training.distributed.processes import Processes
 
 
 def score(model: Model, windows: Windows, processes: Processes) -> Scores:
-    """Score a model on windows; the same result in each process."""
+    """Score a model on windows; every process returns the same result."""
     found = predict(model, windows_of(windows, processes.rank, processes.size))
     processes.release(model)
     return Scores.of(windows.n_bytes, *processes.sum(*found.totals()))
@@ -20,8 +20,8 @@ def score(model: Model, windows: Windows, processes: Processes) -> Scores:
 def windows_of(windows: Windows, rank: int, size: int) -> Windows:
     """The windows rank, rank + size, ...; the same number for each rank.
 
-    If their number is no multiple of `size`, some ranks get one more in which no target counts:
-    processes that share the weights of a model must compute in step.
+    If their number is not a multiple of `size`, some ranks get an extra window without targets:
+    processes that share a model's weights must run the same number of passes.
     """
     if size == 1:
         return windows

@@ -23,15 +23,15 @@ EPS = 1e-7
 
 
 class Muon(Uncompiled, Optimizer):
-    """Muon for the groups that say `"orthogonal": True`, whose weights are matrices; else AdamW.
+    """Muon for the groups with `"orthogonal": True`, whose weights are matrices; AdamW otherwise.
 
-    Muon's updates are scaled to the size of AdamW's, so that both take the same learning rate and
+    Muon's updates are scaled to the size of AdamW's, so that both use the same learning rate and
     weight decay (https://arxiv.org/abs/2502.16982).
 
     Args:
         momentum: of the averaged gradient of those groups, 0 to below 1.
-        dtype: that the orthogonal matrices are computed in; bf16 is exact enough.
-        adamw: what AdamW takes.
+        dtype: type that the orthogonal matrices are computed in; bf16 is exact enough.
+        adamw: arguments of AdamW.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Muon(Uncompiled, Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take one step."""
-        # torch's returns what the closure does; here there is none.
+        # torch's returns the closure's result; here there is no closure.
         assert closure is None
-        # Shared anew each time, since loading a state puts others in their place.
+        # Shared again at each step, because loading a state replaces them.
         self._adamw.param_groups, self._adamw.state = self._groups(orthogonal=False), self.state
         self._adamw.step()
         for group in self._groups(orthogonal=True):
@@ -82,15 +82,15 @@ class Muon(Uncompiled, Optimizer):
 
 
 def wide_shape(matrix: Tensor) -> tuple[int, int]:
-    """A matrix's shape, laid on its side where it is taller than wide."""
+    """A matrix's shape, transposed if it is taller than wide."""
     rows, columns = matrix.shape
     return min(rows, columns), max(rows, columns)
 
 
 def orthogonal(x: Tensor) -> Tensor:
-    """About the nearest matrices with orthonormal rows, by five Newton-Schulz iterations.
+    """Approximate the nearest matrices with orthonormal rows by five Newton-Schulz iterations.
 
-    The singular values end between 0.7 and 1.2 (not at 1), which is as good for training.
+    The singular values end between 0.7 and 1.2 rather than at 1, which trains as well.
 
     Args:
         x: (N, R, C), R at most C.
@@ -107,11 +107,11 @@ def orthogonal(x: Tensor) -> Tensor:
 
 
 def _iterated(gram: Tensor) -> Tensor:
-    """What the iterations multiply x by, from x's gram matrix (N, R, R) alone.
+    """The matrix that the iterations multiply x by, from x's gram matrix (N, R, R) alone.
 
-    Each is a polynomial of it, so that of the products only the first and the last are with x:
-    three fifths of the work for a matrix four times as wide as high. In fp32 the result is the same
-    to 1e-4; rounded to bf16, or to the TF32 of a GPU, small singular values, squared here, explode.
+    Each iteration is a polynomial of the gram matrix, so only the first and the last product
+    involve x: three fifths of the work for a matrix four times as wide as high. In fp32 the result
+    agrees to 1e-4. In bf16, or in a GPU's TF32, it explodes: small singular values are squared.
     """
     a, b, c = COEFFICIENTS
     factor = product = gram

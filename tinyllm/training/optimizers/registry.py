@@ -18,12 +18,11 @@ Groups = list[dict[str, Any]]  # weights that are treated alike, as torch's opti
 
 
 def make_optimizer(model: Model, settings: Train) -> torch.optim.Optimizer:
-    """The optimizer that params.yaml names, over a model's weights.
+    """Make the optimizer of a model's weights; weight decay applies to matrices, not to vectors.
 
-    Weight decay is on matrices only (vectors get none). The learning rate is set at every step, by
-    the schedule: each group's is `rate_multiplier` times the schedule's. A row of the embedding
-    gets a gradient only when its token is in the batch, and profits from a higher rate
-    (docs/log.md).
+    The schedule sets the learning rate at every step: each group's is `rate_multiplier` times the
+    schedule's. An embedding row gets a gradient only when its token is in the batch, and trains
+    better with a higher rate (docs/log.md).
     """
     decay, weights = settings.weight_decay, model.parameter_groups()
     groups = [
@@ -40,7 +39,7 @@ def group(
     parameters: list[nn.Parameter], weight_decay: float, rate_multiplier: float = 1.0,
     *, orthogonal: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Weights that are treated alike; Muon makes the updates of some of them orthogonal."""
+    """A parameter group; with Muon, the updates of some groups are orthogonal."""
     return {
         "params": [parameter for parameter in parameters if parameter.requires_grad],
         "weight_decay": weight_decay,

@@ -8,7 +8,7 @@ from tinyllm.settings.train import Train
 def learning_rate(step: int, settings: Train) -> float:
     """Linear warm-up, then a cosine down to `min_learning_rate` at `decay_steps`, then constant.
 
-    Step 0 already moves (a warm-up that begins at 0 wastes it), and the first step after warm-up
+    Step 0 has a rate above 0 (a rate of 0 would waste the step), and the first step after warm-up
     has the full rate.
     """
     highest, lowest = settings.learning_rate, settings.min_learning_rate

@@ -1,7 +1,7 @@
-"""torch's optimizers, but the first step does not import torch's compiler.
+"""torch's optimizers without the import of torch's compiler at the first step.
 
-In torch 2.13 `step`, and whatever touches the state, import it to say that they are not to be
-compiled, which takes as long as importing torch itself (1.0 to 1.5 s). Here they don't.
+In torch 2.13, `step` and the methods that touch the state import the compiler to exclude
+themselves from compilation, which takes as long as importing torch (1.0 to 1.5 s).
 """
 
 from inspect import unwrap
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 
 class Uncompiled:
-    """What any optimizer has of it; stands before torch's class among the bases."""
+    """A mixin for any optimizer; list it before torch's class among the bases."""
 
     add_param_group = unwrap(Optimizer.add_param_group)
     zero_grad = unwrap(Optimizer.zero_grad)
