@@ -128,7 +128,7 @@ class Project:
         deadline = time.monotonic() + 60
         while any(journals.iterdir()):
             logs = [log.read_text() for log in journals.rglob("*.log")]
-            assert time.monotonic() < deadline, f"MLflow has not got everything: {logs}"
+            assert time.monotonic() < deadline, f"MLflow has not received everything: {logs}"
             time.sleep(0.1)
         client = MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]

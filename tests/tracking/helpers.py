@@ -63,7 +63,7 @@ class Project:
 
     @property
     def journals(self) -> list[Path]:
-        """Those that MLflow has not got whole."""
+        """The journals that MLflow has not completely received."""
         return sorted(self.root.glob(".tinyllm/journals/*"))
 
     def start(self, how: str, **environment: str) -> subprocess.Popen[str]:
@@ -95,7 +95,7 @@ class Project:
 
     def wait_until_sent(self, seconds: float = 60) -> None:
         """Wait for followers that go on in the background."""
-        wait_until(lambda: not self.journals, seconds, "MLflow has not got everything")
+        wait_until(lambda: not self.journals, seconds, "MLflow has not received everything")
 
     def runs(self) -> dict[str, Any]:
         """The runs in the store, by name."""
@@ -130,7 +130,7 @@ def finish(stage: subprocess.Popen[str], word: str = "go on") -> tuple[float, st
 
 
 def told(errors: str) -> bool:
-    """Whether a stage has said that MLflow has not got everything, or not yet on a busy machine."""
+    """Whether a stage has reported that MLflow has not received everything, or not yet."""
     return "Nothing is lost" in errors or "in the background" in errors
 
 

@@ -169,7 +169,7 @@ def test_a_place_where_nothing_can_be_written(
         journal.tags({"a": "b"})
     assert time.monotonic() - started < 1
     errors = capsys.readouterr().err
-    assert errors.count("MLflow will not get") == 1
+    assert errors.count("MLflow will not receive") == 1
 
 
 def test_a_full_disk(project: Project) -> None:
@@ -184,7 +184,7 @@ def test_a_full_disk(project: Project) -> None:
     )
     assert stage.returncode == 0, stage.stderr
     assert "trained to the end" in stage.stdout
-    assert stage.stderr.count("MLflow will not get all of this run") == 1
+    assert stage.stderr.count("MLflow will not receive all of this run") == 1
     project.wait_until_sent()
     assert project.statuses() == {"full": "KILLED"}  # as far as its journal tells
     assert 0 < len(project.points(project.runs()["full"])) < len(ALL_POINTS)

@@ -198,7 +198,7 @@ def test_what_git_can_not_tell_is_unknown(
     assert origin.dirty is None
     assert origin.commit == (head if make is a_lost_object else None)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("The run's record says git.dirty: unknown. Git: " + UNKNOWN[make])
+    assert line.startswith(f"git.dirty is recorded as unknown for this run. Git: {UNKNOWN[make]}")
     note = origin.note("A title")
     assert UNKNOWN[make] in note
     assert "```" not in note  # no command makes it again
@@ -308,7 +308,7 @@ def test_a_corpus_that_no_clone_has_is_named(repository: Path, make: Callable[[P
     md5 = strict_yaml.load((repository / "dvc.lock").read_text())["stages"]["download"]["deps"][0]
     assert line == (
         f"`{named}` (4 bytes in 1 file, md5 {md5['md5']} by dvc.lock): neither in Git nor in "
-        "changes.patch; to be copied there."
+        "changes.patch; copy it there."
     )
 
 

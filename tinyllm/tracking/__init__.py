@@ -1,7 +1,7 @@
-"""What happened in a run: written to a local journal first, sent to MLflow by a process of its own.
+"""Tracking of runs: written to a local journal first, then sent to MLflow by a separate process.
 
-The trainer only appends lines to a file. A follower process reads them and talks to MLflow, so that
-a slow or absent server costs training nothing; what it could not send, the next one sends. MLflow
-drops a metric that it already has with the same step, time and value, and the journal holds the
-times: sending a line twice does no harm.
+The trainer only appends lines to a file. A follower process reads them and sends them to MLflow, so
+a slow or unreachable server does not delay training; the next follower sends what is left. Sending
+a line twice is safe: MLflow ignores a metric that it already has with the same step, time and
+value, and the journal records the times.
 """

@@ -1,4 +1,4 @@
-"""Where the pipeline keeps what is no stage's output: journals and checkpoints."""
+"""Folders of files that are not outputs of a stage: journals and checkpoints."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,35 +11,35 @@ JOURNAL = "journal.jsonl"
 
 
 def trainings_folder() -> Path:
-    """Where trainings keep their checkpoints."""
+    """The folder of all trainings' checkpoints."""
     return project_root() / STATE_FOLDER / "trainings"
 
 
 def journals_folder() -> Path:
-    """Where journals wait until MLflow has them."""
+    """The folder of journals that are not completely sent to MLflow."""
     return project_root() / STATE_FOLDER / "journals"
 
 
 def sent_folder() -> Path:
-    """Where journals lie that MLflow has."""
+    """The folder of journals that have been sent to MLflow."""
     return project_root() / STATE_FOLDER / "sent"
 
 
 def writer_lock(folder: Path) -> Lock:
-    """The lock of the stage that writes a journal, as long as it does."""
+    """The lock that a stage holds while it writes a journal."""
     return Lock(folder / JOURNAL, journals_folder() / f".{folder.name.strip('.')}.writer")
 
 
 def sender_lock(folder: Path) -> Lock:
-    """The lock of the process that sends a journal to MLflow."""
+    """The lock that a process holds while it sends a journal to MLflow."""
     return Lock(folder / "lock", journals_folder() / f".{folder.name}.sender")
 
 
 @contextmanager
 def locked(folder: Path, patience: float = 0.0) -> Iterator[bool]:
-    """Be the one who sends a journal, waiting so many seconds for another who does.
+    """Take the lock for sending a journal, waiting up to `patience` seconds for another process.
 
-    Gives False if the other is not done by then, or if nothing is left to send.
+    Yields False if another process still holds the lock, or if the journal has been sent.
     """
     lock = sender_lock(folder)
     try:

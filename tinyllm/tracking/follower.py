@@ -1,4 +1,4 @@
-"""Starting the process that sends a journal to MLflow, and waiting for it, but not for long."""
+"""Starting the process that sends a journal to MLflow, and waiting briefly for it."""
 
 import os
 import subprocess
@@ -10,21 +10,21 @@ from pathlib import Path
 from tinyllm.common.files import project_root
 
 LOG = "follower.log"
-PATIENCE = 5.0  # seconds that the end of a stage waits for MLflow
-LONGEST = 500  # characters of a reason
+PATIENCE = 5.0  # seconds that a stage waits for MLflow at its end
+LONGEST = 500  # characters shown of a reason
 
 
 def follow(folder: Path) -> subprocess.Popen[bytes]:
     """Start a process that sends a journal to MLflow as it grows.
 
-    It lives in a session of its own, so that an interruption of the stage leaves it to finish, and
-    learns from the end of its standard input that the stage is gone, however that happened.
+    It runs in its own session, so that it can finish when the stage is interrupted. The end of its
+    standard input shows it that the stage has exited, for whatever reason.
     """
     code = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
     with open(folder / LOG, "ab", opener=partial(os.open, mode=0o600)) as log:
         return subprocess.Popen(
-            # -P: the code beside this file, not what the project's root may hold meanwhile
+            # -P: run the code beside this file, even if the project's root has changed since
             [sys.executable, "-P", "-m", "tinyllm.tracking.sender", str(folder)],
             stdin=subprocess.PIPE,
             stdout=log,
@@ -40,23 +40,23 @@ def follow(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for(follower: subprocess.Popen[bytes] | None, log: Path) -> None:
-    """Let a follower send the rest, for a few seconds at most; it goes on alone after that."""
+    """Wait a few seconds for a follower to send the rest; after that it continues alone."""
     failed = True
     if follower is not None:
         assert follower.stdin is not None
-        with suppress(OSError):  # it is gone already
-            # A forked worker may hold the pipe open too, so that closing it would not be noticed.
+        with suppress(OSError):  # it has exited
+            # Closing is not enough: a forked worker may hold the pipe open too.
             os.write(follower.stdin.fileno(), b"\n")
             follower.stdin.close()
         try:
             failed = follower.wait(PATIENCE) != 0
         except subprocess.TimeoutExpired:
-            print("MLflow gets the rest of this run in the background.", file=sys.stderr)
+            print("Sending the rest of this run to MLflow in the background.", file=sys.stderr)
             return
     if failed:
         print(
-            f"MLflow has not got all of this run{_last_line(log)}. Nothing is lost: the next stage "
-            "or `tinyllm sync` sends the rest.",
+            f"MLflow has not received all of this run{_last_line(log)}. Nothing is lost: the next "
+            "stage or `tinyllm sync` sends the rest.",
             file=sys.stderr,
         )
 

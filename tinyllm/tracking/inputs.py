@@ -1,6 +1,7 @@
-"""What the pipeline reads that no stage makes, and whether a clone of the repository has it.
+"""Files that the pipeline reads but no stage makes, and whether a clone of the repository has them.
 
-A corpus may be in Git, tracked by DVC (`dvc add`), or neither: ignored by Git, or lie elsewhere.
+A corpus may be in Git, tracked by DVC (`dvc add`), or neither: ignored by Git or outside the
+project.
 """
 
 import os
@@ -21,10 +22,10 @@ class Input:
     """A file or folder that a stage has read.
 
     Attributes:
-        path: as dvc.lock has it; if params.yaml has an absolute path, that.
-        md5: DVC's hash; None: not known.
+        path: as in dvc.lock; an absolute path if params.yaml has one.
+        md5: DVC's hash; None if unknown.
         size: in bytes.
-        files: number of files; None: it is one.
+        files: number of files in a folder; None for a file.
     """
 
     path: str
@@ -40,7 +41,7 @@ class Input:
 
 
 def read_inputs(lock: Path) -> list[Input]:
-    """The inputs that dvc.lock names, if it can be read; the project's modules are none."""
+    """The inputs that dvc.lock lists, without the project's modules; empty if it can't be read."""
     try:
         stages = strict_yaml.load(lock.read_text(encoding="utf-8"))["stages"].values()
         made = [out["path"] for stage in stages for out in stage.get("outs", [])]
@@ -61,29 +62,29 @@ def _inputs(stage: dict[str, Any]) -> Iterator[Input]:
         path = dep["path"]
         if os.path.abspath(path) == source:  # noqa: PTH100
             if download.get("source", "path") != "path":
-                continue  # DVC hashes it all the same, but no stage reads it
+                continue  # DVC hashes it, but no stage reads it
             if Path(download["path"]).is_absolute():
-                path = source  # which dvc.lock has as relative to the project
+                path = source  # in dvc.lock it is relative to the project
         yield Input(path, dep.get("md5"), dep.get("size", 0), dep.get("nfiles"))
 
 
 def is_in(name: str, folders: Iterable[str]) -> bool:
-    """Whether a path is one of some, or within one of them."""
+    """Whether a path is one of some folders, or inside one of them."""
     path = PurePosixPath(name)
     return any(PurePosixPath(folder) in (path, *path.parents) for folder in folders)
 
 
 def places(folder: Path, revision: str, inputs: Iterable[Input]) -> dict[str, Input]:
-    """Where the content of inputs lies, relative to `folder`: of a link, where it points to.
+    """Inputs by the location of their content, relative to `folder`; links are followed.
 
     Raises:
-        GitError: Git can't tell.
+        GitError: a Git command fails.
     """
     entries = Git(folder)("ls-tree", "-r", "-z", revision).split(b"\0")
     links = [os.fsdecode(e.partition(b"\t")[2]) for e in entries if e.startswith(b"120000 ")]
     found = {}
     for each in inputs:
-        if Path(each.path).is_absolute():  # of this machine, wherever it points
+        if Path(each.path).is_absolute():  # it belongs to this machine; no link needs following
             found[each.path] = each
             continue
         for name in (each.path, *(link for link in links if is_in(link, [each.path]))):
@@ -92,7 +93,7 @@ def places(folder: Path, revision: str, inputs: Iterable[Input]) -> dict[str, In
 
 
 def describe(name: str, read: Mapping[str, Input]) -> str:
-    """What is known of a file or folder that is one of some inputs, or in one."""
+    """Describe a file or folder that is one of some inputs or inside one: size and hash."""
     for place, each in read.items():
         if is_in(name, [place]) and each.md5:
             return str(each) if place == name else f"part of `{each.path}`: {each}"
@@ -100,7 +101,7 @@ def describe(name: str, read: Mapping[str, Input]) -> str:
 
 
 def pointer(folder: Path, revision: str, name: str, read: Mapping[str, Input]) -> str | None:
-    """The file in Git by which DVC tracks an input as it was read, so that `dvc pull` brings it."""
+    """The .dvc file in Git that tracks an input as it was read, so that `dvc pull` downloads it."""
     path = PurePosixPath(name)
     md5 = read[name].md5 if name in read else None
     for tracked in (path, *path.parents[:-1]):
@@ -110,7 +111,7 @@ def pointer(folder: Path, revision: str, name: str, read: Mapping[str, Input]) -
             listed = strict_yaml.load((folder / file).read_text(encoding="utf-8"))["outs"]
         except (GitError, OSError, ValueError, LookupError, TypeError):
             continue
-        # A part of what is tracked has no hash to compare.
+        # A file inside a tracked folder has no hash to compare.
         if tracked != path or md5 in (None, *(out.get("md5") for out in listed)):
             return file
     return None

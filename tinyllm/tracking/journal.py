@@ -1,4 +1,4 @@
-"""The local record of a run: one JSON object a line, appended as things happen.
+"""The local record of a run: one JSON object per line, appended as the run proceeds.
 
     {"kind": "run", "time": ..., ...}                  once, first: see `Header`
     {"kind": "metrics", "time": ..., "step": 7, "values": {"train/loss": 3.1, ...}}
@@ -6,11 +6,11 @@
     {"kind": "file", "time": ..., "path": ..., "folder": ...}
     {"kind": "end", "time": ..., "status": "FINISHED", "reason": ""}
                                                        FINISHED, FAILED or KILLED, and why
-    {"kind": "resume", "time": ...}                    the stage goes on where it was interrupted
+    {"kind": "resume", "time": ...}                    the stage resumes after an interruption
 
-Times are milliseconds since 1970. While a journal is being written it is locked, so that a journal
-without an end and without a lock is known to be of a stage that was killed. Passwords in addresses
-are masked; what lies in a journal's folder is its owner's alone all the same.
+Times are milliseconds since 1970. A stage locks its journal while it writes it; a journal with
+neither an end nor a lock belongs to a stage that was killed. Passwords in addresses are masked, and
+only the owner can read a journal's folder.
 """
 
 import json
@@ -36,9 +36,9 @@ from tinyllm.tracking.follower import LOG, follow, wait_for
 from tinyllm.tracking.locks import Lock
 from tinyllm.tracking.masking import masked, without_secrets
 
-FILES = "files"  # what the journal records, kept beside it until MLflow has it
-REOPEN_PATIENCE = 5.0  # seconds to wait for a process that still sends an interrupted journal
-FIELDS = {  # of each kind of event, which without one of them is damaged
+FILES = "files"  # folder of recorded files, kept until MLflow has them
+REOPEN_PATIENCE = 5.0  # seconds to wait for a process that is sending the interrupted journal
+FIELDS = {  # required fields of each kind of event
     "run": {"id", "experiment", "stage", "name", "params", "tags", "note"},
     "metrics": {"step", "values"},
     "tags": {"values"},
@@ -50,16 +50,16 @@ FIELDS = {  # of each kind of event, which without one of them is damaged
 
 @dataclass(frozen=True)
 class Header:
-    """What a run is, as far as it is known when it begins.
+    """The description of a run at its start.
 
     Attributes:
-        stage: that writes the journal.
-        name: shown in lists of runs.
-        params: settings, dotted names to values.
+        stage: the stage that writes the journal.
+        name: name in lists of runs.
+        params: settings, by dotted name.
         tags: facts to search by.
         note: Markdown, shown on the run's page.
-        model_sha256: given by a stage that adds to the run which made that model.
-        datasets: what the run reads: for each name, digest, source, role and profile.
+        model_sha256: set by a stage that adds to the run which trained that model.
+        datasets: the data that the run reads: name, digest, source, role and profile of each.
     """
 
     stage: str
@@ -72,17 +72,17 @@ class Header:
 
 
 class Journal:
-    """Appends a run's events to its journal, and has them sent to MLflow meanwhile.
+    """Appends a run's events to its journal, while a follower sends them to MLflow.
 
-    Used as a context: leaving it ends the run, as FINISHED, FAILED or KILLED. It never stops the
-    stage: where the journal cannot be written (a full disk, a folder of another user) it says so
-    once and goes on.
+    Use it as a context manager: leaving it ends the run as FINISHED, FAILED or KILLED. It never
+    stops the stage: if the journal can't be written (a full disk, another user's folder), it prints
+    a warning once and continues.
 
     Args:
-        bookmark: file that remembers the journal of a stage which can be interrupted. The journal
-            that it names is gone on with; what that holds already is not recorded again. Where it
-            says that the stage has finished, nothing is recorded: all of it was.
-        live: whether MLflow gets it while it grows; if not, the next sync sends it.
+        bookmark: file with the journal's name, for a stage that can be interrupted. If the file
+            exists, its journal continues, and events already in it are not recorded again. If that
+            journal is finished, nothing is recorded.
+        live: whether to send the journal while it is written; if not, the next sync sends it.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Journal:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         identity = f"{stamp}-{secrets.token_hex(3)}-{header.stage}"  # sorts by time
         self.folder = journals_folder() / identity
-        self._recorded: dict[str, int] = {}  # metric to its last step, before an interruption
+        self._recorded: dict[str, int] = {}  # last step of each metric before an interruption
         self._file: int | None = None
         self._lock: Lock | None = None
         self._follower: subprocess.Popen[bytes] | None = None
@@ -113,14 +113,14 @@ class Journal:
                 self._create({"id": identity, **without_secrets(content)})
             if bookmark is not None:
                 write_text(bookmark, self.folder.name)
-        except Exception as error:  # whatever it is, no stage stops for its record
+        except Exception as error:  # of any kind: a stage never stops because of its record
             self._warn(error)
         if live:
-            with suppress(OSError):  # told at the end
+            with suppress(OSError):  # reported at the end
                 self._follower = follow(self.folder)
 
     def _create(self, header: dict[str, Any]) -> None:
-        """Publish a journal that is locked and has its first line from the beginning."""
+        """Publish a journal that is already locked and has its first line."""
         hidden = self.folder.with_name(f".{self.folder.name}")
         hidden.parent.mkdir(parents=True, exist_ok=True)
         hidden.mkdir(mode=0o700)
@@ -135,7 +135,7 @@ class Journal:
         self._file, self._lock = os.open(folder / JOURNAL, flags, 0o600), lock
 
     def _reopen(self, name: str) -> bool:
-        """Go on with an interrupted stage's journal; False if it is there no more."""
+        """Continue an interrupted stage's journal. Returns False if it no longer exists."""
         folder = journals_folder() / name
         sent = sent_folder() / folder.name
         with locked(folder if folder.exists() else sent, REOPEN_PATIENCE) as mine:
@@ -144,7 +144,7 @@ class Journal:
             if not folder.exists():
                 sent.rename(folder)
             lock = writer_lock(folder)
-            # Workers that a killed stage left behind hold its lock until they notice.
+            # Workers of a killed stage hold its lock until they exit.
             if not lock.acquire(REOPEN_PATIENCE):
                 return False
             self._open(folder, lock)
@@ -159,7 +159,7 @@ class Journal:
         return True
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Record numbers of one step."""
+        """Record the numbers of one step."""
         new = {name: v for name, v in values.items() if step > self._recorded.get(name, -1)}
         if new:
             self._write("metrics", step=step, values=new)
@@ -169,7 +169,7 @@ class Journal:
         self._write("tags", values=values)
 
     def file(self, path: Path, name: str) -> None:
-        """Record a file as it is now, or all files of a folder, under a name of its own."""
+        """Record a file, or all files of a folder, as they are now, under a name in the run."""
         if self._file is None:
             return
         try:
@@ -183,7 +183,7 @@ class Journal:
             self._warn(error)
 
     def content(self, name: str, content: bytes) -> None:
-        """Record a file that exists nowhere else."""
+        """Record content as a file that exists only in the run."""
         if self._file is None:
             return
         try:
@@ -209,7 +209,7 @@ class Journal:
 
     def _warn(self, error: Exception) -> None:
         if self._complete:
-            print(f"MLflow will not get all of this run: {error}", file=sys.stderr)
+            print(f"MLflow will not receive all of this run: {error}", file=sys.stderr)
         self._complete = False
 
     def __enter__(self) -> "Journal":
@@ -238,7 +238,7 @@ class Journal:
 
 
 def events(journal: Path, position: int) -> Iterator[tuple[dict[str, Any] | None, int]]:
-    """The complete lines from a position on, each with the position after it; None: damaged."""
+    """The complete lines from a position on, each with the position after it; None if corrupt."""
     with journal.open("rb") as file:
         file.seek(position)
         for line in file:
@@ -247,13 +247,13 @@ def events(journal: Path, position: int) -> Iterator[tuple[dict[str, Any] | None
                 return
             try:
                 event = json.loads(line)
-            except ValueError:  # half a line, where the disk was full or the power went
+            except ValueError:  # half a line, after a full disk or a power cut
                 event = None
             yield event if _is_whole(event) else None, position
 
 
 def _is_whole(event: Any) -> bool:
-    """Whether a line is one of ours, with all that its kind has."""
+    """Whether a line is an event with all fields of its kind."""
     if not isinstance(event, dict) or not isinstance(event.get("time"), int):
         return False
     fields = FIELDS.get(str(event.get("kind")))
@@ -262,7 +262,7 @@ def _is_whole(event: Any) -> bool:
 
 
 def _reason(error: BaseException | None) -> str:
-    """Why a stage did not come to its end, for people; nothing if it did."""
+    """Why a stage did not finish; empty if it did."""
     if error is None:
         return ""
     told = console.cause(error) if isinstance(error, Exception) else str(error) or "interrupted"
@@ -270,7 +270,7 @@ def _reason(error: BaseException | None) -> str:
 
 
 def _name_in(bookmark: Path) -> str | None:
-    """The journal that a bookmark names; None: there is none, or it is damaged."""
+    """The journal that a bookmark names; None if the bookmark is missing or corrupt."""
     try:
         name = bookmark.read_text(encoding="ascii")
     except (OSError, ValueError):
@@ -279,8 +279,8 @@ def _name_in(bookmark: Path) -> str | None:
 
 
 def _has_finished(name: str) -> bool:
-    """Whether a journal's last line says that its stage came to its end."""
-    for folder in (journals_folder(), sent_folder()):  # in this order: a sender may move it now
+    """Whether a journal's last line says that its stage finished."""
+    for folder in (journals_folder(), sent_folder()):  # in this order: a sender may move it
         with suppress(OSError):
             last = None
             for event, _ in events(folder / name / JOURNAL, 0):
@@ -290,7 +290,7 @@ def _has_finished(name: str) -> bool:
 
 
 def _keep(source: Path, target: Path) -> None:
-    """A second name for a file's content; a copy where the file system has no links."""
+    """Link a file to a second name, or copy it if the file system has no links."""
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)

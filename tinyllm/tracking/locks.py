@@ -1,4 +1,4 @@
-"""Locks on files, each held by one process at a time; they work where flock does not, too."""
+"""Locks on files, held by one process at a time; they also work on file systems without flock."""
 
 import fcntl
 import functools
@@ -13,14 +13,14 @@ STEP = 0.2  # seconds between two tries
 
 
 class Lock:
-    """A lock that its process holds until it releases it or ends.
+    """A lock that a process holds until it releases it or exits.
 
-    On file systems without flock (Lustre, some NFS) a marker stands for it: a file with the number
-    and host of the process. One that a killed process of this host has left counts for nothing.
+    On file systems without flock (Lustre, some NFS), the lock is a marker: a file with the number
+    and host of the process. A marker of a killed process on this host is ignored.
 
     Args:
-        file: to be locked; made if it is not there, but not its folder.
-        marker: where the marker would be.
+        file: the file to lock; created if missing, unlike its folder.
+        marker: path of the marker.
     """
 
     def __init__(self, file: Path, marker: Path) -> None:
@@ -30,10 +30,10 @@ class Lock:
         self._soft: SoftFileLock | None = None
 
     def acquire(self, patience: float = 0.0) -> bool:
-        """Take the lock, waiting so many seconds for another. Returns whether it is ours.
+        """Take the lock, waiting up to `patience` seconds. Returns whether this process has it.
 
         Raises:
-            OSError: neither the file nor the marker can be made.
+            OSError: neither the file nor the marker can be created.
         """
         deadline = time.monotonic() + patience
         while not self._try(fcntl.LOCK_EX):
@@ -44,14 +44,14 @@ class Lock:
         return True
 
     def is_held(self) -> bool:
-        """Whether some process has it, which is not to be asked of one's own."""
+        """Whether another process holds the lock. Don't call it while holding the lock."""
         try:
             return self.file.exists() and not self._try(fcntl.LOCK_SH)
         finally:
             self.release()
 
     def holder(self) -> str:
-        """What to say of a marker that is in the way, for a sentence that ends with it."""
+        """The end of an error message: which process left a marker, and how to remove it."""
         try:
             process, host, *_ = self.marker.read_text(encoding="utf-8").split()
         except (OSError, ValueError):
@@ -59,7 +59,7 @@ class Lock:
         return f": process {process} on {host}; if that has exited, delete {self.marker}"
 
     def release(self) -> None:
-        """Give it up, although a forked worker may still have the file open; or do nothing."""
+        """Release the lock, even if a forked worker has the file open; no-op if not held."""
         descriptor, self._descriptor = self._descriptor, None
         soft, self._soft = self._soft, None
         if soft is not None:
@@ -78,7 +78,7 @@ class Lock:
                 return True
             except BlockingIOError:
                 return False
-            except OSError as error:  # ENOSYS, ENOLCK, EOPNOTSUPP: there is none here
+            except OSError as error:  # ENOSYS, ENOLCK, EOPNOTSUPP: no flock here
                 _say_once(error.strerror)
                 self._soft = SoftFileLock(self.marker, thread_local=False)
         try:

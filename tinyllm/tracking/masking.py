@@ -1,4 +1,4 @@
-"""Takes passwords out of what is printed or kept."""
+"""Masks passwords in text that is printed or stored."""
 
 import os
 from typing import Any
@@ -6,13 +6,13 @@ from urllib.parse import unquote
 
 from tinyllm.common.addresses import MASK, without_passwords
 
-SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")  # variables
+SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")  # environment variables
 ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_BACKEND_STORE_URI")
-SHORTEST = 8  # characters of a secret that is looked for wherever it stands, if it is no plain word
+SHORTEST = 8  # characters of a secret that is masked everywhere; a shorter or plain word is not
 
 
 def masked(text: str) -> str:
-    """The text without the passwords and tokens of the addresses in it, and of the environment's.
+    """Mask the passwords and tokens of addresses in a text, and those of the environment.
 
     >>> masked("postgresql://me:secret@host/db")
     'postgresql://me:***@host/db'
@@ -23,7 +23,7 @@ def masked(text: str) -> str:
 
 
 def without_secrets(content: Any) -> Any:
-    """The same, with passwords masked in every text of it."""
+    """The same content with passwords masked in every string."""
     if isinstance(content, dict):
         return {key: without_secrets(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
@@ -32,7 +32,7 @@ def without_secrets(content: Any) -> Any:
 
 
 def _of_environment() -> list[str]:
-    """Secrets that this process was given, the longest first, as they are and unescaped."""
+    """Secrets in this process's environment, longest first, escaped as given and unescaped."""
     found = [os.environ.get(name, "") for name in SECRETS]
     for name in ADDRESSES:
         _, _, rest = os.environ.get(name, "").partition("://")

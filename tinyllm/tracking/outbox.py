@@ -1,4 +1,4 @@
-"""Journals on their way to MLflow: which are waiting, who sends one, what becomes of it after."""
+"""Sending journals to MLflow: which are waiting, which process sends one, and archiving it."""
 
 import shutil
 import sys
@@ -10,19 +10,19 @@ from tinyllm.tracking.mlflow.refusals import Refusals, reason_of
 from tinyllm.tracking.mlflow.runs import MODEL_TAG
 from tinyllm.tracking.mlflow.store import Sender
 
-KEEP_BYTES = 200_000_000  # of sent journals, the latest
-OTHER_SENDER = 60.0  # seconds to wait for another process that sends a journal
+KEEP_BYTES = 200_000_000  # of the latest sent journals
+OTHER_SENDER = 60.0  # seconds to wait for another process that is sending a journal
 
 
 class Delivery:
-    """One journal's way to MLflow, tried as often as it takes; hold its lock meanwhile.
+    """Sends one journal to MLflow, in as many attempts as it takes; hold its lock while sending.
 
     Args:
-        everything: try what MLflow has refused at once; else each thing when it is due.
+        everything: retry refused items at once; if False, retry each when it is due.
 
     Attributes:
-        error: what went wrong at the last attempt, or nothing.
-        arrived: whether MLflow has all of it but for what it has refused.
+        error: the error of the last attempt; empty if there was none.
+        arrived: whether MLflow has everything except what it refused.
     """
 
     def __init__(self, folder: Path, *, everything: bool = False) -> None:
@@ -33,8 +33,8 @@ class Delivery:
         self._sender: Sender | None = None
 
     def attempt(self) -> bool:
-        """Send what is new. Returns whether MLflow has all of it now, and all there will be."""
-        # Before reading: what a stage that is gone has left is all there will be.
+        """Send what is new. Returns whether MLflow has everything and no more will come."""
+        # Before reading: a stage that has exited writes nothing more.
         alive = stage_is_alive(self.folder)
         try:
             self._sender = self._sender or Sender(self.folder)
@@ -50,12 +50,12 @@ class Delivery:
             if self.arrived and not refusals:
                 archive(self.folder)
                 return True
-        except Exception as error:  # whatever MLflow raises: it may be well at the next attempt
+        except Exception as error:  # of any kind: the next attempt may work
             self._report(f"not sent: {reason_of(error)}")
         return False
 
     def _send_the_training_run_first(self, sender: Sender) -> None:
-        """A stage that adds to the run which made a model needs that run to be there."""
+        """Send the journal that trained this journal's model, whose run this one adds to."""
         if sender.run_id or not sender.header["model_sha256"]:
             return
         made_it = f'"{MODEL_TAG}": "{sender.header["model_sha256"]}"'.encode()
@@ -66,10 +66,10 @@ class Delivery:
                     if mine:
                         delivery.attempt()
                 if other.exists() and not delivery.arrived:
-                    raise RuntimeError(f"{other.name} goes first, and is not sent")
+                    raise RuntimeError(f"{other.name} must be sent first, and was not sent")
 
     def _report_kept(self, refusals: Refusals) -> None:
-        """Say what MLflow has refused: once, and whenever somebody asks for it to be sent."""
+        """Print what MLflow refused, once, and again at each `tinyllm sync`."""
         error = f"sent, except what MLflow refused (kept, to be sent later): {refusals}"
         if refusals.news or self.everything:
             refusals.news = False
@@ -77,31 +77,31 @@ class Delivery:
         self.error = error
 
     def _report(self, error: str) -> None:
-        """Say what is wrong, once: an outage may last for days."""
+        """Print an error once: an outage may last for days."""
         if error and error != self.error:
             print(f"{self.folder.name}: {error}", flush=True)
         self.error = error
 
 
 def sync(patience: float, *, everything: bool = False) -> int:
-    """Send every journal that is waiting, the oldest first. Returns the number that failed.
+    """Send every waiting journal, oldest first. Returns the number that failed.
 
     Args:
-        patience: seconds to wait for another process that is sending one, whose stage has ended.
-        everything: also what was refused, and is to be tried again later.
+        patience: seconds to wait for another process that is sending a journal of an ended stage.
+        everything: whether to retry refused items that are not due yet.
     """
     failures = 0
     for folder in pending():
         try:
             failures += not _sync_one(folder, patience, everything=everything)
-        except OSError as error:  # another user's, for instance: it stops no other
+        except OSError as error:  # another user's, for instance: send the others anyway
             print(f"{folder.name}: not sent: {error}", flush=True)
             failures += 1
     return failures
 
 
 def _sync_one(folder: Path, patience: float, *, everything: bool) -> bool:
-    """Send one journal. Returns whether nothing went wrong."""
+    """Send one journal. Returns whether that succeeded."""
     alive = stage_is_alive(folder)
     well = True
     with locked(folder, 0 if alive else patience) as mine:
@@ -119,14 +119,14 @@ def _sync_one(folder: Path, patience: float, *, everything: bool) -> bool:
 
 
 def pending() -> list[Path]:
-    """Journals that MLflow has not got whole, the oldest first."""
+    """Journals that MLflow has not completely received, oldest first."""
     return sorted(filter(_is_there, journals_folder().glob("[!.]*")))
 
 
 def _is_there(folder: Path) -> bool:
     try:
         return (folder / JOURNAL).exists()
-    except OSError:  # another user's, as of root in a container: reported when it is sent
+    except OSError:  # another user's, such as root's in a container: reported when it is sent
         return True
 
 
@@ -138,15 +138,15 @@ def _holds(folder: Path, line: bytes) -> bool:
 
 
 def stage_is_alive(folder: Path) -> bool:
-    """Whether the stage that writes a journal still does."""
+    """Whether the stage that writes a journal is still running."""
     try:
         return writer_lock(folder).is_held()
-    except FileNotFoundError:  # sent and put away meanwhile
+    except FileNotFoundError:  # it has been sent and archived
         return False
 
 
 def archive(folder: Path) -> None:
-    """Put a sent journal away, without the files that MLflow has now, and drop old ones."""
+    """Archive a sent journal without its files, which MLflow has, and delete old ones."""
     shutil.rmtree(folder / FILES, ignore_errors=True)
     sent = sent_folder()
     sent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where a run comes from: commit, changes, experiment, data, and the command to make it again."""
+"""The origin of a run: commit, changes, experiment, data, and the commands that reproduce it."""
 
 import os
 import re
@@ -18,7 +18,7 @@ PATCH = "changes.patch"
 PARAMS = "params.yaml"
 EXPERIMENT = "DVC_EXP_NAME"  # DVC sets this variable in the stages of an experiment
 LOCK = "dvc.lock"
-# Written by the pipeline itself while it runs, so that changes in them say nothing about the code.
+# The pipeline writes these while it runs, so changes in them are not changes of the code.
 _OUTPUTS = (LOCK, "reports")
 _PIPELINE = (PARAMS, "dvc.yaml")
 
@@ -28,19 +28,19 @@ class Provenance:
     """State of the repository and of DVC when a run began.
 
     Attributes:
-        commit: Git's HEAD; None outside a repository, or if Git can't tell.
-        changed: tracked files that differ from it, the pipeline's own outputs excluded.
+        commit: Git's HEAD; None outside a repository, or if Git fails.
+        changed: tracked files that differ from the commit, excluding the pipeline's outputs.
         untracked: modules that are not in Git.
-        patch: the difference in `changed` and `untracked`, for `git apply`; without params.yaml
-            where `settings` say all of it.
-        settings: params.yaml's settings that differ from the commit's.
+        patch: the difference in `changed` and `untracked`, for `git apply`; excludes params.yaml
+            if `settings` cover all of its changes.
+        settings: settings in params.yaml that differ from the commit's.
         experiment: DVC experiment name, if there is one.
         base: revision that the experiment starts from.
-        inputs: other files and folders that a stage may have read and that neither commit nor patch
-            has, with what is known of each.
-        pulled: files and folders that DVC tracks, and which file of the commit says so.
-        submodules: whether there are submodules that are checked out.
-        unknown: why Git can't tell what differs, in its words; None: it can.
+        inputs: other files and folders that a stage may have read and that are in neither commit
+            nor patch, with a description of each.
+        pulled: files and folders that DVC tracks, with the .dvc file in the commit of each.
+        submodules: whether submodules are checked out.
+        unknown: Git's error, if it can't compare the files; None if it can.
     """
 
     commit: str | None = None
@@ -57,11 +57,11 @@ class Provenance:
 
     @property
     def dirty(self) -> bool | None:
-        """Whether the commit alone does not make the run; None: unknown."""
+        """Whether the run needs more than the commit; None if unknown."""
         return None if self.unknown else bool(self.changed or self.untracked or self.inputs)
 
     def tags(self) -> dict[str, str]:
-        """As MLflow tags."""
+        """The origin as MLflow tags."""
         dirty = "unknown" if self.unknown else str(self.dirty).lower()
         tags = {
             "mlflow.source.type": "LOCAL",
@@ -73,11 +73,11 @@ class Provenance:
         return {key: value for key, value in tags.items() if value is not None}
 
     def command(self) -> str:
-        """Shell commands that make the run again."""
+        """Shell commands that reproduce the run."""
         lines = [f"git checkout {self.commit}"] if self.commit else []
         if self.submodules:
             lines.append("git submodule update --init --recursive")
-        if self.patch:  # as it is, also where Git is configured to fix white space
+        if self.patch:  # unchanged, even if Git is configured to fix white space
             lines.append(f"git apply --whitespace=nowarn {PATCH}  # from the run's artifacts")
         if pointers := sorted(set(self.pulled.values())):
             lines.append(shlex.join(["dvc", "pull", *pointers]))
@@ -86,7 +86,7 @@ class Provenance:
         return "\n".join(lines)
 
     def note(self, description: str) -> str:
-        """A description in Markdown; the command first, for a page that shows its beginning."""
+        """The run's description in Markdown, with the commands at its beginning."""
         if self.unknown:
             return f"{description}\n\nThe code of this run is unknown. Git: {self.unknown}"
         lines = ["```sh", self.command(), "```", "", description]
@@ -94,7 +94,7 @@ class Provenance:
             lines += ["", f"{_listed(self.untracked)}: not in Git; {PATCH} has them."]
         if self.inputs:
             known = [f"`{name}`{about and f' ({about})'}" for name, about in self.inputs.items()]
-            lines += ["", f"{_some(known)}: neither in Git nor in {PATCH}; to be copied there."]
+            lines += ["", f"{_some(known)}: neither in Git nor in {PATCH}; copy it there."]
         if self.pulled:
             needs = "`dvc pull` needs the DVC remote or cache that has it"
             lines += ["", f"{_listed([*self.pulled])}: not in Git, but tracked by DVC; {needs}."]
@@ -104,7 +104,7 @@ class Provenance:
 def provenance() -> Provenance:
     """Read the state of the repository that the current folder belongs to.
 
-    Where Git can't tell, its words are printed, and the record says unknown.
+    If Git fails, prints its error and records `git.dirty` as unknown.
     """
     here = Path.cwd()
     origin = Provenance(
@@ -113,7 +113,7 @@ def provenance() -> Provenance:
     if not has_repository(here):
         return origin
     try:
-        # Git's own words for a repository without commits are "Needed a single revision".
+        # Git's own error for a repository without commits is "Needed a single revision".
         named = Git(here)("rev-parse", "--verify", "--quiet", "HEAD", statuses=(0, 1))
         if not named:
             raise GitError("no commit yet")
@@ -134,8 +134,8 @@ def provenance() -> Provenance:
         hidden = set(hidden_changes(here, revision=commit, wanted=_is_code)) - {*found.changed}
         missing = sorted((hidden | {*found.missing}) - {*patched})
         pointers = {name: pointer(here, commit, name, read) for name in missing}
-    except (GitError, OSError) as error:  # OSError: no place for an index, a file without access
-        print(f"The run's record says git.dirty: unknown. Git: {error}", file=sys.stderr)
+    except (GitError, OSError) as error:  # OSError: no room for an index, no access
+        print(f"git.dirty is recorded as unknown for this run. Git: {error}", file=sys.stderr)
         return replace(origin, unknown=str(error))
     return replace(
         origin,
@@ -150,7 +150,7 @@ def provenance() -> Provenance:
 
 
 def _modules() -> list[str]:
-    """The project's modules, also those that Git is configured to ignore."""
+    """The project's modules, including those that Git is configured to ignore."""
     return [
         path.as_posix() for package in source_files.PACKAGES for path in Path(package).rglob("*.py")
     ]
@@ -159,13 +159,13 @@ def _modules() -> list[str]:
 def _is_code(name: str) -> bool:
     """Whether an untracked file may decide what a stage does."""
     path = PurePosixPath(name)
-    if "site-packages" in path.parts:  # of a virtual environment within the project
+    if "site-packages" in path.parts:  # of a virtual environment in the project
         return False
     return path.suffix == ".py" or path.parts[0] in source_files.PACKAGES or name in _PIPELINE
 
 
 def _text(name: str) -> str:
-    """A file name as text, also if it is not UTF-8."""
+    """A file name as text, even if it is not UTF-8."""
     return os.fsencode(name).decode(errors="replace")
 
 
@@ -179,10 +179,10 @@ def _some(items: list[str]) -> str:
 
 
 def dataset(name: str, split: TokenSplit, role: str) -> dict[str, Any]:
-    """A split as a run's header names it; `role` is MLflow's word for what it is used for."""
+    """A split's entry in a run's header; `role` is MLflow's context of a dataset."""
     return {
         "name": name,
-        "digest": split.summary.sha256[:32],  # MLflow takes 36 characters
+        "digest": split.summary.sha256[:32],  # MLflow allows 36 characters
         "source": str(split.path),
         "role": role,
         "profile": asdict(split.summary),
@@ -213,21 +213,21 @@ def hydra(value: Any) -> str:
     words = ("null", "true", "false", "nan", "inf")
     if re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII) and value.lower() not in words:
         return value
-    value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # no interpolation
+    value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # prevents interpolation
     value = re.sub(r"(\\*)'", r"\1\1\\'", value)
     value = re.sub(r"(\\+)\Z", r"\1\1", value)
     return f"'{value}'"
 
 
 def _changed_settings(here: Path) -> dict[str, Any] | None:
-    """The settings that differ from the commit's; None: they don't say all that differs."""
+    """The settings that differ from the commit's; None if they don't cover every difference."""
     try:
         committed = Git(here)("cat-file", "blob", f"HEAD:./{PARAMS}").decode()
         before = flatten(strict_yaml.load(committed))
         now = flatten(strict_yaml.load((here / PARAMS).read_text(encoding="utf-8")))
-    except (GitError, OSError, ValueError, AttributeError):  # one of the two is no params.yaml
+    except (GitError, OSError, ValueError, AttributeError):  # an invalid params.yaml
         return None
     if before.keys() - now.keys():
         return None
-    # By their text: 1 and 1.0 are equal in Python.
+    # Compared as text: 1 and 1.0 are equal in Python.
     return {k: v for k, v in now.items() if k not in before or repr(before[k]) != repr(v)}

@@ -1,11 +1,11 @@
-"""Read by content how a project's files differ from its commit, whatever Git is configured to do.
+"""Comparing a project's files with its commit by content, independent of Git's configuration.
 
-Git's index remembers the size and time of every file, and Git skips a file in which both are the
-same. `dvc exp run --temp` checks files out and changes them within one second, so that a change of
-the same length is skipped too. Here the index is a new one, which remembers nothing.
+Git's index records the size and time of every file, and Git skips files in which both are the same.
+`dvc exp run --temp` checks files out and changes them within one second, so Git would also skip a
+change of the same length. This module uses a new, empty index.
 
-The commands are plumbing, which ignores what is configured for `git diff` (prefixes, context,
-order, renames). The options below replace the rest of what may be set.
+The commands are plumbing, which ignores the configuration of `git diff` (prefixes, context, order,
+renames). The options below override the rest of the configuration.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ _CONFIGURATION = {
     "core.splitIndex": "false",
     "core.untrackedCache": "false",
 }
-# These move the repository, its index or its objects (a hook sets some), or change what a command
-# prints. Without them Git finds the repository that the folder is in, which is also DVC's.
+# These variables move the repository, its index or its objects (a hook sets some), or change what a
+# command prints. Without them Git uses the repository of the folder, as DVC does.
 _FOREIGN = {
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_NAMESPACE"),
     *("GIT_INDEX_FILE", "GIT_INDEX_VERSION", "GIT_PREFIX", "GIT_GRAFT_FILE", "GIT_SHALLOW_FILE"),
@@ -46,7 +46,7 @@ _AS_PATCH = (
 
 
 class GitError(Exception):
-    """A command of Git failed; holds what Git said, in one line."""
+    """A Git command failed; the message is Git's, in one line."""
 
 
 @dataclass
@@ -55,11 +55,12 @@ class Changes:
 
     Attributes:
         changed: files of the commit that differ or are missing, relative to the folder.
-        untracked: files that the commit does not have and Git does not ignore, and those asked for.
-        missing: paths of `read`, or files and folders in them, that the commit does not have,
-            whether Git ignores them or not.
+        untracked: files that are not in the commit and that Git does not ignore, and those in
+            `also`.
+        missing: paths of `read`, or files and folders in them, that are not in the commit, even if
+            Git ignores them.
         patch: the difference, for `git apply`.
-        submodules: whether there are submodules that are checked out.
+        submodules: whether submodules are checked out.
     """
 
     changed: list[str] = field(default_factory=list)
@@ -70,7 +71,7 @@ class Changes:
 
 
 def has_repository(folder: Path) -> bool:
-    """Whether a folder is in a repository, also in one that Git refuses to read."""
+    """Whether a folder is in a repository, even in one that Git refuses to read."""
     return any((parent / ".git").exists() for parent in (folder, *folder.parents))
 
 
@@ -79,25 +80,25 @@ def read_changes(
     unpatched: Iterable[str] = (), also: Iterable[str] = (),
     read: Collection[str] = (), into_patch: Callable[[str], bool], prefix: bytes = b"",
 ) -> Changes:  # fmt: skip
-    """Compare the files of a folder with those of a commit, submodules included.
+    """Compare the files of a folder with those of a commit, including submodules.
 
     Args:
-        exclude: files and folders that are not compared.
-        unpatched: files that are compared, but are not in the patch.
-        also: files that count as untracked, also if Git ignores them, unless the commit has them.
-        read: files and folders, of which Changes.missing says what the commit does not have.
+        exclude: files and folders to skip.
+        unpatched: files to compare but to exclude from the patch.
+        also: files that count as untracked even if Git ignores them, unless the commit has them.
+        read: files and folders to look up in the commit, for `Changes.missing`.
         into_patch: whether an untracked file becomes part of the patch.
-        prefix: of every path in the patch: where this repository is within another one.
+        prefix: prefix of every path in the patch: the path of this repository inside another.
 
     Raises:
-        GitError: Git can't tell.
+        GitError: a Git command fails.
     """
     with tempfile.TemporaryDirectory(prefix="tinyllm-git-") as scratch:
         git = Git(folder, Path(scratch, "index"))
         here = git("rev-parse", "--show-prefix").removesuffix(b"\n")
         entries = git("ls-tree", "-r", "-z", "--full-name", revision)
         git("update-index", "-z", "--index-info", stdin=entries)
-        # Compares every file; a status of 1 says that some differ.
+        # Compares every file; exits with 1 if some differ.
         git("update-index", "-q", "--really-refresh", statuses=(0, 1))
         compared = (".", *(f":(exclude){name}" for name in exclude))
         difference = ("--ignore-submodules=all", revision, "--", *compared)
@@ -113,7 +114,7 @@ def read_changes(
             submodules=bool(submodules),
         )
         new = [here + os.fsencode(name) for name in found.untracked if into_patch(name)]
-        if new:  # their names, with an empty object: the patch takes the content from the file
+        if new:  # adds their names with an empty object: the patch reads the content from the file
             empty = git("hash-object", "--stdin").strip()
             listed = b"".join(b"100644 %s\t%s\0" % (empty, name) for name in new)
             git("update-index", "-z", "--index-info", stdin=listed)
@@ -134,15 +135,15 @@ def read_changes(
 
 
 def hidden_changes(folder: Path, *, revision: str, wanted: Callable[[str], bool]) -> Iterator[str]:
-    """Files that Git takes for unchanged, though their bytes are not the commit's.
+    """Files that Git considers unchanged although their bytes differ from the commit's.
 
-    Git converts some before it compares them, if its own attributes say so (.git/info/attributes).
+    Git converts files before comparing them if .git/info/attributes says so.
 
     Args:
-        wanted: whether to look at a file.
+        wanted: whether to check a file.
 
     Raises:
-        GitError: Git can't tell.
+        GitError: a Git command fails.
     """
     git = Git(folder)
     here = git("rev-parse", "--show-prefix").removesuffix(b"\n")
@@ -160,7 +161,7 @@ def hidden_changes(folder: Path, *, revision: str, wanted: Callable[[str], bool]
 
 
 def _missing(git: "Git", read: list[str]) -> list[str]:
-    """What the index does not have of some files and folders, but for what DVC ignores as well."""
+    """The files and folders in `read` that are not in the index and that DVC does not ignore."""
     top = Path(os.fsdecode(git("rev-parse", "--show-toplevel").removesuffix(b"\n")))
     folder = git.folder.resolve()
     missing, inside = [], []
@@ -168,7 +169,7 @@ def _missing(git: "Git", read: list[str]) -> list[str]:
         path = Path(os.path.normpath(folder / name))
         around = (path, *path.parents)
         elsewhere = Path(name).is_absolute() or top not in around
-        # Git looks into no repository within this one.
+        # Git does not list files of a repository inside this one.
         if elsewhere or any((p / ".git").exists() for p in around[: around.index(top)]):
             missing.append(name)
         else:
@@ -182,7 +183,7 @@ def _missing(git: "Git", read: list[str]) -> list[str]:
 
 
 def _submodules(folder: Path, entries: bytes, here: bytes) -> dict[str, str]:
-    """Submodules that are checked out: path relative to the folder, and the commit's commit."""
+    """The checked-out submodules: path relative to the folder, to the commit recorded for it."""
     found = {}
     for entry in entries.split(b"\0"):
         about, _, path = entry.partition(b"\t")
@@ -206,7 +207,7 @@ class Git:
     """Runs commands in a folder's repository.
 
     Attributes:
-        index: file of an index to use instead of the repository's own.
+        index: an index file to use instead of the repository's own.
     """
 
     folder: Path
@@ -215,10 +216,10 @@ class Git:
     def __call__(
         self, *arguments: str, stdin: bytes = b"", statuses: tuple[int, ...] = (0,)
     ) -> bytes:
-        """What a command prints.
+        """Run a command and return what it prints.
 
         Raises:
-            GitError: its exit status is none of `statuses`, it takes too long, or there is no Git.
+            GitError: its exit status is not in `statuses`, it takes too long, or Git is missing.
         """
         settings = [part for pair in _CONFIGURATION.items() for part in ("-c", "=".join(pair))]
         world = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
@@ -227,7 +228,7 @@ class Git:
             world["GIT_INDEX_FILE"] = str(self.index)
         try:
             done = subprocess.run(
-                # Without the lock: a command of the user's at the same time would find it taken.
+                # Without the lock, a Git command that the user runs at the same time still works.
                 ["git", "--no-optional-locks", *settings, *arguments],
                 cwd=self.folder,
                 env=world,

@@ -1,4 +1,4 @@
-"""Sends one journal to MLflow while a stage writes it; a process of its own.
+"""Sends one journal to MLflow while a stage writes it; runs as a separate process.
 
 python -m tinyllm.tracking.sender JOURNAL
 """
@@ -23,7 +23,7 @@ def follow(folder: Path) -> int:
     """Send a journal every few seconds until the stage that writes it has ended.
 
     Returns:
-        exit status: 0 if MLflow has all of it.
+        Exit status: 0 if MLflow has received everything.
     """
     weigh(10)
     stage_has_ended = threading.Event()
@@ -38,7 +38,7 @@ def follow(folder: Path) -> int:
         delivery = Delivery(folder)
         over = done = not mine
         while not (over or done):
-            over = stage_has_ended.is_set()  # before the attempt, which then finds everything
+            over = stage_has_ended.is_set()  # read before the attempt, which then sends everything
             done = delivery.attempt()
             if not (over or done):
                 stage_has_ended.wait(INTERVAL)
@@ -48,11 +48,11 @@ def follow(folder: Path) -> int:
 
 
 def weigh(nice: int) -> None:
-    """Give way to other processes (10), or no more (0) where the system lets that be undone.
+    """Set this process's niceness: 10 yields to others, 0 does not; the system may forbid lowering it.
 
-    Linux may weigh whole sessions against each other, and then the niceness of a process alone,
-    in a session of its own, counts for nothing: with only that, a busy follower was measured to
-    take a third of the trainer's speed. A session that is not its own it leaves alone.
+    Linux may schedule whole sessions against each other, so that the niceness of a process alone in
+    its session has no effect: with niceness only, a busy follower slowed the trainer by a third. So
+    this also sets the session's weight, unless the session belongs to another process.
     """
     if os.getsid(0) == os.getpid():
         with suppress(OSError):
