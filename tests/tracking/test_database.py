@@ -42,7 +42,7 @@ def test_one_that_mlflow_is_making_is_left_alone(tmp_path: Path) -> None:
     database = tmp_path / "mlflow.db"
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE TABLE experiments (experiment_id INTEGER)")
-        with pytest.raises(RuntimeError, match="is being made by another process"):
+        with pytest.raises(RuntimeError, match="another process is creating"):
             prepare(f"sqlite:///{database}")
         assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (1,)
 

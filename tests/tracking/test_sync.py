@@ -148,9 +148,9 @@ def test_a_damaged_line_is_left_out(project: Project) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"\0" * 100, "its first line is damaged"),
-        (b'{"kind": "run"}\n', "its first line is damaged"),
-        (b"[]\n", "its first line is damaged"),
+        (b"\0" * 100, "its first line is corrupt"),
+        (b'{"kind": "run"}\n', "its first line is corrupt"),
+        (b"[]\n", "its first line is corrupt"),
         (None, "Is a directory"),  # as with another user's: it can't be opened
     ],
 )

@@ -48,7 +48,7 @@ def follow(folder: Path) -> int:
 
 
 def weigh(nice: int) -> None:
-    """Set this process's niceness: 10 yields to others, 0 does not; the system may forbid lowering it.
+    """Set this process's niceness: 10 yields to others, 0 does not (if the system allows it).
 
     Linux may schedule whole sessions against each other, so that the niceness of a process alone in
     its session has no effect: with niceness only, a busy follower slowed the trainer by a third. So

@@ -1,4 +1,4 @@
-"""The calls to MLflow that each line of a journal becomes."""
+"""Translates each line of a journal into calls to MLflow."""
 
 import json
 import tempfile
@@ -13,22 +13,22 @@ from tinyllm.tracking.mlflow.refusals import Key, Unsendable
 from tinyllm.tracking.mlflow.runs import NOTE_TAG, STAGE_TAG, TRAINING, Runs
 from tinyllm.tracking.mlflow.values import PARAM_LENGTH, TAG_LENGTH, fit, fit_name
 
-TRAINED_BY_TAG = "tinyllm.trained_by"  # in a run of scores alone: the id of the training's
-PROBE_TAG = "tinyllm.last_refusal"  # it only matters whether MLflow takes it
+TRAINED_BY_TAG = "tinyllm.trained_by"  # in a run with scores only: the id of the training run
+PROBE_TAG = "tinyllm.last_refusal"  # only checks whether MLflow accepts writes
 STATUS, DESCRIPTION = "status", "description"
 WEIGHTS, STATE_DICT = "model.safetensors", "state_dict"
 
-Item = tuple[Key, Any]  # something to send, and which of a journal's things it is
-Call = tuple[list[Item], Callable[[list[Any]], object]]  # what goes in one call, and the call
+Item = tuple[Key, Any]  # what to send, and its key in the journal
+Call = tuple[list[Item], Callable[[list[Any]], object]]  # the items of one call, and the call
 
 
 class Calls:
     """Makes the calls for the lines of one journal.
 
     Args:
-        runs: finds the runs that the journal has to do with.
-        folder: of the journal.
-        say: prints a line about what can't be sent as it is.
+        runs: finds the journal's runs.
+        folder: the journal's folder.
+        say: prints a line about a value that can't be sent unchanged.
     """
 
     def __init__(self, runs: Runs, folder: Path, say: Callable[[str], None]) -> None:
@@ -40,11 +40,11 @@ class Calls:
         self.own = True  # False: another stage's run, which this journal adds to
 
     def belong_to(self, run_id: str, *, own: bool) -> None:
-        """Name the run that gets what is sent, and whether it is this journal's own."""
+        """Set the run to send to, and whether it is this journal's own."""
         self.run_id, self.own = run_id, own
 
     def of(self, begin: int, event: dict[str, Any]) -> Iterator[Call]:
-        """All that a line says, in the portions in which MLflow takes it."""
+        """The calls for a line, split as MLflow requires."""
         match event["kind"]:
             case "run":
                 yield from self._run(begin, event)
@@ -72,7 +72,7 @@ class Calls:
             if event.get("model_sha256"):
                 tied_tags, tied_params = self._training(run.info.experiment_id, event["note"])
                 params, tags = tied_params | params, tags | tied_tags
-            # What is there already may have been edited.
+            # Existing values may have been edited in MLflow.
             new = {name: v for name, v in tags.items() if v and name not in run.data.tags}
             yield self._tags(begin, new), self._log_tags
         named = [(fit_name(name), value) for name, value in params.items()]
@@ -86,7 +86,7 @@ class Calls:
             yield [(key, _dataset_input(dataset))], self._log_inputs
 
     def _training(self, experiment: str, note: str) -> tuple[dict[str, str], dict[str, str]]:
-        """For a run of scores alone: tags that name the run that made the model; its settings."""
+        """For a run with scores only: tags naming the run that trained the model; its settings."""
         for run in self.runs.of_the_model(experiment):
             if run.data.tags.get(STAGE_TAG) == TRAINING:
                 link = f"[{run.info.run_name}](#/experiments/{experiment}/runs/{run.info.run_id})"
@@ -95,7 +95,7 @@ class Calls:
         return {}, {}
 
     def end(self, begin: int, status: str, time: int | None, reason: str) -> Iterator[Call]:
-        """How the stage ended; in another stage's run, which has its own end, as tags."""
+        """Record how the stage ended; as tags in another stage's run, which has its own end."""
         tags = self.client.get_run(self.run_id).data.tags
         if not self.own:
             name = f"tinyllm.{self.runs.header['stage']}"
@@ -126,13 +126,13 @@ class Calls:
             self.say(f"{name}: escaped, or cut to {length:,} characters, for MLflow")
         return text
 
-    # How it is sent
+    # Sending
 
     def log_metrics(self, metrics: list[Any]) -> None:
         self.client.log_batch(self.run_id, metrics=metrics)
 
     def probe(self) -> None:
-        """Write something that does not matter; raises what MLflow raises if it takes nothing."""
+        """Write an insignificant tag; raises MLflow's error if MLflow accepts nothing."""
         from mlflow.entities import RunTag
 
         self._log_tags([RunTag(PROBE_TAG, str(time.time_ns()))])
@@ -162,7 +162,7 @@ class Calls:
         return log
 
     def _log_state_dict(self, paths: list[Path]) -> None:
-        """Log a model folder's weights as `TinyLLM.load_state_dict` takes them."""
+        """Log a model folder's weights in the form that `TinyLLM.load_state_dict` accepts."""
         from mlflow.pytorch import save_state_dict
 
         from tinyllm.models.folder import load_network
@@ -179,7 +179,7 @@ class Calls:
 
 
 def metrics_of(begin: int, event: dict[str, Any]) -> list[Item]:
-    """The numbers of a line."""
+    """The metrics of a line."""
     from mlflow.entities import Metric
 
     when, step = event["time"], event["step"]

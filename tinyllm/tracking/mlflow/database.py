@@ -1,6 +1,6 @@
-"""Makes MLflow's SQLite database whole before anybody sees it.
+"""Creates MLflow's SQLite database completely before it is published.
 
-Two processes that find a database without tables both make them, and leave it broken for good
+If two processes find a database without tables, both create them and leave it broken for good
 ("table _alembic_tmp_experiments already exists", mlflow 3.17.2): two stages of a first run, or a
 stage and `mlflow ui`.
 """
@@ -13,16 +13,16 @@ from pathlib import Path
 
 from tinyllm.common.files import project_root
 
-ARTIFACTS = "mlartifacts"  # in the project; with a database MLflow would take the current folder
-MAKING = 60.0  # seconds after its last change for which a database may be one in the making
-LOCKED = 20.0  # seconds to wait for another process that writes, as MLflow does
+ARTIFACTS = "mlartifacts"  # in the project; MLflow's default for a database is the current folder
+MAKING = 60.0  # seconds after its last change in which a database may be incomplete
+LOCKED = 20.0  # seconds to wait for another writer, as MLflow does
 
 
 def prepare(uri: str) -> None:
-    """Make the database that a tracking URI names, if it is SQLite and there is none.
+    """Create the database that a tracking URI names, if it is SQLite and missing.
 
     Raises:
-        RuntimeError: another process is making it.
+        RuntimeError: another process is creating it.
     """
     path = path_of(uri)
     if path is None:
@@ -30,11 +30,11 @@ def prepare(uri: str) -> None:
     if not path.exists():
         _make(path)
     if not _is_whole(path) and time.time() - path.stat().st_mtime < MAKING:
-        raise RuntimeError(f"{path} is being made by another process")
+        raise RuntimeError(f"another process is creating {path}")
 
 
 def path_of(uri: str) -> Path | None:
-    """The file of the SQLite database that a tracking URI names; None: it names another store."""
+    """The file of the SQLite database that a tracking URI names; None for another kind of store."""
     from sqlalchemy import make_url
 
     if not uri.startswith("sqlite:") or not (name := make_url(uri).database):
@@ -48,20 +48,20 @@ def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        # As an address, which escapes quotes: MLflow writes it into SQL as it is (3.17.2).
+        # As a URI, which escapes quotes: MLflow inserts it into SQL unescaped (3.17.2).
         artifacts = (project_root() / ARTIFACTS).as_uri()
         SqlAlchemyStore(f"sqlite:///{new}", artifacts)
         try:
             os.link(new, path)
         except OSError:
-            if not path.exists():  # no links here; else somebody was first
+            if not path.exists():  # no hard links here; otherwise another process was first
                 new.rename(path)
     finally:
         new.unlink(missing_ok=True)
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether it has the experiment that MLflow creates last."""
+    """Whether a database has the experiment that MLflow creates last."""
     try:
         with closing(sqlite3.connect(path, timeout=LOCKED)) as database:
             return database.execute("SELECT 1 FROM experiments").fetchone() is not None

@@ -1,4 +1,4 @@
-"""A run's description in MLflow: why the run failed stands first, the rest is left as it is."""
+"""A run's description in MLflow: why the run failed comes first, the rest stays unchanged."""
 
 VANISHED = (
     "the process ended without recording why: it was killed (SIGKILL), ran out of memory, or the "
@@ -8,7 +8,7 @@ WORDS = {"FAILED": "Failed", "KILLED": "Stopped"}
 
 
 def with_reason(note: str, status: str, reason: str) -> str:
-    """The description of a run that ended so; a former end's reason is taken out of it."""
+    """A description with the reason of a run's end, in place of an earlier end's reason."""
     rest = without_reason(note)
     if status not in WORDS or not reason:
         return rest
@@ -16,7 +16,7 @@ def with_reason(note: str, status: str, reason: str) -> str:
 
 
 def without_reason(note: str) -> str:
-    """The description without the paragraph that `with_reason` put before it."""
+    """A description without the paragraph that `with_reason` added."""
     if note.startswith(tuple(f"**{word}:** " for word in WORDS.values())):
         return note.partition("\n\n")[2]
     return note

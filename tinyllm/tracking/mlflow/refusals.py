@@ -1,8 +1,8 @@
-"""What MLflow has refused of a journal: kept and sent again later; the rest does not wait for it.
+"""Items of a journal that MLflow refused: kept and retried later, without delaying the rest.
 
-A file is often refused for a reason that passes or can be fixed: a proxy's limit, an expired
-login, an artifact store that is full. It is tried again after a minute, then after twice as
-long each time, up to a day; `tinyllm sync` tries it at once.
+A file is often refused for a temporary or fixable reason: a proxy's limit, an expired login, a full
+artifact store. It is retried after a minute, then after twice as long each time, up to a day;
+`tinyllm sync` retries it at once.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 from tinyllm.tracking.masking import masked
 
 FIRST_WAIT, LONGEST_WAIT = 60.0, 86_400.0  # seconds
-LENGTH = 300  # characters of a reason
+LENGTH = 300  # characters shown of a reason
 HELP = {
     401: "log in again: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
     "MLFLOW_TRACKING_TOKEN",
@@ -22,20 +22,20 @@ HELP = {
     504: "a proxy in front of the server timed out",
 }
 
-Key = tuple[int, str]  # where in the journal its line begins, and which of the things in it
+Key = tuple[int, str]  # the position of its line in the journal, and its name in that line
 
 
 class Unsendable(Exception):
-    """Something that is missing or damaged here, so that it can never be sent."""
+    """An item that can never be sent, because its file is missing or corrupt."""
 
 
 @dataclass
 class Refusal:
-    """Something that is kept to be sent later.
+    """An item that is kept to be sent later.
 
     Attributes:
-        reason: of the last refusal; empty: it was not tried yet.
-        due: when to try it next, in seconds since 1970.
+        reason: reason of the last refusal; empty if it was not tried yet.
+        due: time of the next try, in seconds since 1970.
     """
 
     reason: str = ""
@@ -44,11 +44,11 @@ class Refusal:
 
 
 class Refusals:
-    """What is kept of one journal.
+    """The refused items of one journal.
 
     Attributes:
-        kept: by the place of its line and its name.
-        news: whether something was refused that was not before, or for another reason.
+        kept: refusals by the position of the line and the name.
+        news: whether an item was refused for the first time, or for a new reason.
     """
 
     def __init__(self) -> None:
@@ -56,22 +56,22 @@ class Refusals:
         self.news = False
 
     def add(self, key: Key) -> None:
-        """Keep something that was not tried yet."""
+        """Keep an item that was not tried yet."""
         self.kept.setdefault(key, Refusal())
 
     def refuse(self, key: Key, reason: str) -> None:
-        """Keep something that was refused."""
+        """Keep an item that was refused."""
         before = self.kept.get(key, Refusal())
         wait = min(FIRST_WAIT * 2**before.tries, LONGEST_WAIT)
         self.kept[key] = Refusal(reason, before.tries + 1, time.time() + wait)
         self.news = self.news or before.reason != reason
 
     def drop(self, *names: str) -> None:
-        """Forget what has another value by now."""
+        """Forget items whose values are out of date."""
         self.kept = {key: each for key, each in self.kept.items() if key[1] not in names}
 
     def due(self, *, everything: bool) -> list[Key]:
-        """What to try now, in the order of the journal."""
+        """The items to try now, in the order of the journal."""
         now = time.time()
         return sorted(key for key, each in self.kept.items() if everything or each.due <= now)
 
@@ -82,14 +82,14 @@ class Refusals:
         return [{"line": line, "name": name, **asdict(v)} for (line, name), v in self.kept.items()]
 
     def restore(self, entries: list[dict[str, Any]]) -> None:
-        """The inverse of `as_json`."""
+        """Load what `as_json` returned."""
         for entry in entries:
             key = (int(entry.pop("line")), str(entry.pop("name")))
             self.kept[key] = Refusal(**entry)
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong, in a line: without secrets, without the HTML of a proxy's page."""
+    """An error in one line, without secrets and without the HTML of a proxy's page."""
     text = re.sub(r"<[^>]*>", " ", str(error))
     text = masked(" ".join(text.split()) or type(error).__name__)
     if len(text) > LENGTH:
@@ -99,7 +99,7 @@ def reason_of(error: Exception) -> str:
 
 
 def status_of(error: Exception) -> int | None:
-    """The HTTP status that an error is about; None: it is about none, or does not say."""
+    """The HTTP status of an error; None if it has none."""
     response = getattr(error, "response", None)
     if response is not None:
         return int(response.status_code)

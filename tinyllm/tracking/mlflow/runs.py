@@ -1,4 +1,4 @@
-"""Which of MLflow's runs a journal belongs to: found by its tags, or made."""
+"""Finds the MLflow run of a journal by its tags, or creates it."""
 
 import getpass
 import json
@@ -24,19 +24,19 @@ JOURNAL_TAG, MODEL_TAG = "tinyllm.journal", "tinyllm.model_sha256"
 STAGE_TAG, NOTE_TAG = "mlflow.source.name", "mlflow.note.content"
 TRAINING = "stages.train"
 ACTIVE, DELETED, ALL = 1, 2, 3  # as in mlflow.entities.ViewType, which takes a second to import
-SHOWN = 120  # characters of an experiment's name in a message
+SHOWN = 120  # characters shown of an experiment's name
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 class ExperimentDeleted(RuntimeError):
-    """Somebody has deleted the experiment in MLflow; all its runs wait until it is restored."""
+    """The experiment was deleted in MLflow; its runs wait until it is restored."""
 
 
 class Runs:
-    """The runs that a journal's header is about.
+    """The runs that belong to a journal.
 
     Args:
-        client: MLflow's.
+        client: an MlflowClient.
         header: the journal's first line.
     """
 
@@ -46,19 +46,19 @@ class Runs:
         self.experiment_name = fit(header["experiment"], EXPERIMENT_LENGTH)
 
     def find(self) -> tuple[Any, bool] | None:
-        """The run of this journal, or, for a stage that adds to another's, the one that made it.
+        """Find the journal's own run, or the run of the model that its stage adds to.
 
         Returns:
-            the run, and whether it is the journal's own.
+            The run, and whether it is the journal's own.
 
         Raises:
-            ExperimentDeleted: likewise.
+            ExperimentDeleted: the experiment was deleted.
         """
         experiment = self._experiment()
         if experiment is None:
             return None
         own = self._search(experiment, JOURNAL_TAG, "id")
-        for twin in own[1:]:  # of a call that MLflow answered too late, so that it was made again
+        for twin in own[1:]:  # from a call that MLflow answered too late, so that it was repeated
             self.client.delete_run(twin.info.run_id)
         own = own or self._search(experiment, JOURNAL_TAG, "id", DELETED)
         if own:
@@ -70,7 +70,7 @@ class Runs:
         return None
 
     def create(self) -> Any:
-        """Make the journal's own run, with what it is found by."""
+        """Create the journal's own run, with the tags that `find` searches for."""
         header = self.header
         tags = {
             STAGE_TAG: f"stages.{header['stage']}",
@@ -87,12 +87,12 @@ class Runs:
         )
 
     def of_the_model(self, experiment: str) -> list[Any]:
-        """The runs with the model that this journal scores; those of its DVC experiment first."""
+        """The runs of the model that this journal scores, those of its DVC experiment first."""
         runs = self._search(experiment, MODEL_TAG, "model_sha256")
         return sorted(runs, key=self._is_of_another_experiment)
 
     def demand_experiment(self, experiment: Any) -> None:
-        """Raise ExperimentDeleted, with what helps, if it is."""
+        """Raise ExperimentDeleted, with how to restore it, if the experiment was deleted."""
         if experiment.lifecycle_stage == "deleted":
             raise ExperimentDeleted(
                 f"the experiment {experiment.name[:SHOWN]!r} was deleted in MLflow. To restore it: "
@@ -101,7 +101,7 @@ class Runs:
             )
 
     def _experiment(self) -> str | None:
-        """The id of the journal's experiment, if there is one."""
+        """The id of the journal's experiment; None if it does not exist."""
         experiment = self.client.get_experiment_by_name(self.experiment_name)
         if experiment is None:
             return None
@@ -113,14 +113,14 @@ class Runs:
         place = (project_root() / ARTIFACTS).as_uri() if scheme in DATABASES else None
         try:
             return self.client.create_experiment(self.experiment_name, artifact_location=place)
-        except Exception as error:  # whatever MLflow raises; it is said what of
+        except Exception as error:  # of any kind; the message names the experiment
             raise RuntimeError(
                 f"MLflow can't create the experiment {self.experiment_name[:SHOWN]!r} "
                 f"(runtime.experiment in params.yaml): {reason_of(error)}"
             ) from None
 
     def _search(self, experiment: str, tag: str, key: str, view: int = ACTIVE) -> list[Any]:
-        """The runs whose tag has the value that the header has under `key`, the latest first."""
+        """The runs whose tag equals the header's value of `key`, latest first."""
         return list(
             self.client.search_runs(
                 [experiment],
@@ -131,23 +131,23 @@ class Runs:
         )
 
     def _fits(self, run: Any) -> bool:
-        """Whether this journal's settings can be added: MLflow's parameters never change.
+        """Whether this journal's settings can be added to a run: MLflow's parameters never change.
 
-        Where they cannot, scores made with other settings become a run of their own.
+        If they can't, the scores become a separate run.
         """
         wanted = {fit_name(k): fit(v, PARAM_LENGTH) for k, v in self.header["params"].items()}
         return all(run.data.params.get(name, value) == value for name, value in wanted.items())
 
     def _is_of_another_experiment(self, run: Any) -> bool:
-        """Whether another DVC experiment than this one made it: the same model, made again."""
+        """Whether another DVC experiment made the run, by training the same model again."""
         return run.data.tags.get("dvc.experiment") != self.header["tags"].get("dvc.experiment")
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """A journal's first line.
+    """Read a journal's first line.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the line is corrupt.
     """
     with (folder / JOURNAL).open("rb") as file:
         try:
@@ -156,7 +156,7 @@ def read_header(folder: Path) -> dict[str, Any]:
                 raise LookupError
             return {"model_sha256": None, "datasets": [], **header}
         except (ValueError, LookupError, AttributeError):
-            raise ValueError(f"{folder / JOURNAL}: its first line is damaged") from None
+            raise ValueError(f"{folder / JOURNAL}: its first line is corrupt") from None
 
 
 def _user() -> str:

@@ -1,4 +1,4 @@
-"""Sends a journal to MLflow: everything in it once, however often it is sent."""
+"""Sends a journal to MLflow; sending it again changes nothing."""
 
 import json
 import os
@@ -17,23 +17,23 @@ from tinyllm.tracking.mlflow.database import prepare
 from tinyllm.tracking.mlflow.refusals import Key, Refusals, Unsendable, reason_of
 from tinyllm.tracking.mlflow.runs import Runs, read_header
 
-SENT = "sent.json"  # how far the journal has been sent, and to where
-METRICS = 1000  # in a call, MLflow's limit; its client splits what is more
-MOST_REFUSALS = 50  # in an attempt; more are an outage
+SENT = "sent.json"  # the position up to which the journal was sent, and the store
+METRICS = 1000  # per call: MLflow's limit, above which its client splits calls
+MOST_REFUSALS = 50  # per attempt; more are treated as an outage
 
 
 class RunDeleted(Exception):
-    """Somebody has deleted the run in MLflow; it gets nothing more."""
+    """The run was deleted in MLflow; nothing more is sent to it."""
 
 
 class Sender:
-    """Sends what is new in one journal at each call of `send`.
+    """Sends the new lines of one journal at each call of `send`.
 
     Attributes:
         header: the journal's first line.
-        run_id: MLflow's run, once it is known.
+        run_id: id of the MLflow run, once it is known.
         ended: whether the journal's last line has been sent.
-        refusals: what MLflow has refused, to be sent later.
+        refusals: items that MLflow refused, to be sent later.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,39 +48,39 @@ class Sender:
         self.ended = False
         self.refusals = Refusals()
         self._calls = Calls(self.runs, folder, self._say)
-        self._position = 0  # bytes of the journal that MLflow has
+        self._position = 0  # bytes of the journal that were sent
         self._deleted = False
-        self._refused = 0  # things, in this attempt
-        self._told: set[str] = set()
+        self._refused = 0  # items in this attempt
+        self._printed: set[str] = set()
         self._resume()
 
     def _resume(self) -> None:
-        """Go on where an earlier sender to the same store stopped, if the run is still there."""
+        """Continue where an earlier sender to the same store stopped, if the run still exists."""
         refusals = Refusals()
         try:
             sent = json.loads((self.folder / SENT).read_text(encoding="utf-8"))
             position, ended, store = int(sent["position"]), bool(sent["ended"]), sent["store"]
             refusals.restore(sent["refused"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            return  # it is not there, or damaged: everything is sent again
+            return  # missing or corrupt: everything is sent again
         if store == masked(os.environ["MLFLOW_TRACKING_URI"]) and self._find():
             self._position, self.refusals = position, refusals
             self.ended = ended
 
     def _find(self) -> bool:
-        """Look for the run. Returns whether there is one."""
+        """Search for the run. Returns whether it exists."""
         if found := self.runs.find():
             run, own = found
             self.run_id = run.info.run_id
             self._calls.belong_to(self.run_id, own=own)
-            self._deleted = run.info.lifecycle_stage == "deleted"  # it stays so
+            self._deleted = run.info.lifecycle_stage == "deleted"  # it stays deleted
         return bool(found)
 
     def send(self, *, everything: bool = False) -> None:
-        """Send what is new, and of what was refused what is due, or everything.
+        """Send what is new, and the refused items that are due, or all of them.
 
         Raises:
-            Exception: whatever MLflow raises where it takes nothing at all; nothing is lost.
+            Exception: MLflow accepts nothing at all; everything is kept for the next attempt.
         """
         if not self.run_id and not self._find():
             self.run_id = self.runs.create().info.run_id
@@ -99,7 +99,7 @@ class Sender:
             self._keep_state(before)
 
     def kill(self, time: int) -> None:
-        """Say that the run was killed, which is the truth if its journal has no end."""
+        """Set the run's status to killed, for a journal without an end."""
         before = self._state()
         for items, call in self._calls.end(-1, "KILLED", time, notes.VANISHED):
             call([thing for _, thing in items])
@@ -120,10 +120,10 @@ class Sender:
                 temporary.touch(mode=0o600)
                 temporary.write_text(json.dumps(state), encoding="utf-8")
 
-    # In which order
+    # Order of sending
 
     def _send_new(self) -> None:
-        """Send the complete lines not sent yet; files, which may take long, after all else."""
+        """Send the complete lines not sent yet; files come last, because they may take long."""
         metrics: list[Item] = []
         begin = self._position
         for event, end in events(self.folder / JOURNAL, self._position):
@@ -144,7 +144,7 @@ class Sender:
 
     def _send_event(self, begin: int, event: dict[str, Any]) -> None:
         if event["kind"] in ("end", "resume"):
-            self.refusals.drop(STATUS, DESCRIPTION)  # of a former end
+            self.refusals.drop(STATUS, DESCRIPTION)  # of an earlier end
         for items, call in self._calls.of(begin, event):
             if event["kind"] == "file":
                 self.refusals.add(items[0][0])
@@ -153,7 +153,7 @@ class Sender:
         self.ended = event["kind"] == "end"
 
     def _send_refused(self, *, everything: bool) -> None:
-        """Try once what was refused, and for the first time the files."""
+        """Try refused items once more, and files for the first time."""
         due = self.refusals.due(everything=everything)
         for begin in dict.fromkeys(begin for begin, _ in due):
             event, _ = next(events(self.folder / JOURNAL, begin), (None, 0))
@@ -161,14 +161,14 @@ class Sender:
                 self._deliver([item for item in items if item[0] in due], call)
 
     def _deliver(self, items: list[Item], call: Callable[[list[Any]], object]) -> None:
-        """Send things in one call; where that is refused, in halves, so that the rest arrives."""
+        """Send items in one call; if it is refused, send halves, so that only some items fail."""
         if not items:
             return
         try:
             call([thing for _, thing in items])
         except Unsendable as error:
             self._leave_out(items[0][0], str(error))
-        except Exception as error:  # whatever MLflow raises
+        except Exception as error:  # of any kind
             self._demand_that_others_pass(error)
             if len(items) > 1:
                 middle = len(items) // 2
@@ -183,13 +183,13 @@ class Sender:
                 self.refusals.kept.pop(key, None)
 
     def _demand_that_others_pass(self, error: Exception) -> None:
-        """Raise an error that is not about what was sent: an outage, or a run that was deleted."""
+        """Raise an error that is not about the sent items: an outage, or a deleted run."""
         from mlflow.exceptions import MlflowException
 
         self._refused += 1
         if self._refused > MOST_REFUSALS:
             raise error
-        with suppress(Exception):  # whatever MLflow raises: it takes nothing, for a reason below
+        with suppress(Exception):  # of any kind: MLflow accepts nothing, for a reason below
             self._calls.probe()
             return
         try:
@@ -207,13 +207,13 @@ class Sender:
         self._say(f"skipped: {key[1]}: {reason}")
 
     def _say(self, text: str) -> None:
-        if text not in self._told:
+        if text not in self._printed:
             print(f"{self.folder.name}: {text}", flush=True)
-            self._told.add(text)
+            self._printed.add(text)
 
 
 def has_arrived(folder: Path) -> bool:
-    """Whether MLflow has all of a journal that its stage has ended, but for what it has refused."""
+    """Whether MLflow has all of an ended stage's journal, except what it refused."""
     try:
         sent = json.loads((folder / SENT).read_text(encoding="utf-8"))
         return bool(sent["ended"] and sent["store"] == masked(os.environ["MLFLOW_TRACKING_URI"]))
@@ -222,6 +222,6 @@ def has_arrived(folder: Path) -> bool:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether MLflow itself, or its client, will never take this."""
+    """Whether MLflow or its client will never accept the item."""
     refused = getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"
     return refused or isinstance(error, (TypeError, OverflowError))

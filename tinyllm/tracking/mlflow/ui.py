@@ -1,4 +1,4 @@
-"""Starts MLflow's pages over this project's store, and says where they are."""
+"""Starts MLflow's server for this project's runs, and prints its address."""
 
 import os
 import socket
@@ -18,16 +18,16 @@ from tinyllm.tracking.mlflow.values import EXPERIMENT_LENGTH, fit
 LOCAL = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # every address of this machine
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
-PAGE = "?workflowType=machine_learning"  # else MLflow 3 opens with the pages of its other half
+PAGE = "?workflowType=machine_learning"  # without it MLflow 3 opens its GenAI pages
 
 
 def serve(host: str, port: str, allowed_hosts: str, arguments: list[str]) -> None:
-    """Become MLflow's server; or say where it is, if the runs are on a server already.
+    """Replace this process by MLflow's server, or print the server's address if one is configured.
 
     Args:
-        host, port: to listen on.
-        allowed_hosts: more names by which a browser may ask for it, with commas between.
-        arguments: more of them for `mlflow ui`.
+        host, port: address to listen on.
+        allowed_hosts: further host names that a browser may use, separated by commas.
+        arguments: further arguments of `mlflow ui`.
     """
     uri = os.environ["MLFLOW_TRACKING_URI"]
     if uri.startswith("http"):
@@ -53,10 +53,10 @@ def serve(host: str, port: str, allowed_hosts: str, arguments: list[str]) -> Non
 
 
 def _allowed(more: str, port: str) -> tuple[str, str]:
-    """Hosts and origins as MLflow compares them: this machine's own, with the port, and more.
+    """The allowed hosts and origins as MLflow compares them: this machine's names, and more.
 
-    MLflow by itself answers addresses of any local network, but refuses what its own page, opened
-    by one of them, then asks for (3.17.2): the origin must be listed too.
+    By default MLflow accepts any address of a local network, but refuses the requests of its own
+    page opened under such an address (3.17.2): the origin must be listed too.
     """
     names = [name.strip() for name in more.split(",") if name.strip()]
     if "*" in names:
@@ -70,7 +70,7 @@ def _allowed(more: str, port: str) -> tuple[str, str]:
 
 
 def _bracketed(host: str) -> str:
-    """A host as it stands in an address."""
+    """A host as written in a URL."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -79,29 +79,29 @@ def _has_port(host: str) -> bool:
 
 
 def _wait_for_database(uri: str) -> None:
-    """Make the database if there is none: MLflow's server and a stage that do so break it."""
+    """Create a missing database: if MLflow's server and a stage both did, they would break it."""
     while True:
         try:
             prepare(uri)
             return
-        except RuntimeError:  # another process is making it
+        except RuntimeError:  # another process is creating it
             time.sleep(0.5)
 
 
 def _page(uri: str) -> str:
-    """The page of the experiment that params.yaml names; of all, if MLflow has none such."""
+    """The page of the experiment in params.yaml; of all experiments if MLflow does not have it."""
     name = "tinyllm"
-    with suppress(ValueError):  # wrong settings keep nobody from looking at the runs
+    with suppress(ValueError):  # with wrong settings you can still view the runs
         name = load_params(Path("params.yaml")).runtime.experiment
     number = None
-    with suppress(Exception):  # whatever MLflow raises: its pages may work all the same
+    with suppress(Exception):  # of any kind: its pages may still work
         number = _experiment(uri, fit(name, EXPERIMENT_LENGTH))
     return f"#/experiments{'' if number is None else f'/{number}'}{PAGE}"
 
 
 def _experiment(uri: str, name: str) -> str | None:
-    """The id of an experiment; None: there is none."""
-    if path := path_of(uri):  # at once: to import MLflow takes seconds
+    """The id of an experiment; None if it does not exist."""
+    if path := path_of(uri):  # directly: importing MLflow takes seconds
         query = "SELECT experiment_id FROM experiments WHERE name = ?"
         with closing(sqlite3.connect(path)) as database:
             row = database.execute(query, [name]).fetchone()

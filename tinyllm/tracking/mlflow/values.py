@@ -1,4 +1,4 @@
-"""Names and values in the form that every one of MLflow's stores takes."""
+"""Names and values in a form that all of MLflow's stores accept."""
 
 import re
 from typing import Any
@@ -8,15 +8,15 @@ PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH, EXPERIMENT_LENGTH = 6000, 8000, 250, 500
 
 
 def fit(value: Any, length: int) -> str:
-    r"""A value as text that is valid UTF-8, not too long, and without NUL.
+    r"""Convert a value to valid UTF-8 text of limited length without NUL.
 
-    Lone surrogates and NUL are written as Python writes them, "\udcff" and "\x00": PostgreSQL holds
-    no NUL, and MLflow's server answers 500 for as long as one is sent.
+    Lone surrogates and NUL are escaped as in Python, "\udcff" and "\x00": PostgreSQL can't store
+    NUL, and MLflow's server answers each such request with 500.
     """
     text = str(value).encode("utf-8", "backslashreplace").decode()
     return text.replace("\0", "\\x00")[:length]
 
 
 def fit_name(name: str) -> str:
-    """A metric's, parameter's or tag's name of the characters that MLflow allows in it."""
+    """The name of a metric, parameter or tag, with only the characters that MLflow allows."""
     return re.sub(r"[^/\w.\- :]", "_", name)[:NAME_LENGTH]
