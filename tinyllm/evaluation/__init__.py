@@ -1,1 +1,1 @@
-"""How good a model is: scores, baselines, the test report."""
+"""Evaluating a model: scores, baselines, the test report."""

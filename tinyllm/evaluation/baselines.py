@@ -1,4 +1,4 @@
-"""What a model's score is worth: the same text, compressed or predicted by simpler means."""
+"""Baselines for a model's score: compressors and a bigram model on the same text."""
 
 import lzma
 import math
@@ -12,26 +12,26 @@ CONCENTRATION = 50.0  # weight of the unigram in a bigram's prediction, in obser
 
 
 def zlib_bits_per_byte(text: bytes) -> float:
-    """Bits a byte that zlib needs, at its best level."""
+    """Bits per byte of zlib at its best level."""
     return 8 * len(zlib.compress(text, 9)) / len(text)
 
 
 def lzma_bits_per_byte(text: bytes) -> float:
-    """Bits a byte that lzma (xz) needs, at its best level."""
+    """Bits per byte of lzma (xz) at its best level."""
     return 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / len(text)
 
 
 def bigram_bits_per_byte(
     train: Tokens, test: Tokens, vocab_size: int, end_of_text: int, n_bytes: int
 ) -> float:
-    """Bits a byte of a model that sees only the token before.
+    """Bits per byte of a model that sees only the previous token.
 
-    Its prediction is the pair's frequency in training, smoothed with the token's own frequency
-    (Dirichlet prior), which is smoothed with a uniform guess.
+    It predicts by the pair's frequency in training, smoothed by the token's own frequency
+    (Dirichlet prior), which is smoothed by a uniform guess.
 
     Args:
         train, test: ids (N,).
-        n_bytes: of the test tokens' text.
+        n_bytes: size of the test tokens' text.
     """
     single = np.bincount(train, minlength=vocab_size)
     unigram = (single + 1) / (len(train) + vocab_size)
@@ -45,6 +45,6 @@ def bigram_bits_per_byte(
 
 
 def _pairs(tokens: Tokens, first: int, vocab_size: int) -> np.ndarray:
-    """Each token with the one before it, as one number; `first` stands before them all."""
+    """Each token and its predecessor as one number; `first` precedes the first token."""
     ids = np.concatenate([[first], tokens]).astype(np.int64)
     return ids[:-1] * vocab_size + ids[1:]

@@ -1,4 +1,4 @@
-"""The final verdict on a trained model: its scores on the test split, and text it writes."""
+"""The final evaluation of a trained model: its scores on the test split, and generated text."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,14 @@ from tinyllm.settings.load import Params
 from tinyllm.tracking.journal import Header
 from tinyllm.tracking.provenance import dataset, flatten, provenance
 
-METRICS = "metrics.json"  # what `dvc exp show` has a column for: few, so that they fit a terminal
+METRICS = "metrics.json"  # a column each in `dvc exp show`: few enough to fit a terminal
 SCORES = "scores.json"
 HEADLINE = ("bits_per_byte", "loss", "accuracy")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A prompt, and what the model wrote after it."""
+    """A prompt, and the text that the model generated after it."""
 
     prompt: str
     text: str
@@ -36,7 +36,7 @@ class Sample:
 def predict_test(
     model: Model, tokenizer: Tokenizer, test: TokenSplit, settings: Evaluate
 ) -> tuple[Scores, Predictions]:
-    """Predict every test token exactly once: the scores, and what they sum up, token by token."""
+    """Predict every test token exactly once. Returns the scores, and the losses of each token."""
     windows = make_windows(
         test.tokens,
         tokenizer.token_bytes(),
@@ -49,7 +49,7 @@ def predict_test(
 
 
 def baseline_scores(tokenizer: Tokenizer, train: TokenSplit, test: TokenSplit) -> dict[str, float]:
-    """Bits a byte of compressors and of a bigram model on the test text."""
+    """Bits per byte of compressors and of a bigram model on the test text."""
     end = tokenizer.end_of_text
     text = tokenizer.decode_bytes(test.tokens[test.tokens != end].tolist())
     return {
@@ -64,11 +64,11 @@ def baseline_scores(tokenizer: Tokenizer, train: TokenSplit, test: TokenSplit) -
 def write_samples(
     model: Model, tokenizer: Tokenizer, settings: Evaluate, seed: int
 ) -> list[Sample]:
-    """Let the model go on from each prompt, all at once; the same text every time."""
+    """Generate a continuation of each prompt, all at once; the same text every time."""
     sampling = Sampling(
         settings.sample_tokens, settings.temperature, settings.top_k, settings.top_p
     )
-    # A document begins after the end of another.
+    # As in training, a document follows the end of another.
     prompts = [[tokenizer.end_of_text, *tokenizer.encode(p).tolist()] for p in settings.prompts]
     generators = [generator(seed, f"sample {index}") for index in range(len(prompts))]
     texts = write(for_inference(model), prompts, sampling, generators, stop=tokenizer.end_of_text)
@@ -79,8 +79,8 @@ def write_samples(
 
 
 def samples_markdown(samples: list[Sample]) -> str:
-    """The samples for reading; each prompt is set apart from what was written."""
-    parts = ["# Samples", "", "What the model wrote (after `▶`) when given the first words.", ""]
+    """The samples as Markdown; ▶ separates each prompt from the generated text."""
+    parts = ["# Samples", "", "Each prompt, and the text that the model generated after `▶`.", ""]
     for sample in samples:
         fence = "~" * 4
         parts += [fence + "text", f"{sample.prompt}▶{sample.text}", fence, ""]
@@ -88,10 +88,10 @@ def samples_markdown(samples: list[Sample]) -> str:
 
 
 def write_losses(path: Path, predictions: Predictions) -> None:
-    """Publish the nats that each test token costs, (N,) fp32, in the order of the test split.
+    """Publish the loss of each test token in nats, (N,) fp32, in the order of the test split.
 
-    Two models with one vocabulary can be compared by them token by token, which tells a difference
-    from chance far sooner than their means do.
+    Comparing two models with the same vocabulary token by token detects a significant difference
+    with far fewer tokens than comparing their means.
     """
     with publish_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, predictions.losses.numpy(), allow_pickle=False)
@@ -100,7 +100,7 @@ def write_losses(path: Path, predictions: Predictions) -> None:
 def write_report(
     folder: Path, scores: Scores, baselines: dict[str, float], samples: list[Sample]
 ) -> None:
-    """Publish the numbers, the samples and a picture that sets the model beside the baselines."""
+    """Publish the numbers, the samples and a picture that compares the model with the baselines."""
     with publish_folder(folder) as new:
         test = scores.as_dict()
         write_json(new / METRICS, {"test": {name: test[name] for name in HEADLINE}})
@@ -113,9 +113,10 @@ def write_report(
 
 
 def header(params: Params, test: TokenSplit, model_sha256: str) -> Header:
-    """What this evaluation is.
+    """Describe this evaluation's run.
 
-    Name, tags and note count if the model's own run is not there or has scores of other settings.
+    Name, tags and note are used only if the model's own run is missing or has scores with other
+    settings; otherwise the scores are added to that run.
     """
     origin = provenance()
     return Header(

@@ -1,6 +1,6 @@
-"""How good a model is on tokens it was not trained on: loss, perplexity, bits per byte, accuracy.
+"""Scores of a model on tokens it was not trained on: loss, perplexity, bits per byte, accuracy.
 
-Nothing here is drawn at random.
+They involve no random numbers.
 """
 
 import math
@@ -18,7 +18,7 @@ from tinyllm.models.config import IGNORE
 from tinyllm.models.cpu_kernels import LOGITS_AT_ONCE
 from tinyllm.models.model import Model
 
-# Tokens in a pass: on a CPU the activations stay in its cache (docs/log.md), a GPU is kept busy.
+# Tokens per pass: on a CPU few enough to stay in its cache (docs/log.md), on a GPU many.
 TOKENS_AT_ONCE = {"cpu": 1 << 10}
 TOKENS_AT_ONCE_ELSEWHERE = 1 << 15
 
@@ -29,8 +29,7 @@ MEASURES = ("loss", "perplexity", "bits_per_byte", "accuracy")
 class Windows:
     """Fixed windows over a token array: inputs and targets, each (N, T) int64.
 
-    Targets that count for nothing are IGNORE. `n_bytes` is the size of the text that the others
-    stand for.
+    Targets that are not scored are IGNORE. `n_bytes` is the size of the other targets' text.
     """
 
     inputs: Tensor
@@ -40,13 +39,13 @@ class Windows:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model scores on some windows.
+    """A model's scores on some windows.
 
     Attributes:
-        loss: mean cross-entropy, nats a token.
-        bits_per_byte: total bits over total bytes of text, so that vocabularies compare.
-        accuracy: share of tokens that the model held likeliest.
-        tokens: how many were scored.
+        loss: mean cross-entropy in nats per token.
+        bits_per_byte: total bits over total bytes of text; comparable between vocabularies.
+        accuracy: fraction of tokens that the model considered most likely.
+        tokens: number of scored tokens.
     """
 
     loss: float
@@ -56,13 +55,13 @@ class Scores:
 
     @classmethod
     def of(cls, n_bytes: int, nats: float, right: float, tokens: float) -> "Scores":
-        """From sums over some tokens.
+        """Make scores from sums over some tokens.
 
         Args:
-            n_bytes: bytes of the text that they stand for.
+            n_bytes: size of their text in bytes.
             nats: sum of their cross-entropies.
-            right: how many the model held likeliest.
-            tokens: how many they are.
+            right: number of tokens that the model considered most likely.
+            tokens: number of tokens.
         """
         return cls(
             loss=nats / tokens,
@@ -73,7 +72,7 @@ class Scores:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss), in tokens; infinite where that overflows."""
+        """exp(loss), in tokens; infinite if that overflows."""
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
     def as_dict(self) -> dict[str, float]:
@@ -92,15 +91,15 @@ def make_windows(
 ) -> Windows:
     """Cut tokens into windows in which every token is a target exactly once.
 
-    The first token is predicted from <|endoftext|>, which is what ends the document before it.
+    The first token is predicted from <|endoftext|>, which ends the document before it.
 
     Args:
         tokens: ids (N,).
-        token_bytes: bytes that each id stands for (V,).
-        context_length: tokens in a window (T).
-        stride: new targets in each window; the targets before them are context only, and IGNORE.
+        token_bytes: size of each id's text in bytes (V,).
+        context_length: tokens per window (T).
+        stride: new targets per window; the targets before them are only context, and IGNORE.
             None: context_length, so that windows do not overlap.
-        limit: about how many tokens to score, in windows spread evenly over all; None: all.
+        limit: approximate number of tokens to score, in evenly spaced windows; None for all.
     """
     stride = stride or context_length
     count = math.ceil(len(tokens) / stride)
@@ -122,39 +121,39 @@ def make_windows(
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model made of each target, in order.
+    """A model's prediction of each target, in order.
 
     Attributes:
         losses: cross-entropies in nats (N,), fp32.
-        right: whether the target was held likeliest (N,), bool.
+        right: whether the model considered the target most likely (N,), bool.
     """
 
     losses: Tensor
     right: Tensor
 
     def totals(self) -> tuple[float, int, int]:
-        """Sum of the losses, tokens held likeliest, tokens: as `Scores.of` takes them."""
+        """Sum of the losses, number of right tokens, number of tokens, for `Scores.of`."""
         return self.losses.double().sum().item(), int(self.right.sum()), len(self.losses)
 
     def scores(self, n_bytes: int) -> Scores:
-        """Their summary, for targets that stand for so many bytes of text."""
+        """The scores of the predictions, for targets whose text has `n_bytes` bytes."""
         return Scores.of(n_bytes, *self.totals())
 
 
-@torch.no_grad()  # not inference_mode, which FSDP's parameters don't bear
+@torch.no_grad()  # not inference_mode, which FSDP's parameters don't support
 def predict(model: Model, windows: Windows, batch_size: int | None = None) -> Predictions:
-    """Have a model, in evaluation mode meanwhile, predict the targets of windows.
+    """Predict the targets of windows with a model, in evaluation mode.
 
     Args:
-        batch_size: windows at once; it does not change the result beyond rounding. None: as many
-            as serve the device best.
+        batch_size: windows at once; changes the result only by rounding. None selects the fastest
+            number for the device.
     """
     was_training = model.training
     model.eval()
     device = model.device
     tokens_at_once = TOKENS_AT_ONCE.get(device.type, TOKENS_AT_ONCE_ELSEWHERE)
     batch_size = batch_size or max(1, tokens_at_once // windows.inputs.size(1))
-    # Where each process has a part of every weight only (FSDP), the model gathers them as it runs.
+    # With FSDP each process has only shards of the weights, and the model gathers them as it runs.
     whole = type(model.head_weight.detach()) is Tensor
     network = for_inference(model) if whole else model
     losses, right = [], []

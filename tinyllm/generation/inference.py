@@ -1,9 +1,8 @@
-"""The network for reading and generating only: the model's logits, sooner, without gradients.
+"""Fast inference: the model's logits without gradients.
 
-At one token at a time the products take microseconds, so that every small operation around them
-counts. What does not depend on the tokens is therefore done once: weights are transposed and
-cast, weights of norms are multiplied into them, arrays to write to are kept. docs/log.md has the
-figures.
+With one token at a time the products take microseconds, so every small operation around them
+matters. Whatever does not depend on the tokens is done once: weights are transposed, cast and
+multiplied by the weights of norms, and output arrays are reused. docs/log.md has the figures.
 
 B: sequences, T: tokens in each, C: width, H: heads, K: heads of keys and values, D: width of a
 head, F: width of the MLP's hidden layer, V: vocabulary.
@@ -22,11 +21,11 @@ from tinyllm.models.model import Decoder, Layer, Model
 
 
 class Cache:
-    """Keys and values of the tokens seen so far, so that only new ones are computed.
+    """Keys and values of earlier tokens, so that only those of new tokens are computed.
 
     Attributes:
         keys, values: (layers, B * K, context_length, D), filled up to `length`.
-        length: tokens held.
+        length: number of tokens in the cache.
     """
 
     def __init__(self, layers: int, B: int, K: int, context_length: int, D: int, like: Tensor):
@@ -36,11 +35,11 @@ class Cache:
         self._n_head = K
 
     def extend(self, count: int) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Make room for so many tokens.
+        """Extend the cache by some tokens.
 
         Returns:
-            of each layer, where their keys and their values go (B, K, count, D), all keys
-            (B * K, D, length) and all values (B * K, length, D), theirs included.
+            For each layer, the views to write their keys and values to (B, K, count, D), all keys
+            (B * K, D, length) and all values (B * K, length, D), including the new ones.
         """
         start, self.length = self.length, self.length + count
         views = (
@@ -52,14 +51,14 @@ class Cache:
         return list(zip(*(view.unbind() for view in views), strict=True))
 
     def keep(self, rows: Tensor) -> None:
-        """Forget all sequences but those at some indices (N,)."""
+        """Keep only the sequences at some indices (N,)."""
         K = self._n_head
         heads = (rows[:, None] * K + torch.arange(K, device=rows.device)).flatten()
         self.keys, self.values = self.keys[:, heads], self.values[:, heads]
 
 
 class _Prepared(NamedTuple):
-    """A block's weights, laid out so that x @ weight is the product."""
+    """A block's weights, transposed for x @ weight."""
 
     qkv: Tensor  # (C, (H + 2 * K) * D)
     heads: Tensor | None  # weights of the norms of queries and keys, (H + K, D)
@@ -69,7 +68,7 @@ class _Prepared(NamedTuple):
 
 
 class _Buffers:
-    """What a pass over (B, T) tokens writes to, and views of it."""
+    """The arrays that a pass over (B, T) tokens writes to, and views of them."""
 
     def __init__(self, config: ModelConfig, width: int, B: int, T: int, like: Tensor) -> None:
         C, H, K, D = config.d_model, config.n_head, config.n_kv_head, config.d_head
@@ -90,13 +89,13 @@ class _Buffers:
 
 
 class Inference:
-    """A decoder's weights, prepared; later changes to the model do not reach them.
+    """A decoder prepared for inference; later changes of the model do not affect it.
 
-    It computes in the model's `compute_dtype`, with a residual stream of fp32. Its logits are
-    those of the model up to rounding; they may change in the last bits with B, as any product's do.
+    It computes in the model's `compute_dtype`, with an fp32 residual stream. Its logits equal the
+    model's up to rounding; their last bits may change with B, like those of any product.
 
-    An RMS norm is x / |x| * sqrt(C), where |x| has the norm's epsilon in it. The square root is in
-    the weights that the result is multiplied by; for queries and keys in the rotation that follows.
+    An RMS norm is x / |x| * sqrt(C), where |x| includes the norm's epsilon. The factor sqrt(C) is
+    part of the weights that follow; for queries and keys, of the rotation that follows.
     """
 
     def __init__(self, model: Model, decoder: Decoder) -> None:
@@ -109,8 +108,8 @@ class Inference:
         self._layers = [self._prepare(layer) for layer in decoder.layers]
         self._embedding = decoder.embedding.detach()  # (V, C), fp32
         self._head = self._transposed(decoder.head * C**0.5)  # (C, V)
-        # With the two halves of a head interleaved, to turn a pair is to multiply two complex
-        # numbers: one operation instead of four.
+        # The two halves of a head are interleaved, so that rotating a pair is one complex
+        # multiplication instead of four operations.
         length = D**0.5 if decoder.normalised else 1.0
         turns = torch.complex(decoder.cos, decoder.sin) * length
         self._turns = turns[:, None]  # (context_length, 1, D / 2)
@@ -119,23 +118,24 @@ class Inference:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of the weights."""
         return self._head.device
 
     def new_cache(self, batch_size: int) -> Cache:
-        """An empty cache for so many sequences."""
+        """An empty cache for `batch_size` sequences."""
         return self._cache(self.config.n_layer, batch_size, self.config.context_length)
 
     @torch.inference_mode()
     def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-        """What the head reads after each token, normalised: (B, T, C).
+        """The head's normalised input after each token (B, T, C).
 
         Args:
             tokens: ids (B, T).
-            cache: of the tokens before these, if any: then T is 1. What they add is added to it.
+            cache: keys and values of the earlier tokens, extended by these. T is 1 if there are
+                earlier tokens.
         """
         B, T = tokens.shape
-        room = cache or self._cache(1, B, T)  # without a cache, one layer's serves all
+        room = cache or self._cache(1, B, T)  # without a cache, all layers share one
         start = room.length
         assert start + T <= self.config.context_length and (start == 0 or T == 1), (start, T)
         buffers = self._buffers_for(B, T)
@@ -156,11 +156,11 @@ class Inference:
         return _norm(x, length, self._x_floor, torch.empty_like(normed)).view(B, T, -1)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V), fp32, of what `hidden` gave (..., C)."""
+        """Logits (..., V), fp32, from the output of `hidden` (..., C)."""
         return (hidden @ self._head).float()
 
     def _turn_heads(self, buffers: _Buffers, weights: Tensor | None, turns: Tensor) -> None:
-        """Queries and keys with rotary positions, normalised where they are to be."""
+        """Apply rotary positions to queries and keys, after their norms if there are any."""
         if self._normalised:
             _norm(buffers.qk_raw, buffers.qk_length, self._head_floor, out=buffers.qk)
         else:
@@ -177,7 +177,7 @@ class Inference:
         return up.mul_(up)
 
     def _attend(self, buffers: _Buffers, k: Tensor, v: Tensor) -> Tensor:
-        """Causal attention to k and v as `Cache.extend` gives them: (B * T, C)."""
+        """Causal attention (B * T, C) to k and v as returned by `Cache.extend`."""
         B, H, T, D = buffers.q.shape
         k, v = k.mT.unflatten(0, (B, -1)), v.unflatten(0, (B, -1))
         y = attend(buffers.q.to(self.dtype), k, v, 0.0)
@@ -185,9 +185,9 @@ class Inference:
 
     def _attend_one(self, buffers: _Buffers, k: Tensor, v: Tensor) -> Tensor:
         """The same for one query in each sequence, on a CPU."""
-        # (B * K, H / K, D): queries that share keys are the rows of one product.
+        # (B * K, H / K, D): queries that share keys are rows of one product.
         q = buffers.q.to(self.dtype).reshape(len(k), -1, self.config.d_head)
-        # (B * K, H / K, seen); added to nothing, for the sake of the factor
+        # (B * K, H / K, seen); baddbmm with beta 0, because it applies the factor
         scores = torch.baddbmm(self._nothing, q, k, beta=0, alpha=q.size(-1) ** -0.5)
         torch.bmm(scores.softmax(dim=-1), v, out=buffers.y_heads)
         return buffers.y
@@ -196,7 +196,7 @@ class Inference:
         C, D, heads = self.config.d_model, self.config.d_head, None
         rows = torch.arange(len(layer.qkv), device=layer.qkv.device)
         turned = self.config.d_queries + self.config.d_keys
-        # 0, D / 2, 1, D / 2 + 1, ... within each head of queries and keys; values stay in order.
+        # 0, D / 2, 1, D / 2 + 1, ... in each head of queries and keys; values keep their order.
         pairs = rows[:turned].view(-1, 2, D // 2).transpose(1, 2).reshape(-1)
         qkv = (layer.qkv * C**0.5)[torch.cat((pairs, rows[turned:]))]
         if layer.q_norm is not None and layer.k_norm is not None:
@@ -215,7 +215,7 @@ class Inference:
         return Cache(layers, batch_size, config.n_kv_head, length, config.d_head, self._head)
 
     def _buffers_for(self, B: int, T: int) -> _Buffers:
-        """Those of the last pass where they fit; one shape is kept."""
+        """The buffers of the last pass if they have this shape; new ones otherwise."""
         if (B, T) not in self._buffers:
             width = self._layers[0].up.size(1)
             self._buffers = {(B, T): _Buffers(self.config, width, B, T, self._head)}

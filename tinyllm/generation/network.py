@@ -1,4 +1,4 @@
-"""What text is generated with: a model, ready to be given one token after the other."""
+"""The interface for generation: a model that reads one token after the other."""
 
 from typing import Any, Protocol
 
@@ -19,23 +19,23 @@ class Network(Protocol):
     def device(self) -> torch.device: ...
 
     def new_cache(self, batch_size: int) -> Any:
-        """An empty cache for so many sequences: with its `length`, and `keep(rows)`."""
+        """An empty cache for `batch_size` sequences; it has `length` and `keep(rows)`."""
 
     def hidden(self, tokens: Tensor, cache: Any = None) -> Tensor:
-        """What the head reads after each of some tokens (B, T), which follow the cache's."""
+        """The head's input after each of some tokens (B, T), which follow the cache's."""
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V), fp32, of what `hidden` gave (..., C)."""
+        """Logits (..., V), fp32, from the output of `hidden` (..., C)."""
 
 
 def for_inference(model: Model) -> Network:
-    """A model, ready for generation: prepared where it is a decoder, else computing all again."""
+    """Prepare a model for generation; one that is not a decoder recomputes the whole context."""
     decoder = model.decoder()
     return Recomputing(model) if decoder is None else Inference(model, decoder)
 
 
 class Recomputing:
-    """Any model: for each new token it computes the whole context again."""
+    """Generation for any model: computes the whole context again for each new token."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -57,7 +57,7 @@ class Recomputing:
 
 
 class Seen:
-    """The tokens themselves, (B, length)."""
+    """A cache of the tokens themselves, (B, length)."""
 
     def __init__(self, tokens: Tensor) -> None:
         self.tokens = tokens

@@ -1,4 +1,4 @@
-"""Writing text with a trained model: several texts at once, with a cache of keys and values."""
+"""Generating several texts at once with a trained model and a cache of keys and values."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tinyllm.generation.network import Network
 
-CHANCES_AT_ONCE = 1024  # random numbers drawn for each text at a time
+CHANCES_AT_ONCE = 1024  # random numbers drawn at once for each text
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class Sampling:
     """How the next token is chosen.
 
     Attributes:
-        max_tokens: how many to write at most.
-        temperature: the logits are divided by it; 0 takes the likeliest token.
-        top_k: only so many of the likeliest are considered; None: all.
-        top_p: of those, only the likeliest that together have this probability; None: all
-            (https://arxiv.org/abs/1904.09751).
+        max_tokens: largest number of tokens to generate.
+        temperature: divisor of the logits; 0 selects the most likely token.
+        top_k: number of most likely tokens to sample from; None for all.
+        top_p: of those, sample from the most likely ones that together have this probability; None
+            for all (https://arxiv.org/abs/1904.09751).
     """
 
     max_tokens: int
@@ -36,7 +36,7 @@ def write(
     generators: Sequence[torch.Generator],
     stop: int | None = None,
 ) -> list[list[int]]:
-    """All that `generate` yields for each prompt, as a list of ids."""
+    """The ids that `generate` yields for each prompt, as lists."""
     texts: list[list[int]] = [[] for _ in prompts]
     for tokens in generate(network, prompts, sampling, generators, stop):
         for text, token in zip(texts, tokens, strict=True):
@@ -52,24 +52,25 @@ def generate(
     generators: Sequence[torch.Generator],
     stop: int | None = None,
 ) -> Iterator[list[int | None]]:
-    """Yield what follows each prompt, a token of each at a time.
+    """Generate a continuation of each prompt, yielding one token per text at a time.
 
-    The texts advance together, position by position, and one whose prompt is longer than another's
-    takes tokens from its prompt until that is used up. A text depends on its own prompt and
-    generator alone, whatever else is written beside it (but for the last bits of the logits, which
-    change with the number of texts and hardly ever decide which token is drawn).
+    The texts advance together, position by position; a text reads tokens from its prompt until the
+    prompt ends. A text depends only on its prompt and generator, not on the other texts (except for
+    the last bits of the logits, which change with the number of texts and almost never decide which
+    token is drawn).
 
-    Past the model's context length the oldest half of the context is dropped and the rest computed
-    anew, which costs one pass over half a context every half a context.
+    When the context is full, its older half is dropped and the rest is computed again, which costs
+    one pass over half a context per half a context.
 
     Args:
         network: used by one caller at a time.
-        prompts: ids of each, at least one; of one longer than the context its end counts.
-        generators: of each prompt; on the CPU.
-        stop: ends a text that has produced it; it is not yielded.
+        prompts: ids of each prompt, at least one; only the end of a prompt longer than the context
+            is read.
+        generators: one per prompt, on the CPU.
+        stop: token that ends a text; it is not yielded.
 
     Yields:
-        a token of each prompt's text; None for a text that has ended or not begun.
+        One token per text; None for a text that has ended or not started.
 
     Raises:
         ValueError: a prompt is empty.
@@ -79,7 +80,7 @@ def generate(
     prompts = [prompt[-network.config.context_length :] for prompt in prompts]
     begins = [len(prompt) for prompt in prompts]
     ends = [begin + sampling.max_tokens for begin in begins]
-    rows = list(range(len(prompts)))  # of the batch; those of texts that have ended are left out
+    rows = list(range(len(prompts)))  # of the batch, without texts that have ended
     if not rows:
         return
     given, chances = _ids_by_place(prompts), _Chances(begins, sampling.max_tokens, generators)
@@ -102,7 +103,7 @@ def generate(
             yield new
         if not going:
             return
-        if 2 * len(going) <= len(rows):  # each time copies the cache, so not at every end
+        if 2 * len(going) <= len(rows):  # not at every end, because it copies the cache
             keep = torch.tensor(going)
             rows = [rows[index] for index in going]
             given, tokens = given[:, keep], tokens[keep]
@@ -112,7 +113,7 @@ def generate(
 
 
 def choose(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
-    """Draw one token a row by inverting the cumulated probabilities.
+    """Draw one token per row by inverting the cumulative probabilities.
 
     Args:
         logits: (B, V).
@@ -125,22 +126,22 @@ def choose(logits: Tensor, sampling: Sampling, chances: Tensor) -> Tensor:
         return logits.argmax(dim=-1).cpu()
     V, ids = logits.size(-1), None
     if sampling.top_p is not None or (sampling.top_k or V) < V:
-        logits, ids = logits.topk(min(sampling.top_k or V, V))  # the likeliest first
+        logits, ids = logits.topk(min(sampling.top_k or V, V))  # most likely first
         ids = ids.cpu()
-    logits = logits.cpu()  # where each draw is the same on every device
-    logits = (logits - logits.amax(dim=-1, keepdim=True)) / sampling.temperature  # none overflows
+    logits = logits.cpu()  # so that draws are the same on every device
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / sampling.temperature  # avoids overflow
     cumulated = logits.softmax(dim=-1).cumsum(dim=-1)  # (B, tokens considered)
     total = cumulated[:, -1:]
     if sampling.top_p is not None:
         last = torch.searchsorted(cumulated, sampling.top_p * total)
         total = cumulated.gather(1, last)
-    # The first place whose sum reaches a number above 0: never one of probability 0.
+    # The first index whose sum reaches a number above 0: never a token of probability 0.
     place = torch.searchsorted(cumulated, chances * total)
     return (place if ids is None else ids.gather(1, place)).squeeze(1)
 
 
 def _ids_by_place(prompts: Sequence[Sequence[int]]) -> Tensor:
-    """The prompts' ids (longest prompt, B), -1 where a prompt has none."""
+    """The prompts' ids (longest prompt, B), -1 past the end of a prompt."""
     given = torch.full((max(map(len, prompts)), len(prompts)), -1)
     for row, prompt in enumerate(prompts):
         given[: len(prompt), row] = torch.tensor(prompt)
@@ -148,31 +149,31 @@ def _ids_by_place(prompts: Sequence[Sequence[int]]) -> Tensor:
 
 
 class _Chances:
-    """The random numbers of each text, on (0, 1], from its own generator.
+    """The random numbers of each text, in (0, 1], from its own generator.
 
-    They are drawn for some places at a time, so that memory grows with what is written. They are
-    the same as if they were drawn at once: torch's uniform numbers come one by one.
+    They are drawn for some positions at a time, so that memory grows with the generated text. The
+    numbers do not depend on how many are drawn at once: torch draws uniform numbers one by one.
     """
 
     def __init__(
         self, begins: Sequence[int], count: int, generators: Sequence[torch.Generator]
     ) -> None:
-        """Begin at the place of each text's first token; there are `count` numbers for each."""
+        """Start at the position of each text's first token, with `count` numbers per text."""
         self._rows = list(zip(begins, generators, strict=True))
         self._count = count
-        self._start = min(begins)  # the place of the first number held
+        self._start = min(begins)  # the position of the first number in memory
         self._held: Tensor
         self._draw()
 
     def at(self, place: int) -> Tensor:
-        """A number for each text (B, 1); 1 where a text has none. Places must not go back."""
+        """A number for each text (B, 1); 1 if a text has none. Positions must not decrease."""
         if place >= self._start + CHANCES_AT_ONCE:
             self._start += CHANCES_AT_ONCE
             self._draw()
         return self._held[place - self._start]
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with some of the texts only."""
+        """Continue with only some of the texts."""
         self._rows = [self._rows[row] for row in rows.tolist()]
         self._held = self._held[:, rows]
 
@@ -187,14 +188,14 @@ class _Chances:
 
 
 class _Texts:
-    """Texts that grow together, as far as the model looks back on them.
+    """Texts that grow together, limited to the model's context.
 
     Attributes:
-        logits: (B, V) of the next token of each.
+        logits: (B, V) of each text's next token.
     """
 
     def __init__(self, network: Network, tokens: Tensor) -> None:
-        """Begin with tokens (B, T), T from 1 to the context length."""
+        """Start with tokens (B, T), T from 1 to the context length."""
         self._network = network
         self._tokens: list[Tensor] = []  # each (B,)
         self._cache = network.new_cache(0)
@@ -210,7 +211,7 @@ class _Texts:
             self._read(tokens[:, None])
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with some of them only."""
+        """Continue with only some of the texts."""
         self._tokens = [tokens[rows] for tokens in self._tokens]
         self._cache.keep(rows.to(self._network.device))
 

@@ -1,1 +1,1 @@
-"""Networks, one module an architecture; what they are made of, and the model folder."""
+"""Networks, one module per architecture, their operations, and the model folder."""

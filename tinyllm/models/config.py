@@ -14,13 +14,13 @@ class ModelConfig:
     Attributes:
         architecture: its name in `tinyllm.models.registry`.
         vocab_size: tokens in the vocabulary (V).
-        context_length: tokens the network can look back on (the largest T).
+        context_length: tokens that attention can see (the largest T).
         n_layer: transformer blocks.
         n_head: attention heads (H); divides `d_model` into heads of an even width.
         n_kv_head: heads of keys and values (K); divides `n_head`. With fewer than `n_head`, several
             heads of queries share one (https://arxiv.org/abs/2305.13245).
         d_model: width of the residual stream (C).
-        dropout: share of activations zeroed in training, 0 to below 1.
+        dropout: fraction of activations zeroed in training, 0 to below 1.
         tie_embeddings: whether the head's weights are the embedding's.
     """
 
@@ -41,7 +41,7 @@ class ModelConfig:
 
     @property
     def d_queries(self) -> int:
-        """Width of all queries together (H * D), which is C."""
+        """Width of all queries together (H * D), which equals C."""
         return self.n_head * self.d_head
 
     @property

@@ -1,7 +1,7 @@
-"""The operations of `tinyllm.models.formulas`, written for a CPU.
+"""Kernels for a CPU: the operations of `tinyllm.models.formulas`.
 
-Each computes what the formula of the same name and signature does, up to rounding. The gradients
-are written out, which halves the passes over memory (docs/log.md has the figures).
+Each kernel computes the same as the formula with its name and signature, up to rounding. The
+gradients are written by hand, which halves the passes over memory (figures: docs/log.md).
 """
 
 from typing import Any
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from tinyllm.models.config import IGNORE, NORM_EPS
 
-# In bf16, up to this many tokens, two batched products and a softmax are faster on a CPU than the
-# flash kernel, which in fp32 is as fast or faster and holds less; docs/log.md has the figures.
+# On a CPU in bf16, two batched products and a softmax are faster than the flash kernel up to this
+# many tokens. In fp32 the flash kernel is at least as fast and uses less memory (docs/log.md).
 EXPLICIT_ATTENTION_LIMIT = 512
 LOGITS_AT_ONCE = 1 << 20  # as fp32 that is 4 MB, which stays in the processor's cache
 
@@ -66,7 +66,7 @@ def norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 class _SquaredReluMLP(Function):
-    """Squares anew for the gradient, so that of the hidden layer one array is held, not two."""
+    """Squares again for the gradient, so that it keeps one array of the hidden layer, not two."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, up: Tensor, down: Tensor) -> Tensor:
@@ -88,9 +88,9 @@ def squared_relu_mlp(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
 
 
 class _SwiGLU(Function):
-    """Holds the hidden layer and its derivatives: the gradient then takes two multiplications.
+    """Keeps the hidden layer and its derivatives: the gradient then needs two multiplications.
 
-    Computing them again would hold two arrays, not three, and take a sixth longer (docs/log.md).
+    Recomputing them would keep two arrays instead of three and take a sixth longer (docs/log.md).
     Gate and up are separate products, because silu is slower over rows that are not adjacent.
     """
 
@@ -120,9 +120,9 @@ def swiglu_mlp(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
 
 
 class _RotateHeads(Function):
-    """The rows of all queries, then those of all keys, at once.
+    """Computes the rows of all queries and then of all keys at once.
 
-    In between it computes in fp32, which on a CPU is faster than bf16 element by element.
+    It computes in fp32 internally: on a CPU, element-wise operations are faster in fp32 than bf16.
     """
 
     @staticmethod
@@ -162,7 +162,7 @@ class _RotateHeads(Function):
         parts: Any = grad.split(rows)
         weight_grads: Any = (None, None)
         if weights[0] is None:
-            # A turn does not change the length, so that the norm may as well come after it.
+            # A rotation does not change the length, so the norm may come after it.
             if scale is not None:
                 grad = _norm_gradient(grad, saved.float(), scale)
             parts = _rotate_inplace(grad, cos, -sin).split(rows)
@@ -186,7 +186,7 @@ def _rotate_inplace(x: Tensor, cos: Tensor, sin: Tensor, weight: Tensor | None =
     first, second = x.chunk(2, dim=-1)
     swapped = torch.cat((second, first), dim=-1)
     cos, sin = torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
-    if weight is not None:  # (T, D) numbers to multiply, where x has B * H times as many
+    if weight is not None:  # multiplies (T, D) numbers; x has B * H times as many
         cos, sin = cos * weight, sin * weight.roll(len(weight) // 2)
     return x.mul_(cos).addcmul_(swapped, sin)
 
@@ -200,16 +200,16 @@ def split_heads(
 
 
 def attends_faster(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> bool:
-    """Whether `attend` is faster than torch's flash kernel, or that one can't do it."""
+    """Whether `attend` is faster than torch's flash kernel, or supports what that one does not."""
     del v
     return (q.dtype == torch.bfloat16 or dropout > 0) and k.size(2) <= EXPLICIT_ATTENTION_LIMIT
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
     new, seen = q.size(2), k.size(2)
-    share = q.size(1) // k.size(1)  # heads of queries that share keys are rows of one product
+    share = q.size(1) // k.size(1)  # query heads that share keys are rows of one product
     future = torch.full((new, seen), float("-inf"), dtype=q.dtype).triu(seen - new + 1)
-    scores = torch.baddbmm(  # the scale and the mask cost no pass of their own
+    scores = torch.baddbmm(  # applies scale and mask in the same pass
         future.repeat(share, 1),
         q.reshape(-1, share * new, q.size(-1)),
         k.flatten(0, 1).transpose(1, 2),
@@ -222,7 +222,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
 class _CrossEntropy(Function):
     """Computes the gradient along with the loss, some rows at a time.
 
-    So the logits, (N, V) in fp32 and the largest array of all, are never held as a whole.
+    The logits, (N, V) in fp32 and the largest array of all, are never in memory as a whole.
     """
 
     @staticmethod
@@ -238,7 +238,7 @@ class _CrossEntropy(Function):
             target = row, targets[part][row]
             p = F.softmax(x[part] @ w.t(), dim=-1, dtype=torch.float32)
             total -= p[target].clamp_min_(torch.finfo(p.dtype).tiny).log_().sum()
-            p[target] -= 1  # the gradient; scatter_add_ would copy all of p to be deterministic
+            p[target] -= 1  # the gradient; a deterministic scatter_add_ would copy all of p
             if len(row) < len(p):
                 p[~counts] = 0
             grad = p.to(x.dtype)

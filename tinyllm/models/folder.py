@@ -1,4 +1,4 @@
-"""The trained model as a folder that `transformers` and its relatives load as it stands."""
+"""The trained model as a folder that `transformers` and compatible libraries load directly."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def save_model(folder: Path, model: Model, tokenizer: Tokenizer) -> None:
     """Publish a model folder: weights in safetensors, configuration, tokenizer."""
     with publish_folder(folder) as new:
         weights = weights_to_hf(model.state_dict(), model.hf_names())
-        # One metadata key: with several their order, and so the bytes, vary (safetensors #584).
+        # One metadata key: the order of several varies, and so do the bytes (safetensors #584).
         (new / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
         write_json(new / CONFIG, hf_config(model, tokenizer.end_of_text))
         write_json(
@@ -28,7 +28,7 @@ def save_model(folder: Path, model: Model, tokenizer: Tokenizer) -> None:
         )
         tokenizer.save(new)
         write_tokenizer(new, tokenizer.encoding, model.config.context_length)
-        seal(new)  # a flipped bit in weights would load without a word
+        seal(new)  # a flipped bit in weights would load without an error
 
 
 def load_model(folder: Path) -> tuple[Model, Tokenizer]:
@@ -41,10 +41,10 @@ def load_model(folder: Path) -> tuple[Model, Tokenizer]:
 
 
 def load_network(folder: Path) -> Model:
-    """The model of a folder alone.
+    """Read the model of a folder without its tokenizer.
 
     Raises:
-        ValueError: as `load_model`.
+        ValueError: as for `load_model`.
     """
     values = read_json(checked(folder, CONFIG))
     known = {class_of(name).HF_ARCHITECTURE: name for name in ARCHITECTURES}
@@ -57,18 +57,18 @@ def load_network(folder: Path) -> Model:
     try:
         found = weights_from_hf(load_file(weights), model.state_dict(), model.hf_names())
         model.load_state_dict(found)
-    except Exception as error:  # safetensors has an error of its own for a corrupt file
-        raise ValueError(f"{weights} is damaged: {error}") from None
+    except Exception as error:  # safetensors raises its own error class for a corrupt file
+        raise ValueError(f"{weights} is corrupt: {error}") from None
     return model
 
 
 def hf_config(model: Model, end_of_text: int) -> dict[str, Any]:
-    """What transformers needs to know: class, shape, special tokens."""
+    """The configuration for transformers: class, shape, special tokens."""
     return {
         "architectures": [model.HF_ARCHITECTURE],
         **model.hf_config(),
         "bos_token_id": end_of_text,
         "eos_token_id": end_of_text,
-        "pad_token_id": None,  # or else fine-tuning would leave that token's embedding as it is
+        "pad_token_id": None,  # otherwise fine-tuning would not update that token's embedding
         "dtype": "float32",
     }

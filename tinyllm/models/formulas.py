@@ -1,9 +1,9 @@
-"""The operations that networks are made of, each a plain formula.
+"""The operations of networks, each as a plain formula.
 
-On a CPU every operation reads and writes main memory, and what autograd chains together from small
-operations takes as long as the matrix products. `tinyllm.models.cpu_kernels` computes the same
-faster there, with the gradient written out. Elsewhere, and under torch's compiler, which fuses the
-formulas by itself, the formulas run.
+On a CPU every operation reads and writes main memory, and autograd's chains of small operations
+take as long as the matrix products. `tinyllm.models.cpu_kernels` computes the same faster there,
+with gradients written by hand. The formulas run on other devices, and under torch's compiler, which
+fuses them.
 
 B: sequences in the batch, T: tokens in a sequence, C: width, H: heads, K: heads of keys and values,
 D: width of a head, F: width of the MLP's hidden layer, V: vocabulary.
@@ -25,14 +25,14 @@ R = TypeVar("R")
 
 
 def uses_cpu_kernels(x: Tensor) -> bool:
-    """Whether the kernels written for a CPU compute what x goes into."""
+    """Whether the CPU kernels compute operations on x."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def on_cpu(
     kernel: Callable[P, R], when: Callable[P, bool] = lambda *_, **__: True
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Have a kernel of the same signature compute a formula on a CPU, wherever `when` holds."""
+    """Replace a formula on a CPU by a kernel of the same signature, if `when` is true."""
 
     def decorate(formula: Callable[P, R]) -> Callable[P, R]:
         @wraps(formula)
@@ -53,7 +53,7 @@ def norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
 
     Args:
         x: (..., C).
-        weight: (C,), fp32; None: ones.
+        weight: (C,), fp32; None for ones.
     """
     y = F.rms_norm(x, (x.size(-1),), eps=NORM_EPS)
     return y if weight is None else y * weight.to(x.dtype)
@@ -76,7 +76,7 @@ def swiglu_mlp(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
 
     Args:
         x: (B, T, C).
-        gate_up: the weights of both, one below the other, (2 F, C), of x's type.
+        gate_up: the weights of gate and up, concatenated, (2 F, C), of x's type.
         down: (C, F), of x's type.
     """
     gate, up = F.linear(x, gate_up).chunk(2, dim=-1)  # each (B, T, F)
@@ -84,10 +84,10 @@ def swiglu_mlp(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions (https://arxiv.org/abs/2104.09864): turn each pair of features by its angle.
+    """Rotary positions (https://arxiv.org/abs/2104.09864): rotate each pair of features.
 
     Args:
-        x: (..., T, D), the first half of D paired with the second.
+        x: (..., T, D); each feature in the first half of D is paired with one in the second.
         cos, sin: of the angles, (T, D / 2).
     """
     first, second = x.chunk(2, dim=-1)
@@ -102,11 +102,11 @@ def split_heads(
     """Queries and keys with rotary positions, and values.
 
     Args:
-        qkv: (B, T, H + 2 K, D): the heads of the queries, then of the keys, then of the values.
+        qkv: (B, T, H + 2 K, D): heads of queries, then of keys, then of values.
         n_head: H.
         cos, sin: of the angles, (T, D / 2), fp32.
-        normalise: whether queries and keys get an RMS norm before they are turned.
-        weights: of these norms, for queries and for keys, each (D,), fp32; None: ones.
+        normalise: whether to apply an RMS norm to queries and keys before the rotation.
+        weights: of the norms of queries and of keys, each (D,), fp32; None for ones.
 
     Returns:
         q (B, H, T, D), k and v (B, K, T, D).
@@ -114,7 +114,7 @@ def split_heads(
     heads = qkv.transpose(1, 2)  # (B, H + 2 K, T, D)
     n_kv_head = (heads.size(1) - n_head) // 2
     q, k, v = heads.split([n_head, n_kv_head, n_kv_head], dim=1)
-    # In fp32, rounded once: the cosines are fp32, and attention takes one type for all three.
+    # Computed in fp32, like the cosines, and rounded once: attention needs one type for all three.
     q, k = q.float(), k.float()
     if normalise:
         q_weight, k_weight = weights or (None, None)
@@ -124,12 +124,12 @@ def split_heads(
 
 @on_cpu(cpu_kernels.attend, when=cpu_kernels.attends_faster)
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-    """Causal attention (B, H, T, D); H / K heads of queries share one of keys and values.
+    """Causal attention (B, H, T, D); H / K query heads share a head of keys and values.
 
     Args:
         q: (B, H, T, D).
-        k, v: (B, K, S, D); S may exceed T: the queries are the last T positions.
-        dropout: share of the attention weights zeroed.
+        k, v: (B, K, S, D); if S exceeds T, the queries are the last T positions.
+        dropout: fraction of the attention weights zeroed.
     """
     new, seen = q.size(2), k.size(2)
     mask = None
@@ -147,7 +147,7 @@ def cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     Args:
         x: (N, C).
         weight: of the head (V, C).
-        targets: (N,), those that are IGNORE excluded.
+        targets: (N,); IGNORE excludes a row.
     """
     logits = F.linear(x, weight.to(x.dtype)).float()
     return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")

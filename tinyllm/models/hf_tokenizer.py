@@ -1,7 +1,7 @@
-"""A tiktoken encoding in the files that `transformers` and its relatives load a tokenizer from.
+"""Writes a tiktoken encoding as tokenizer files for `transformers` and compatible libraries.
 
-Hugging Face writes the bytes of a token as printable characters, one each: a printable Latin-1 byte
-as itself, the others as the characters from U+0100 on. That is GPT-2's table.
+Hugging Face represents each byte of a token by one printable character, as in GPT-2's table: a
+printable Latin-1 byte by itself, the others by the characters from U+0100 on.
 """
 
 import re
@@ -29,16 +29,16 @@ def byte_characters() -> list[str]:
 
 
 def to_text(token: bytes) -> str:
-    """A token's bytes in Hugging Face's characters."""
+    """A token's bytes as Hugging Face's characters."""
     characters = byte_characters()
     return "".join(characters[byte] for byte in token)
 
 
 def merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """Every pair of tokens that joins into a third, in tiktoken's order of merging.
+    """Every pair of tokens that merges into a third, in tiktoken's order of merging.
 
-    tiktoken joins whichever neighbours give the token of the lowest rank; Hugging Face joins by a
-    list of pairs. All the pairs that give a token, in order of its rank, make the two agree.
+    tiktoken merges the neighbours that give the token of the lowest rank; Hugging Face merges by a
+    list of pairs. Both agree if the list has all pairs of each token, in the order of its rank.
     """
     pairs = []
     for token, rank in ranks.items():
@@ -50,10 +50,10 @@ def merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
 
 
 def pre_tokenizer(pattern: str) -> "PreTokenizer":
-    """What cuts text, before anything is merged, where tiktoken does with an expression.
+    """The pre-tokenizer that splits text like tiktoken's regular expression.
 
-    In cl100k_base, the `+` of `{1,3}+` is possessive for tiktoken, but means "once or more"
-    for Oniguruma, which would leave long numbers whole. It is removed; it changes no match.
+    In cl100k_base, the `+` of `{1,3}+` is possessive for tiktoken, but means "once or more" for
+    Oniguruma, which would not split long numbers. It is removed, which changes no match.
     """
     from tokenizers import Regex, pre_tokenizers
 
@@ -66,7 +66,7 @@ def pre_tokenizer(pattern: str) -> "PreTokenizer":
 
 
 def write_tokenizer(folder: Path, encoding: tiktoken.Encoding, context_length: int) -> None:
-    """Write tokenizer.json and tokenizer_config.json, which give the same ids as the encoding."""
+    """Write tokenizer.json and tokenizer_config.json, which produce the encoding's ids."""
     from tokenizers import AddedToken, Tokenizer, decoders, models
 
     ranks = encoding._mergeable_ranks
@@ -90,7 +90,7 @@ def write_tokenizer(folder: Path, encoding: tiktoken.Encoding, context_length: i
             "eos_token": END_OF_TEXT,
             "pad_token": END_OF_TEXT,
             "clean_up_tokenization_spaces": False,
-            "padding_side": "left",  # a text is continued after its last token, not after padding
+            "padding_side": "left",  # generation continues a text, not its padding
             "model_max_length": context_length,
         },
     )

@@ -1,4 +1,4 @@
-"""Weights and configurations under the names that `transformers` has for them."""
+"""Weights and configurations under their names in `transformers`."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ from tinyllm.models.model import HFNames
 def decoder_config(
     config: ModelConfig, *, model_type: str, intermediate_size: int, hidden_act: str, **own: Any
 ) -> dict[str, Any]:
-    """What the configurations of Llama's relatives have in common, and what one has of its own."""
+    """The configuration of a Llama-like model: the common values, and those of one architecture."""
     return {
         "model_type": model_type,
         "vocab_size": config.vocab_size,
@@ -52,7 +52,7 @@ def weights_to_hf(weights: dict[str, Tensor], names: HFNames) -> dict[str, Tenso
     """A model's weights under transformers' names, sorted by name; copies on the CPU.
 
     Args:
-        names: of `Model.hf_names`.
+        names: as returned by `Model.hf_names`.
     """
     renamed: dict[str, Tensor] = {}
     for name, weight in weights.items():
@@ -71,16 +71,16 @@ def weights_from_hf(
     """The inverse of `weights_to_hf`.
 
     Args:
-        own: the names of a model's weights, with anything.
+        own: a dictionary whose keys are the names of the model's weights.
 
     Raises:
-        KeyError: one is missing.
+        KeyError: a weight is missing.
     """
     return {name: torch.cat([weights[part] for part in _parts(name, names)]) for name in own}
 
 
 def _parts(name: str, names: HFNames) -> dict[str, int | None]:
-    """What a weight is called in transformers, and the rows of each part; None: all."""
+    """A weight's names in transformers, each with its number of rows; None for all rows."""
     number = re.search(r"\d+", name)
     found = names[re.sub(r"\d+", "*", name, count=1)]
     rows: dict[str, int | None] = dict.fromkeys([found]) if isinstance(found, str) else {**found}

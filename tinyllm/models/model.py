@@ -1,4 +1,4 @@
-"""What everything else knows of a network: `Model`. docs/architecture.md shows how to add one.
+"""`Model`, the interface of every network. docs/architecture.md shows how to add one.
 
 B: sequences in the batch, T: tokens in a sequence, C: width (`d_model`), V: vocabulary.
 """
@@ -15,13 +15,13 @@ from tinyllm.models.formulas import cross_entropy
 
 
 class ParameterGroups(NamedTuple):
-    """A network's weights by what optimizers treat differently.
+    """A network's weights, in groups that optimizers treat differently.
 
     Attributes:
         embedding: of the tokens; a row gets a gradient only when its token is in the batch.
-        hidden: the blocks' matrices, which Muon makes orthogonal updates for.
-        head: the matrix that gives the logits; empty where it is the embedding's.
-        vectors: weights of norms and the like, which get no weight decay.
+        hidden: the blocks' matrices, which Muon updates orthogonally.
+        head: the matrix that computes the logits; empty if it is tied to the embedding.
+        vectors: weights of norms and similar, which get no weight decay.
     """
 
     embedding: list[nn.Parameter]
@@ -33,8 +33,8 @@ class ParameterGroups(NamedTuple):
 class Linear(nn.Linear):
     """A bias-free linear layer that computes in its input's precision.
 
-    The weights stay fp32 for the optimizer and are cast for the product. That does what autocast
-    does here, without its look-up at every operation.
+    The weights stay fp32 for the optimizer and are cast for the product. The effect is that of
+    autocast, without its look-up at every operation.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -47,16 +47,16 @@ class Linear(nn.Linear):
 class Model(nn.Module, ABC):
     """A decoder-only language model: token ids in, logits of the next token out.
 
-    A subclass defines the abstract methods and says which class it is in transformers.
+    A subclass defines the abstract methods and names its class in transformers.
 
     Attributes:
-        config: its shape.
-        embedding: of the tokens (V, C).
-        blocks: its layers, one like the other: FSDP shards and torch's compiler compiles each by
-            itself.
-        head: gives the logits; None where the embedding's weights do.
-        compute_dtype: of activations and products; the weights stay fp32.
-        cross_entropy: an attribute, so that it can be compiled.
+        config: the network's shape.
+        embedding: embedding of the tokens (V, C).
+        blocks: identical layers; FSDP shards each separately, and torch's compiler compiles each
+            separately.
+        head: computes the logits; None if the embedding's weights do.
+        compute_dtype: type of activations and products; the weights stay fp32.
+        cross_entropy: an attribute, so that it can be replaced by a compiled function.
     """
 
     HF_ARCHITECTURE: ClassVar[str]
@@ -72,19 +72,19 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def new_block(self) -> nn.Module:
-        """A layer, for `blocks`."""
+        """Make a layer for `blocks`."""
 
     @abstractmethod
     def hidden(self, tokens: Tensor) -> Tensor:
-        """What the head reads, (B, T, C), after each token of ids (B, T)."""
+        """The head's input (B, T, C) after each token of ids (B, T)."""
 
     @abstractmethod
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw the initial weights, from this generator alone."""
+        """Draw the initial weights from this generator only."""
 
     @abstractmethod
     def hf_config(self) -> dict[str, Any]:
-        """The shape, under the names of the class in transformers; without the special tokens."""
+        """The shape under the names of the class in transformers, without special tokens."""
 
     @classmethod
     @abstractmethod
@@ -93,21 +93,21 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def hf_names(self) -> "HFNames":
-        """The name in transformers of each weight, by its name here; * stands for a block's number.
+        """The name in transformers of each weight, by its name here; * is a block's number.
 
-        For a matrix that transformers holds in parts, their names and rows, from the top.
+        For a matrix that transformers stores in parts, their names and rows, from the top.
         """
 
     def decoder(self) -> "Decoder | None":
-        """The weights as `tinyllm.generation.inference` computes with them, several times faster.
+        """The weights for `tinyllm.generation.inference`, which is several times faster.
 
-        None: the network is of another kind, and generates by computing the whole context again
-        for each token.
+        None if the network is of another kind: it then computes the whole context again for each
+        generated token.
         """
         return None
 
     def parameter_groups(self) -> ParameterGroups:
-        """The weights by what optimizers treat differently."""
+        """The weights, in groups that optimizers treat differently."""
         return ParameterGroups(
             embedding=list(self.embedding.parameters()),
             hidden=[p for p in self.blocks.parameters() if p.ndim >= 2],
@@ -117,21 +117,21 @@ class Model(nn.Module, ABC):
 
     @property
     def head_weight(self) -> Tensor:
-        """The weights that give the logits (V, C)."""
+        """The weights that compute the logits (V, C)."""
         return self.embedding.weight if self.head is None else self.head.weight
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.embedding.weight.device
 
     @property
     def n_parameters(self) -> int:
-        """How many weights are trained."""
+        """The number of trained weights."""
         return sum(p.numel() for p in self.parameters())
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V), fp32, of what `hidden` gave (..., C)."""
+        """Logits (..., V), fp32, from the output of `hidden` (..., C)."""
         return F.linear(hidden, self.head_weight.to(hidden.dtype)).float()
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -152,13 +152,13 @@ HFNames = dict[str, str | dict[str, int]]
 
 
 class Layer(NamedTuple):
-    """A block's weights for `Inference`; the weights of the norms before them are multiplied in.
+    """A block's weights for `Inference`, multiplied by the weights of the norms before them.
 
     Attributes:
         qkv: (H * D + 2 * K * D, C).
-        q_norm, k_norm: of the norms of queries and keys (D,); None: ones.
+        q_norm, k_norm: weights of the norms of queries and keys (D,); None for ones.
         out: (C, C).
-        up: (F, C), of a squared ReLU; or of SwiGLU the gate's, then the other's: (2 F, C).
+        up: (F, C) for a squared ReLU; (2 F, C) for SwiGLU: the gate, then up.
         down: (C, F).
     """
 
@@ -171,15 +171,15 @@ class Layer(NamedTuple):
 
 
 class Decoder(NamedTuple):
-    """What `Inference` computes: RMS norms, rotary positions, causal attention, an MLP.
+    """A network for `Inference`: RMS norms, rotary positions, causal attention, an MLP.
 
     Attributes:
-        embedding: what enters the first block, of each token (V, C), fp32.
+        embedding: the first block's input for each token (V, C), fp32.
         layers: the blocks.
-        head: (V, C), the last norm's weights multiplied in.
-        cos, sin: of the angles that queries and keys are turned by, (context_length, D / 2).
+        head: (V, C), multiplied by the last norm's weights.
+        cos, sin: of the rotation angles of queries and keys, (context_length, D / 2).
         normalised: whether queries and keys are normalised.
-        gated: whether the MLP is SwiGLU; else it is a squared ReLU.
+        gated: True for a SwiGLU MLP, False for a squared ReLU.
     """
 
     embedding: Tensor

@@ -62,7 +62,7 @@ class Block(nn.Module):
 
 
 class NanoChat(Model):
-    """See the module."""
+    """nanochat's network; see the module."""
 
     HF_ARCHITECTURE = "NanoChatForCausalLM"
 
@@ -72,7 +72,7 @@ class NanoChat(Model):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.dropout = nn.Dropout(config.dropout)
-        angles = -rotary_angles(config)  # nanochat turns the other way round
+        angles = -rotary_angles(config)  # nanochat rotates in the opposite direction
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
@@ -92,8 +92,8 @@ class NanoChat(Model):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the initial weights.
 
-        The layers that write to the residual stream start at zero, and the head nearly so: at first
-        each block passes its input on, and the loss is ln(V), that of a uniform guess.
+        The layers that write to the residual stream start at zero, and the head close to zero: at
+        first each block returns its input, and the loss is ln(V), that of a uniform guess.
         """
         C = self.config.d_model
         if self.head is None:
@@ -122,7 +122,7 @@ class NanoChat(Model):
                        normalised=True, gated=False)  # fmt: skip
 
     def hf_config(self) -> dict[str, Any]:
-        """As transformers' NanoChatConfig has it."""
+        """The values of transformers' NanoChatConfig."""
         return decoder_config(
             self.config,
             model_type="nanochat",

@@ -1,8 +1,8 @@
-"""Qwen 3's network, and Llama's, which is the same without the norms of queries and keys.
+"""Qwen 3's network, and Llama's, which is the same without norms of queries and keys.
 
 Rotary positions, RMS norms with weights, grouped heads, SwiGLU, no biases. `transformers` loads
 them as `Qwen3ForCausalLM` (https://arxiv.org/abs/2505.09388) and `LlamaForCausalLM`
-(https://arxiv.org/abs/2302.13971); llama.cpp, ollama, vLLM and MLX know both.
+(https://arxiv.org/abs/2302.13971); llama.cpp, ollama, vLLM and MLX support both.
 
 B: sequences in the batch, T: tokens in a sequence, C: width (`d_model`), H: heads, K: heads of keys
 and values, D: width of a head, F: width of the MLP's hidden layer.
@@ -22,7 +22,7 @@ from tinyllm.models.model import Decoder, HFNames, Layer, Linear, Model, rotary_
 def d_mlp(config: ModelConfig) -> int:
     """Width of the MLP's hidden layer (F): 8/3 of C, so that its three matrices hold 8 C².
 
-    Rounded up to a multiple of 8, as processors like it.
+    Rounded up to a multiple of 8, which suits the vector units of processors.
     """
     return -(-8 * config.d_model // 24) * 8
 
@@ -39,7 +39,7 @@ class Norm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped causal self-attention with rotary positions, queries and keys normalised or not."""
+    """Grouped causal self-attention with rotary positions; optionally normalises q and k."""
 
     def __init__(self, config: ModelConfig, normalise: bool) -> None:
         super().__init__()
@@ -125,8 +125,8 @@ class Qwen3(Model):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the initial weights.
 
-        The layers that write to the residual stream start at zero, and the head nearly so: at first
-        each block passes its input on, and the loss is ln(V), that of a uniform guess.
+        The layers that write to the residual stream start at zero, and the head close to zero: at
+        first each block returns its input, and the loss is ln(V), that of a uniform guess.
         """
         C = self.config.d_model
         if self.head is None:
@@ -162,7 +162,7 @@ class Qwen3(Model):
         )  # fmt: skip
 
     def hf_config(self) -> dict[str, Any]:
-        """As transformers' Qwen3Config and LlamaConfig have it."""
+        """The values of transformers' Qwen3Config and LlamaConfig."""
         return decoder_config(
             self.config,
             model_type=self.MODEL_TYPE,
@@ -200,7 +200,7 @@ class Qwen3(Model):
 
 
 class Llama(Qwen3):
-    """Llama's network: queries and keys as they are."""
+    """Llama's network: queries and keys are not normalised."""
 
     HF_ARCHITECTURE = "LlamaForCausalLM"
     MODEL_TYPE = "llama"

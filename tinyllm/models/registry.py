@@ -1,6 +1,6 @@
 """The architectures that `train.architecture` can name.
 
-To add one: a module with a subclass of `tinyllm.models.model.Model`, and a line here
+To add one, write a module with a subclass of `tinyllm.models.model.Model`, and add a line here
 (docs/architecture.md).
 """
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tinyllm.models.config import ModelConfig
     from tinyllm.models.model import Model
 
-# By reference, so that params.yaml is checked without importing torch.
+# Import paths instead of classes, so that checking params.yaml does not import torch.
 ARCHITECTURES = {
     "qwen3": "tinyllm.models.qwen3:Qwen3",
     "llama": "tinyllm.models.qwen3:Llama",
@@ -22,15 +22,15 @@ ARCHITECTURES = {
 
 
 def class_of(architecture: str) -> "type[Model]":
-    """The class that an architecture's name stands for."""
+    """The class of an architecture."""
     return resolve_name(ARCHITECTURES[architecture])
 
 
 def TinyLLM(config: "ModelConfig", generator: "torch.Generator | None" = None) -> "Model":
-    """A network of the architecture and shape that a configuration says.
+    """Make the network that a configuration describes.
 
     Args:
-        generator: draws the initial weights; None leaves them to whoever loads some.
+        generator: draws the initial weights; None if weights will be loaded.
     """
     model = class_of(config.architecture)(config)
     if generator is not None:
