@@ -144,7 +144,7 @@ def test_a_picture_that_can_not_be_drawn_is_missing_and_told(tmp_path: Path) -> 
     files, told = drawn(tmp_path / "pictures", PYTHONPATH=path)
     assert files == {}
     assert told.splitlines() == [
-        f"{name} is missing, it can't be drawn: libfreetype is not here"
+        f"can't draw {name}: libfreetype is not here"
         for name in ("loss.png", "lengths.png", "comparison.png")
     ]
 

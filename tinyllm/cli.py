@@ -1,6 +1,6 @@
-"""The `tinyllm` command: what one does besides `dvc`, `mlflow` and `make`.
+"""The `tinyllm` command: everything that `dvc`, `mlflow` and `make` don't do.
 
-Everything heavy is imported by the command that needs it, so that help comes at once.
+Each command imports the heavy modules that it needs, so that `--help` is fast.
 """
 
 import sys
@@ -11,7 +11,7 @@ from tinyllm.common import console
 
 
 class InOrder(click.Group):
-    """Lists its commands as they are defined, not by name."""
+    """Lists its commands in the order of their definition, not by name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -21,13 +21,13 @@ class InOrder(click.Group):
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tinyllm", prog_name="tinyllm")
 def commands() -> None:
-    """Look after the runs and models that `dvc repro` makes.
+    """Manage the runs and models that `dvc repro` makes.
 
     \b
     tinyllm check                      see what will run, or what is wrong
     dvc repro                          run the pipeline
     dvc exp run -S train.n_layer=6     run it with other settings, as an experiment
-    tinyllm ui                         look at the runs in MLflow
+    tinyllm ui                         view the runs in MLflow
 
     Tab completion: add the output of `_TINYLLM_COMPLETE=bash_source tinyllm` to ~/.bashrc
     (or zsh_source, fish_source).
@@ -50,10 +50,10 @@ def check() -> None:
 @commands.command(context_settings={"ignore_unknown_options": True})
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default="5000", show_default=True, help="Port to listen on.")
-@click.option("--allowed-hosts", default="", help="Further host names that a browser may ask for.")
+@click.option("--allowed-hosts", default="", help="Further host names that a browser may use.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def ui(host: str, port: str, allowed_hosts: str, arguments: tuple[str, ...]) -> None:
-    """Look at the runs in MLflow.
+    """View the runs in MLflow.
 
     ARGUMENTS are passed to `mlflow ui`.
     """
@@ -67,10 +67,10 @@ def ui(host: str, port: str, allowed_hosts: str, arguments: tuple[str, ...]) -> 
 
 @commands.command()
 def sync() -> None:
-    """Send to MLflow what it has not received yet.
+    """Send runs to MLflow that it has not received yet.
 
-    While an MLflow server is unreachable, runs are kept in .tinyllm/journals. This sends them, and
-    tries again what MLflow refused.
+    While an MLflow server is unreachable, runs are stored in .tinyllm/journals. This command sends
+    them, and retries what MLflow refused.
     """
     from tinyllm.common.files import project_root
     from tinyllm.tracking.mlflow.environment import set_up_mlflow
@@ -85,10 +85,10 @@ def sync() -> None:
 
 @commands.command()
 def rebuild() -> None:
-    """Make the MLflow run of a model that `dvc pull` fetched.
+    """Create the MLflow run of a model that `dvc pull` downloaded.
 
-    The run is made from the reports, settings and lock file in Git, if MLflow has none for this
-    model.
+    If MLflow has no run of this model, one is created from the reports, settings and lock file in
+    Git.
     """
     from tinyllm.common.files import project_root
     from tinyllm.experiments.rebuild import rebuild as make_run
@@ -102,8 +102,8 @@ def rebuild() -> None:
 def verify() -> None:
     """Check every byte of data, model, checkpoints and DVC's cache.
 
-    Compares each file with its recorded checksum, names each corrupt one, and says how to repair
-    it. DVC itself trusts a file's time and size.
+    Compares each file with its recorded checksum, and reports each corrupt file and how to repair
+    it. DVC itself only compares times and sizes.
     """
     from tinyllm.experiments.verify import verify as check
 
@@ -114,10 +114,11 @@ def verify() -> None:
 @click.argument("address")
 @click.argument("number", type=click.IntRange(min=1))
 def join(address: str, number: int) -> None:
-    """Take part in a training that another machine runs.
+    """Join a training that another machine runs.
 
-    ADDRESS is that of the first machine, where `dvc repro` runs with MASTER_ADDR set to it. NUMBER
-    is this machine's, from 1. The number of machines is hardware.nodes in params.yaml.
+    ADDRESS is the address of the first machine, on which `dvc repro` runs with MASTER_ADDR set to
+    it. NUMBER is the number of this machine, from 1. The number of machines is hardware.nodes in
+    params.yaml.
 
     Code, params.yaml and data must be the same on all machines (`git pull` and `dvc pull`, or a
     shared folder). This machine waits up to an hour for the first one, and writes no files.
@@ -143,7 +144,7 @@ def settings() -> None:
 
 
 def main() -> None:
-    """Run the command; an error that the user can fix is one line, without a trace."""
+    """Run the command; an error that the user can fix is printed as one line without traceback."""
     console.run(_run)
 
 

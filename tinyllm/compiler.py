@@ -1,4 +1,4 @@
-"""torch's compiler: whether it works on this machine, and how it is used."""
+"""torch's compiler: checking that it works on this machine, and compiling functions."""
 
 import importlib.util
 import os
@@ -12,25 +12,25 @@ from torch import Tensor
 
 
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A function that torch compiles when it is first called, for each shape of its arguments.
+    """Compile a function at its first call, for each shape of its arguments.
 
-    `deterministic`: without it, the variant of a kernel that happens to be the fastest at its first
-    run is taken, and variants add up in different orders.
+    Without `deterministic`, torch selects the variant of a kernel that is fastest at its first run,
+    and variants sum in different orders.
     """
     return torch.compile(function, fullgraph=True, dynamic=False, options={"deterministic": True})
 
 
 def obstacle(device: str) -> str | None:
-    """Why torch can't compile for a device here; None where it can.
+    """Why torch can't compile for a device on this machine; None if it can.
 
-    Compiles a trivial function, since a compiler that is installed may still lack headers or fail
-    to link. What it makes is kept with the kernels of training, so that it is quick the next time.
+    Compiles a trivial function, because an installed compiler may lack headers or fail to link.
+    The result is cached with the kernels of training, so that it is fast the next time.
     """
     if (reason := missing(device)) is not None:
         return reason
     try:
         compiled(_trivial)(torch.zeros(64, device=device))
-    except Exception as error:  # of many types; whatever it is, training would fail of it too
+    except Exception as error:  # of any kind: training would fail too
         reason = _first_cause(str(error)) or type(error).__name__
         if " " in sys.prefix:
             reason += (
@@ -53,7 +53,7 @@ def missing(device: str) -> str | None:
 
 
 def cpp_compiler() -> str:
-    """The command that torch compiles with for a CPU, whether it is there or not."""
+    """The command that torch uses to compile for a CPU; it may not exist."""
     return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 
 
@@ -62,7 +62,7 @@ def _trivial(x: Tensor) -> Tensor:
 
 
 def _first_cause(message: str) -> str:
-    """The line of a compiler's output that says what is wrong."""
+    """The line of a compiler's output that states the error."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     telling = (
         line for line in lines if re.search(r"error: |cannot find|No working|Failed to", line)

@@ -1,4 +1,4 @@
-"""Where and how the numbers are computed: device, precision, threads, random generators."""
+"""Device, precision, threads and random generators."""
 
 import ctypes
 import hashlib
@@ -21,19 +21,19 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 
 @dataclass(frozen=True)
 class Compute:
-    """What was chosen to compute with; all of it decides the last bits of a result.
+    """The hardware and software of a computation; all of it decides the last bits of a result.
 
     Attributes:
         device: "cpu", "cuda" or "mps".
-        precision: "fp32", or "bf16" for the products and activations (weights stay fp32).
+        precision: "fp32", or "bf16" for products and activations (weights stay fp32).
         threads: CPU threads.
-        device_name: the processor's or GPU's own name.
-        instruction_set: the widest that torch's CPU kernels use.
-        torch_version: with its build.
-        numpy_version: of the generator that the order of the data is drawn from.
+        device_name: name of the processor or GPU.
+        instruction_set: the widest one that torch's CPU kernels use.
+        torch_version: including its build.
+        numpy_version: version of numpy, which draws the order of the data.
         world_size: processes that share each batch.
-        sharding: "none", or "full" where each of them holds only a part of the model.
-        compiled: whether torch's compiler makes the kernels of training.
+        sharding: "none", or "full" if each process holds only a shard of the model.
+        compiled: whether training uses torch's compiler.
     """
 
     device: str
@@ -54,12 +54,12 @@ class Compute:
 
     @property
     def name(self) -> str:
-        """A short name, the same for all that computes the same bits."""
+        """A short name, the same for everything that computes the same bits."""
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:8]
 
 
 class Machine(Protocol):
-    """The processes that compute together: in all, and on this machine."""
+    """The processes that compute together: their number, and their number on this machine."""
 
     @property
     def first(self) -> bool: ...
@@ -70,13 +70,13 @@ class Machine(Protocol):
 
 
 def choose(settings: Hardware, training: Machine | None = None) -> Compute:
-    """Decide device, precision and threads; changes nothing.
+    """Choose device, precision and threads, without side effects.
 
     Args:
-        training: the processes that are to train; None: nothing is trained, so nothing compiled.
+        training: the processes that will train; None if nothing is trained and so not compiled.
 
     Raises:
-        ValueError: the device or the compiler asked for is not available.
+        ValueError: the device or the compiler in the settings is not available.
     """
     verbose = training is None or training.first
     device = device_for(settings.device, verbose=verbose)
@@ -104,7 +104,7 @@ def choose(settings: Hardware, training: Machine | None = None) -> Compute:
 
 
 def device_for(wanted: str, *, verbose: bool = True) -> str:
-    """`find_device`, which says why a card that is there is not used."""
+    """Like `find_device`, and print why an existing GPU is not used."""
     device = find_device(wanted)
     if verbose and wanted == "auto" and device != "cuda" and torch.cuda.is_available():
         print(f"hardware.device: {device}, since {unsupported_card()}")
@@ -112,41 +112,41 @@ def device_for(wanted: str, *, verbose: bool = True) -> str:
 
 
 def threads_for(wanted: int | None, sharing: int = 1) -> int:
-    """CPU threads of a process, one of so many that share this machine's cores."""
+    """CPU threads of a process, if `sharing` processes share this machine's cores."""
     return wanted or max(1, available_cores() // sharing)
 
 
 def set_up(threads: int) -> None:
-    """Have torch compute with so many threads in this process, deterministic."""
+    """Make torch deterministic in this process, with a number of threads."""
     torch.set_num_threads(threads)
     _keep_memory()
     # CUDA's matrix library is deterministic only with a fixed workspace, set before it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # What use_deterministic_algorithms(True) does, but for its import of a compiler (1.8 s here).
+    # As use_deterministic_algorithms(True), without its import of a compiler (1.8 s).
     torch.set_deterministic_debug_mode("error")
-    # Filling new memory guards against reading it unwritten, which costs up to 4 % of a step here.
+    # Filling new memory only protects reads of unwritten memory, and costs up to 4 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _keep_memory() -> None:
-    """Have glibc keep freed memory instead of giving it back to the system at once.
+    """Make glibc keep freed memory instead of returning it to the system at once.
 
-    A training step frees and asks for the same arrays again and again; getting each anew from the
-    system, page by page, cost a sixth of a step here (docs/log.md).
+    Each training step frees and allocates the same arrays; getting them from the system again, page
+    by page, took a sixth of a step (docs/log.md).
     """
     if sys.platform != "linux":
         return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # missing in other C libraries
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest value that glibc accepts
         mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def find_device(wanted: str) -> str:
-    """The device that a setting means.
+    """The device that a setting selects.
 
     Raises:
-        ValueError: it is not there.
+        ValueError: the device is not available.
     """
     there = {
         "cuda": torch.cuda.is_available(),
@@ -165,10 +165,10 @@ def find_device(wanted: str) -> str:
 
 
 def unsupported_card() -> str | None:
-    """Why this build of torch can't use the CUDA device that is there; None where it can.
+    """Why this build of torch can't use the CUDA device of this machine; None if it can.
 
-    Its kernels are for some compute capabilities. Those of `sm_80` run on any card 8.x; from those
-    of `compute_90` the driver makes kernels for any newer one. ROCm's names are of another kind.
+    A build has kernels for some compute capabilities. Kernels of `sm_80` run on any GPU 8.x; from
+    `compute_90` the driver compiles kernels for any newer GPU. ROCm has other names.
     """
     kernels, capability = torch.cuda.get_arch_list(), torch.cuda.get_device_capability()
     for name in kernels:
@@ -190,10 +190,10 @@ def unsupported_card() -> str | None:
 
 
 def _compiles(wanted: bool | str, device: str, verbose: bool) -> bool:
-    """Whether to train with torch's compiler: by default where it is known to pay.
+    """Whether to train with torch's compiler; by default, if it is known to be faster.
 
     Raises:
-        ValueError: it is asked for and can't work here.
+        ValueError: the settings require it and it does not work here.
     """
     if wanted is False or (wanted == "auto" and device != "cuda"):
         return False
@@ -225,11 +225,11 @@ def _device_name(device: str) -> str:
 
 
 def derive_seed(seed: int, owner: str, index: int = 0) -> int:
-    """The seed of one use of random numbers, so that no two uses share a sequence."""
+    """Derive the seed of one use of random numbers, so that no two uses share a sequence."""
     digest = hashlib.blake2b(f"{seed}/{owner}/{index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def generator(seed: int, owner: str, device: str = "cpu") -> torch.Generator:
-    """A torch generator of one owner's own."""
+    """A torch generator for one owner of random numbers."""
     return torch.Generator(device).manual_seed(derive_seed(seed, owner))

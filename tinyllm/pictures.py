@@ -24,7 +24,7 @@ _STYLE: Any = {
     "figure.dpi": 200,
 }
 _BLUE, _ORANGE, _GREY, _PALE = "#2f6db5", "#d9622b", "#c9d3df", "#dce4ee"
-_START = 0.03  # share of the steps, the steepest, that may lie above the picture
+_START = 0.03  # fraction of the steps, at the steep start, that may lie above the plot
 
 
 def loss_curve(
@@ -33,7 +33,7 @@ def loss_curve(
     evaluations: list[dict[str, float]],
     best_step: int,
 ) -> None:
-    """Draw training and validation loss over the steps, the best evaluation marked."""
+    """Draw training and validation loss over the steps, and mark the best evaluation."""
     best = next(row for row in evaluations if row["step"] == best_step)
     batches = [row["loss"] for row in steps]
     trend = smooth(batches, reach=len(batches) // 60)
@@ -66,9 +66,9 @@ def loss_curve(
 
 
 def smooth(values: list[float], reach: int) -> list[float]:
-    """Mean over `reach` values on each side, so that it does not trail behind a falling curve.
+    """Mean over `reach` values on each side, so that it does not lag behind a falling curve.
 
-    Near the beginning, where it falls fast, as many on the one side as there are on the other.
+    Near the start, where the curve falls fast, the window shrinks to stay symmetric.
     """
     sums = [0.0, *itertools.accumulate(values)]
     averages = []
@@ -80,7 +80,7 @@ def smooth(values: list[float], reach: int) -> list[float]:
 
 
 def _mark_best(axes: Any, best: dict[str, float]) -> None:
-    """A line at the lowest validation loss; its value stands above, where no curve passes."""
+    """Draw a line at the lowest validation loss, with its value in the title above all curves."""
     loss = best["val_loss"]
     axes.axhline(loss, color=_ORANGE, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_title(
@@ -91,7 +91,7 @@ def _mark_best(axes: Any, best: dict[str, float]) -> None:
 
 
 def _set_limits(axes: Any, trend: list[float], validation: list[float]) -> None:
-    """Let the first steps, which tell nothing, run out of the picture: the end needs the room."""
+    """Set the y-axis to show the end in detail; the first steps may lie above the plot."""
     validation = [loss for loss in validation if math.isfinite(loss)]
     lowest = min([*trend, *validation])
     top = max([*trend[int(_START * len(trend)) :], validation[-1]])
@@ -117,7 +117,7 @@ def comparison(path: Path, bits_per_byte: dict[str, float]) -> None:
 
 
 def lengths(path: Path, of_length: Mapping[int, int]) -> None:
-    """Draw how many documents have how many tokens, given for each number that occurs."""
+    """Draw the histogram of document lengths, given the number of documents of each length."""
     values = sorted(of_length)
     counts = [of_length[value] for value in values]
     total = sum(counts)
@@ -129,7 +129,7 @@ def lengths(path: Path, of_length: Mapping[int, int]) -> None:
         axes.hist(values, bins=edges, weights=counts, color=_BLUE, edgecolor="white", linewidth=0.4)
         axes.set_xscale("log")
         axes.axvline(median, color=_ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
-        right = median > math.sqrt(edges[0] * edges[-1])  # of the middle: then to its left
+        right = median > math.sqrt(edges[0] * edges[-1])  # the label goes left of the line
         axes.annotate(
             f"median: {median:,} tokens",
             (median, 0.97), xycoords=("data", "axes fraction"),
@@ -150,7 +150,7 @@ def lengths(path: Path, of_length: Mapping[int, int]) -> None:
 
 
 def _edges(lowest: int, highest: int) -> list[float]:
-    """Of bins: four to a doubling of the number of tokens, each with a whole number in it."""
+    """Edges of bins: four per doubling of the length, each with a whole number in it."""
     edges = [lowest - 0.5]
     while edges[-1] < highest:
         edges.append(max(edges[-1] + 1, math.floor(edges[-1] * 2**0.25) + 0.5))
@@ -158,7 +158,7 @@ def _edges(lowest: int, highest: int) -> list[float]:
 
 
 def _picture(path: Path, size: tuple[float, float], draw: Callable[[Any], None]) -> None:
-    """Draw and publish a picture; where that fails, say so: the numbers that it shows stand."""
+    """Draw and publish a picture; a failure is only printed, because the numbers are published."""
     try:
         with _settings(), publish_file(path) as temporary:
             # Without pyplot: it keeps figures in global state and may open a display.
@@ -169,14 +169,14 @@ def _picture(path: Path, size: tuple[float, float], draw: Callable[[Any], None])
             FigureCanvasAgg(figure)
             draw(figure.add_subplot())
             figure.savefig(temporary, format="png", metadata={"Software": None})
-    except Exception as error:  # whatever matplotlib, or the way it is installed, may raise
+    except Exception as error:  # of any kind, from matplotlib or its installation
         reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"{path.name} is missing, it can't be drawn: {reason}", file=sys.stderr)
+        print(f"can't draw {path.name}: {reason}", file=sys.stderr)
 
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """Have matplotlib draw with our settings over its own defaults, not over the user's."""
+    """Apply our settings over matplotlib's defaults instead of the user's settings."""
     if "matplotlib" not in sys.modules:
         _import_matplotlib()
     from matplotlib import rc_context, rcParamsDefault
@@ -187,11 +187,11 @@ def _settings() -> Iterator[None]:
 
 
 def _import_matplotlib() -> None:
-    """Import it without the user's settings, which may end the import.
+    """Import matplotlib without the user's settings, which may make the import fail.
 
-    They do where they name a backend that is not installed here, as Jupyter's do for all that is
-    started from it, or ask for a locale that is not. The first file that it looks for is
-    `matplotlibrc` in the current folder, and its own lies in the folder of its data.
+    They do if they name a backend or a locale that is not installed, as Jupyter does for every
+    process it starts. matplotlib first reads `matplotlibrc` in the current folder, so it is
+    imported in its data folder, which has the default one.
     """
     os.environ["MPLBACKEND"] = "agg"
     spec = find_spec("matplotlib")

@@ -44,7 +44,7 @@ def verify(capsys: pytest.CaptureFixture[str]) -> list[str]:
         count = 0
     except ValueError as error:
         count = int(str(error).split()[0])
-    faults = [line for line in capsys.readouterr().out.splitlines() if "sound" not in line]
+    faults = [line for line in capsys.readouterr().out.splitlines() if "  intact" not in line]
     assert len(faults) == count
     return faults
 
@@ -63,7 +63,7 @@ def test_what_is_sound_is_told_with_files_and_bytes(here: Project) -> None:
         "data/tokens",
         f"{len(found)} files",
         f"{size / 1e3:.1f} kB",
-        "sound",
+        "intact",
     ]
     names = [line.split("  ")[0] for line in done.stdout.splitlines()]
     (training,) = Path(".tinyllm/trainings").iterdir()
@@ -133,7 +133,7 @@ def test_a_bit_flipped_in_an_object_of_another_version_is_found(
 
     rot(listing)
     (fault,) = verify(capsys)
-    assert fault.startswith(f"{listing} is not what its name says (of another version")
+    assert fault.startswith(f"{listing} is not what its name says (of a version")
     listing.unlink()
     rot(losses)
     rot(mine := copy_of(SHARD))
@@ -169,7 +169,7 @@ def test_the_cache_is_read_where_none_of_its_objects_is_dvc_locks(
     with pytest.raises(ValueError, match="1 fault"):
         main()
     (fault,) = [line for line in capsys.readouterr().out.splitlines() if str(CACHE) in line]
-    assert fault.startswith(f"{path} is not what its name says (of another version")
+    assert fault.startswith(f"{path} is not what its name says (of a version")
 
 
 class Bar:
@@ -269,9 +269,9 @@ def test_what_is_missing_is_not_to_be_deleted(
     shutil.rmtree("reports/train")
     faults = verify(capsys)
     assert [fault.partition("; ")[2] for fault in faults] == [
-        "`dvc pull` brings it, or `dvc repro` makes it",
-        "`git checkout -- reports/train` brings it, or `dvc repro` makes it",
-        "`dvc pull` brings it, or `dvc repro` makes it",
+        "`dvc pull` downloads it, or `dvc repro` makes it",
+        "`git checkout -- reports/train` restores it, or `dvc repro` makes it",
+        "`dvc pull` downloads it, or `dvc repro` makes it",
     ]
     follow(faults[1])
     follow(faults[0])
@@ -310,7 +310,7 @@ def test_a_file_that_was_replaced_whole_breaks_the_seal(
 def test_a_fresh_clone_has_nothing_yet(here: Project, tmp_path: Path) -> None:
     here.run("git", "clone", "--quiet", str(here.root), str(tmp_path / "fresh"))
     done = Project(tmp_path / "fresh").run("python", "-m", "tinyllm", "verify")
-    assert "Nothing here yet" in done.stdout
+    assert "No output in dvc.lock exists here yet" in done.stdout
     assert "reports/train" in done.stdout  # those are in Git
 
 

@@ -1,1 +1,1 @@
-"""What is done with runs and models afterwards; the only package that knows DVC itself."""
+"""Working with finished runs and models; the only package that uses DVC."""

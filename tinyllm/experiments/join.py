@@ -1,4 +1,4 @@
-"""Taking part in a training that another machine runs."""
+"""Joining a training that another machine runs."""
 
 import os
 import sys
@@ -8,11 +8,11 @@ from tinyllm.experiments.pipeline import command_of
 
 
 def join(address: str, number: int) -> None:
-    """Become the training stage of this machine, as dvc.yaml has its command.
+    """Replace this process by the training stage, with the command in dvc.yaml.
 
     Args:
-        address: of the first machine.
-        number: of this machine, from 1.
+        address: address of the first machine.
+        number: number of this machine, from 1.
     """
     os.chdir(project_root())
     os.environ |= {"MASTER_ADDR": address, "NODE_RANK": str(number)}

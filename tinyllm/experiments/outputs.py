@@ -1,7 +1,7 @@
-"""The outputs of DVC's stages and its cache, byte by byte.
+"""Verifying the outputs of DVC's stages and its cache byte by byte.
 
-DVC does not look: it takes a file for unchanged as long as its time and size are (a bit that rots
-on the disk changes neither), and an object of its cache for sound as long as it is read-only.
+DVC does not read them: it considers a file unchanged if its time and size are (a bit that flips on
+the disk changes neither), and an object of its cache intact if it is read-only.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 CHUNK = 1 << 22  # bytes
-OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")  # the name of a file of the cache
-REMAKE = "`dvc pull` brings it, or `dvc repro` makes it"
+OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")  # the name of a file in the cache
+REMAKE = "`dvc pull` downloads it, or `dvc repro` makes it"
 
 
 @dataclass
 class Group:
-    """What was read together, and a line for each fault in it: which file, and how to mend it."""
+    """Files that were read together, with a line per fault: which file, and how to repair it."""
 
     name: str
     files: int = 0
@@ -36,18 +36,18 @@ class Group:
 
     def __str__(self) -> str:
         count = f"{self.files:,} file{'' if self.files == 1 else 's'}"
-        return f"{self.name:<34} {count:>14} {megabytes(self.bytes):>12}  sound"
+        return f"{self.name:<34} {count:>14} {megabytes(self.bytes):>12}  intact"
 
 
 @dataclass(frozen=True)
 class Output:
-    """An output as dvc.lock records it.
+    """An output as recorded in dvc.lock.
 
     Attributes:
-        digest: MD5; that of a folder is its listing's, with ".dir" after it.
+        digest: MD5; for a folder that of its listing, followed by ".dir".
         size: in bytes.
         cached: whether DVC keeps a copy.
-        ignored: files in it that DVC does not look at.
+        ignored: files in it that DVC ignores.
     """
 
     path: Path
@@ -65,38 +65,38 @@ class Output:
         return self.digest.endswith(".dir")
 
     def files(self) -> dict[str, Path]:
-        """Each file of a folder under its name in it; a single file under no name."""
+        """The files of a folder by name; a single file has an empty name."""
         if not self.is_folder:
             return {"": self.path} if self.path.is_file() else {}
         found = [path for path in files_in(self.path) if path not in self.ignored]
         return {path.relative_to(self.path).as_posix(): path for path in found}
 
     def digest_of(self, found: dict[str, str]) -> str | None:
-        """The MD5 that DVC gives an output with these files: for a folder, of a listing in JSON."""
+        """The MD5 that DVC gives an output with these files: for a folder, of its JSON listing."""
         if not self.is_folder:
             return found.get("")
         entries = [{"md5": md5, "relpath": name} for name, md5 in sorted(found.items())]
         return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
-    def mend(self, copied: bool, delete: str = "it") -> str:
-        """How to bring a file back; DVC leaves one in place that it takes for unchanged.
+    def repair(self, copied: bool, delete: str = "it") -> str:
+        """How to restore a file; you have to delete one that DVC considers unchanged.
 
         Args:
-            copied: whether DVC has a sound copy.
-            delete: what is in the way; nothing where the file is missing.
+            copied: whether DVC has an intact copy.
+            delete: what to delete; empty if the file is missing.
         """
         if copied:
             first = f"delete {delete}, then " if delete else ""
             return f"{first}`dvc checkout --force {self.name}`"
-        kept = f"`git checkout -- {self.name}` brings it, or `dvc repro` makes it"
+        kept = f"`git checkout -- {self.name}` restores it, or `dvc repro` makes it"
         return (f"delete {delete}: " if delete else "") + (REMAKE if self.cached else kept)
 
 
 def open_repo() -> "Repo":
-    """The project as DVC sees it.
+    """Open the project with DVC.
 
     Raises:
-        ValueError: there is none, or dvc.yaml or dvc.lock can't be read.
+        ValueError: this is not a DVC project, or dvc.yaml or dvc.lock can't be read.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -110,7 +110,7 @@ def open_repo() -> "Repo":
 
 
 def outputs_of(repo: "Repo", stages: tuple[str, ...] = ()) -> Iterator[Output]:
-    """The outputs of some stages, or of all, as far as they have ever been made."""
+    """The outputs in dvc.lock of some stages, or of all."""
     for out in repo.index.outs:
         made, path = out.hash_info, Path(out.fs_path)
         if made and made.name == "md5" and (not stages or out.stage.name in stages):
@@ -122,7 +122,7 @@ def outputs_of(repo: "Repo", stages: tuple[str, ...] = ()) -> Iterator[Output]:
 def read(
     path: Path, group: Group, bar: Any, kinds: tuple[str, ...] = ("md5", "sha256")
 ) -> dict[str, str]:
-    """Some kinds of hash of a file, in one reading."""
+    """Compute several hashes of a file while reading it once."""
     sums = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -135,11 +135,11 @@ def read(
 
 
 class Cache:
-    """DVC's cache, each object of it read once.
+    """DVC's cache; reads each object once.
 
     Attributes:
-        group: what was read of it.
-        faults: a line for each object that is not sound, by its digest.
+        group: the objects that were read.
+        faults: a line for each corrupt object, by digest.
     """
 
     def __init__(self, repo: "Repo", bar: Any) -> None:
@@ -149,17 +149,17 @@ class Cache:
         self._sound: dict[str, bool] = {}
 
     def objects(self) -> Iterator[tuple[str, Path]]:
-        """The digest and place of all that is there, whatever outputs it is of."""
+        """The digest and path of every object, of any output."""
         for folder in Path(self.odb.path).glob("[0-9a-f]" * 2):
             for path in folder.iterdir():
-                if OBJECT.fullmatch(path.name):  # else DVC is still writing it, or was killed
+                if OBJECT.fullmatch(path.name):  # others are unfinished files of DVC
                     yield folder.name + path.name, path
 
     def size(self) -> int:
-        """Bytes of all that is there."""
+        """Size of all objects in bytes."""
         sizes = 0
         for _, path in self.objects():
-            with suppress(FileNotFoundError):  # `dvc gc` has removed it
+            with suppress(FileNotFoundError):  # removed by `dvc gc`
                 sizes += path.stat().st_size
         return sizes
 
@@ -167,7 +167,7 @@ class Cache:
         return Path(self.odb.oid_to_path(digest))
 
     def is_sound(self, digest: str) -> bool:
-        """Whether an object is there and is what its name says."""
+        """Whether an object exists and its content matches its name."""
         if digest not in self._sound:
             path = self.path(digest)
             found = path.exists() and read(path, self.group, self.bar, ("md5",))["md5"]
@@ -175,7 +175,7 @@ class Cache:
         return self._sound[digest]
 
     def listing(self, out: Output) -> dict[str, str] | None:
-        """The files that an output should hold, each with its MD5; None: not known here."""
+        """The MD5s of the files that an output should have; None if the listing is not here."""
         if not out.is_folder:
             return {"": out.digest}
         if not self.is_sound(out.digest):
@@ -184,30 +184,30 @@ class Cache:
         return {entry["relpath"]: entry["md5"] for entry in entries}
 
     def check(self, out: Output, listed: dict[str, str], whole: bool) -> None:
-        """Read the copy of an output whose files are listed; `whole`: they are themselves sound."""
-        then, mend = (", then", f"`dvc commit --force {out.name}`") if whole else (":", REMAKE)
+        """Read the copy of an output whose files are listed; `whole`: the output is intact."""
+        then, repair = (", then", f"`dvc commit --force {out.name}`") if whole else (":", REMAKE)
         for name, digest in {"": out.digest, **listed}.items():
             if not self.is_sound(digest):
                 path, file = map(os.path.relpath, (self.path(digest), out.path / name))
                 there = self.path(digest).exists()
                 what = "is not what its name says" if there else "is missing"
                 first = f"delete it{then} " if there else ""
-                line = f"{path} {what} (DVC's copy of {file}); {first}{mend}"
+                line = f"{path} {what} (DVC's copy of {file}); {first}{repair}"
                 self.faults.setdefault(digest, line)
 
     def check_others(self) -> None:
-        """Read the rest: the copies of other versions and experiments."""
+        """Read the other objects: copies of other versions and experiments."""
         for digest, path in self.objects():
             if not self.is_sound(digest) and path.exists():
                 line = (
-                    f"{os.path.relpath(path)} is not what its name says (of another version or "
-                    f"experiment than dvc.lock's); delete it: in that one {REMAKE}"
+                    f"{os.path.relpath(path)} is not what its name says (of a version or "
+                    f"experiment other than dvc.lock's); delete it: in that version {REMAKE}"
                 )
                 self.faults.setdefault(digest, line)
 
 
 def check(out: Output, cache: Cache, bar: Any) -> Group:
-    """Read an output and DVC's copy of it, whose faults the cache keeps."""
+    """Read an output and DVC's copy of it; the copy's faults go to `cache.faults`."""
     group = Group(out.name)
     sums = {name: read(path, group, bar) for name, path in out.files().items()}
     found = {name: both["md5"] for name, both in sums.items()}
@@ -215,30 +215,30 @@ def check(out: Output, cache: Cache, bar: Any) -> Group:
     listed = found if whole else cache.listing(out)
     if not out.path.exists():
         copied = listed is not None and all(map(cache.is_sound, listed.values()))
-        group.faults = [f"{out.name} is missing; {out.mend(copied, delete='')}"]
+        group.faults = [f"{out.name} is missing; {out.repair(copied, delete='')}"]
     else:
         group.faults = _compare(out, found, listed or found, cache) or _compare_sealed(out, sums)
         if not (whole or group.faults):
-            group.faults = [f"{out.name} is not what dvc.lock records; {out.mend(False)}"]
+            group.faults = [f"{out.name} is not what dvc.lock records; {out.repair(False)}"]
     if out.cached:
         cache.check(out, listed or {}, whole)
     return group
 
 
 def _compare(out: Output, found: dict[str, str], listed: dict[str, str], cache: Cache) -> list[str]:
-    """The faults of an output's files, each given with its MD5."""
+    """The faults of an output's files, given the MD5s that were found and those that should be."""
     faults = []
     for name in sorted(found.keys() | listed.keys()):
         if found.get(name) != listed.get(name):
             what = "is not what dvc.lock records" if name in found else "is missing"
             copied = out.cached and (name not in listed or cache.is_sound(listed[name]))
-            mend = out.mend(copied, delete="it" if name in found else "")
-            faults.append(f"{os.path.relpath(out.path / name)} {what}; {mend}")
+            repair = out.repair(copied, delete="it" if name in found else "")
+            faults.append(f"{os.path.relpath(out.path / name)} {what}; {repair}")
     return faults
 
 
 def _compare_sealed(out: Output, sums: dict[str, dict[str, str]]) -> list[str]:
-    """The faults of a sealed folder by its own record."""
+    """The faults of a sealed folder, by its own checksums."""
     if CHECKSUMS not in sums:
         return []
     try:
@@ -248,10 +248,10 @@ def _compare_sealed(out: Output, sums: dict[str, dict[str, str]]) -> list[str]:
     faults = []
     for name in sorted({*sealed, *sums} - {CHECKSUMS}):
         if sums.get(name, {}).get("sha256") != sealed.get(name):
-            # DVC takes a folder for whole that was without a file when it was recorded.
+            # DVC considers a folder complete that lacked a file when it was recorded.
             delete, what = out.name, "is missing"
             if name in sums:
                 delete, what = "it", f"is not what {CHECKSUMS} records"
-            mend = out.mend(copied=False, delete=delete)
-            faults.append(f"{os.path.relpath(out.path / name)} {what}; {mend}")
+            repair = out.repair(copied=False, delete=delete)
+            faults.append(f"{os.path.relpath(out.path / name)} {what}; {repair}")
     return faults

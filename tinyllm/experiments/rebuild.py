@@ -1,8 +1,8 @@
-"""Makes a training's run again from what DVC and Git hold, where MLflow has none of its model.
+"""Creates the MLflow run of a model from files in DVC and Git, if MLflow has no run of it.
 
-So it is after `dvc pull` on another machine, or after a restore from DVC's cache: a model, scores
-and reports, and nothing ever ran. The reports hold every number of every step, but no time, no rate
-and no hardware; the rebuilt run has none either.
+That is the case after `dvc pull` on another machine or a restore from DVC's cache: there are a
+model, scores and reports, but no stage ran. The reports contain every number of every step, but no
+times, rates or hardware, so the rebuilt run has none.
 """
 
 import csv
@@ -40,28 +40,31 @@ REBUILT = "tinyllm.rebuilt"
 TRAIN, EVALUATE = "train", "evaluate"  # the stages that record a run
 UNKNOWN = Compute("", "", 0, "hardware unknown", "", "", "")
 
-Places = dict[str, Path]  # a stage's options, as dvc.yaml gives them
+Places = dict[str, Path]  # a stage's options in dvc.yaml
 
 
 def rebuild() -> int:
-    """Make the run of the model that is here, unless MLflow has it.
+    """Create the run of the project's model, unless MLflow has it.
 
     Returns:
-        exit status: 0 if MLflow has it now.
+        Exit status: 0 if MLflow has the run now.
 
     Raises:
-        ValueError: what is here is not what dvc.lock records, or MLflow can't be asked.
+        ValueError: files differ from dvc.lock, or MLflow does not answer.
     """
     sync(OTHER_SENDER)
     if not all(map(has_arrived, pending())):
-        raise ValueError("not rebuilt: MLflow has not got every journal yet; it may be among those")
+        raise ValueError(
+            "not rebuilt: MLflow has not received every journal yet, and one of them may be this "
+            "run's; run `tinyllm sync` first"
+        )
     with open_repo() as repo:
         demand_recorded(repo)
         train, evaluate = places(repo, TRAIN), places(repo, EVALUATE)
     params = load_params(train["params"])
     model_sha256 = sha256_of(train["model"] / WEIGHTS)
     if run := find(params.runtime.experiment, model_sha256):
-        where = "deleted; `mlflow runs restore --run-id` brings it back" if _gone(run) else "there"
+        where = "deleted; `mlflow runs restore --run-id` restores it" if _gone(run) else "active"
         print(
             f"MLflow has the run of this model, {run.info.run_name}: {run.info.run_id} ({where})."
         )
@@ -82,10 +85,10 @@ def rebuild() -> int:
 
 
 def demand_recorded(repo: "Repo") -> None:
-    """Make sure that dvc.lock's record of the two stages is true of what is here.
+    """Check that the files of the two stages are those recorded in dvc.lock.
 
     Raises:
-        ValueError: it is not; a run made of this would be a lie.
+        ValueError: they differ, so that a rebuilt run would be wrong.
     """
     from dvc.exceptions import DvcException
 
@@ -96,9 +99,9 @@ def demand_recorded(repo: "Repo") -> None:
     if status:
         names = _names(status)
         raise ValueError(
-            f"not rebuilt: not as dvc.lock records: {', '.join(names)}; {_help(names)}"
+            f"not rebuilt: changed since dvc.lock was written: {', '.join(names)}; {_help(names)}"
         )
-    # DVC goes by times and sizes.
+    # DVC only compares times and sizes.
     with tqdm(disable=True) as bar:
         cache = Cache(repo, bar)
         for out in outputs_of(repo, (TRAIN, EVALUATE)):
@@ -107,7 +110,7 @@ def demand_recorded(repo: "Repo") -> None:
 
 
 def _names(status: dict[str, list[Any]]) -> list[str]:
-    """What differs, by DVC's report: of each stage, words like "changed command", or files."""
+    """What differs according to DVC: for each stage, words like "changed command", or files."""
     names = set[str]()
     for stage, changes in status.items():
         for change in changes:
@@ -117,7 +120,7 @@ def _names(status: dict[str, list[Any]]) -> list[str]:
 
 
 def _help(names: list[str]) -> str:
-    """What to do about files that differ from what dvc.lock records."""
+    """How to restore files that differ from dvc.lock."""
     here = Path.cwd()
     git = Git(here)
     try:
@@ -127,24 +130,24 @@ def _help(names: list[str]) -> str:
                 committed = git("cat-file", "blob", f"HEAD:./{file}")
                 if committed.splitlines() == (here / file).read_bytes().splitlines():
                     return (
-                        f"{file} has other line ends than its commit, which Git makes if "
-                        "core.autocrlf is set: commit what you changed, then run `git config "
-                        "core.autocrlf false && git rm -rq --cached . && git reset -q --hard`"
+                        f"Git changed the line endings of {file}, because core.autocrlf is set: "
+                        "commit what you changed, then run `git config core.autocrlf false && "
+                        "git rm -rq --cached . && git reset -q --hard`"
                     )
     except GitError:  # the general advice
         pass
-    return "`git checkout`, `dvc pull` and `dvc checkout` restore what is recorded"
+    return "`git checkout`, `dvc pull` and `dvc checkout` restore the recorded files"
 
 
 def places(repo: "Repo", stage: str) -> Places:
-    """The paths that dvc.yaml gives a stage, by option."""
+    """The paths of a stage's command in dvc.yaml, by option."""
     words = shlex.split(repo.stage.load_one(name=stage).cmd)[3:]
     names = [word.removeprefix("--") for word in words[::2]]
     return dict(zip(names, map(Path, words[1::2]), strict=True))
 
 
 def find(experiment: str, model_sha256: str) -> Any:
-    """The training's run in MLflow, a deleted one too; None if there is none.
+    """Find the training's run in MLflow, including deleted runs; None if there is none.
 
     Raises:
         ValueError: MLflow does not answer.
@@ -173,7 +176,7 @@ def _gone(run: Any) -> bool:
 
 
 def training_header(params: Params, train: Places, origin: Provenance) -> Header:
-    """What the stage said of its run when it began, without the hardware."""
+    """The header that the training stage recorded, without the hardware."""
     data = load_data(
         params, *(train[name] for name in ("tokenizer", "train", "validation", "splits"))
     )
@@ -184,13 +187,13 @@ def training_header(params: Params, train: Places, origin: Provenance) -> Header
         header,
         params={name: value for name, value in header.params.items() if name not in unknown},
         tags={**header.tags, REBUILT: "true"},
-        note=f"{header.note}\n\nRebuilt from what DVC and Git hold, as MLflow had no run of this "
+        note=f"{header.note}\n\nRebuilt from files in DVC and Git, because MLflow had no run of this "
         "model. Times, rates and hardware are not known.",
     )
 
 
 def record_training(journal: Journal, train: Places, model_sha256: str, origin: Provenance) -> None:
-    """All that the stage recorded and its reports hold."""
+    """Record everything that the training stage recorded and that its reports contain."""
     if origin.patch:
         journal.content(PATCH, origin.patch)
     for row in rows(train["reports"] / report.STEPS):
@@ -210,14 +213,14 @@ def record_training(journal: Journal, train: Places, model_sha256: str, origin: 
 
 
 def rows(path: Path) -> list[dict[str, float]]:
-    """A report's table; pandas writes nothing where a value is not a number."""
+    """Read a report's table; pandas writes NaN as an empty field."""
     with path.open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file)
         return [{name: float(text or "nan") for name, text in row.items()} for row in table]
 
 
 def record_scores(journal: Journal, evaluate: Places) -> None:
-    """All that the stage recorded."""
+    """Record everything that the evaluation stage recorded."""
     reports = evaluate["reports"]
     numbers = read_json(reports / final_scores.SCORES)
     test, baselines = numbers["test"], numbers["baseline_bits_per_byte"]

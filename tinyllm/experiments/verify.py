@@ -1,4 +1,4 @@
-"""Reads every byte that the pipeline has made, and says which are no longer what was written."""
+"""Reads every file that the pipeline has made, and reports each that is corrupt or missing."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from tinyllm.tracking.folders import trainings_folder
 
 
 def check_training(folder: Path) -> Group:
-    """Read a training's checkpoints."""
+    """Verify a training's checkpoints."""
     from tinyllm.common.fingerprint import Fingerprint
     from tinyllm.training.checkpoints import checkpoint
     from tinyllm.training.checkpoints.checkpoint import FINGERPRINT, CorruptCheckpoint
@@ -25,23 +25,23 @@ def check_training(folder: Path) -> Group:
             group.files += len(found)
             group.bytes += sum(file.stat().st_size for file in found)
         except (CorruptCheckpoint, OSError) as error:
-            if path.exists():  # a training that runs removes old ones
-                group.faults.append(f"{error}; delete {name}: the one before is as good")
+            if path.exists():  # a running training removes old ones
+                group.faults.append(f"{error}; delete {name}: the previous one is intact")
     file = Path(group.name, FINGERPRINT)
     try:
         if Fingerprint(read_json(file)).name != folder.name.partition("-")[0]:
-            raise ValueError(f"{file} is damaged")
+            raise ValueError(f"{file} is corrupt")
     except ValueError as error:
-        mend = f"that training writes it anew if it goes on; or delete {group.name}"
-        group.faults.append(f"{error}; {mend}")
+        repair = f"resume that training to write it again, or delete {group.name}"
+        group.faults.append(f"{error}; {repair}")
     return group
 
 
 def verify() -> None:
-    """Check all and print what was found.
+    """Check everything and print the result.
 
     Raises:
-        ValueError: says how many faults there are.
+        ValueError: there are faults; the message is their number.
     """
     with (
         open_repo() as repo,
@@ -61,6 +61,6 @@ def verify() -> None:
     for group in groups:
         print(*(group.faults or [str(group)]), sep="\n")
     if not begun:
-        print("Nothing here yet of what dvc.lock records: `dvc repro` or `dvc pull` brings it.")
+        print("No output in dvc.lock exists here yet: run `dvc pull` or `dvc repro`.")
     if count := sum(len(group.faults) for group in groups):
         raise ValueError(f"{count} fault{'' if count == 1 else 's'}")
