@@ -187,8 +187,8 @@ def training_header(params: Params, train: Places, origin: Provenance) -> Header
         header,
         params={name: value for name, value in header.params.items() if name not in unknown},
         tags={**header.tags, REBUILT: "true"},
-        note=f"{header.note}\n\nRebuilt from files in DVC and Git, because MLflow had no run of this "
-        "model. Times, rates and hardware are not known.",
+        note=f"{header.note}\n\nRebuilt from files in DVC and Git, because MLflow had no run of "
+        "this model. Times, rates and hardware are not known.",
     )
 
 

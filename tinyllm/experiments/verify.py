@@ -26,7 +26,7 @@ def check_training(folder: Path) -> Group:
             group.bytes += sum(file.stat().st_size for file in found)
         except (CorruptCheckpoint, OSError) as error:
             if path.exists():  # a running training removes old ones
-                group.faults.append(f"{error}; delete {name}: the previous one is intact")
+                group.faults.append(f"{error}; delete {name}: training resumes from an older one")
     file = Path(group.name, FINGERPRINT)
     try:
         if Fingerprint(read_json(file)).name != folder.name.partition("-")[0]:
