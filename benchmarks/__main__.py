@@ -1,10 +1,10 @@
-"""Compare tinyllm with what one would use instead, on this machine.
+"""Compare tinyllm with its alternatives on this machine.
 
 python -m benchmarks [--nanogpt CHECKOUT] [--text FILE] [--rounds 9] [--rows 1 3 ...]
 
-Each row runs two programs in turn and prints the median of the rounds' ratios, with the quarter of
-the rounds below and above it. The table goes to benchmarks/results.md as well. Rows against nanoGPT
-need a checkout of https://github.com/karpathy/nanoGPT; nothing of it is copied here.
+Each row runs two programs in turn and prints the median of the rounds' ratios and their quartiles.
+The table is also written to benchmarks/results.md. Rows against nanoGPT need a checkout of
+https://github.com/karpathy/nanoGPT, of which this project copies nothing.
 """
 
 import argparse
@@ -35,12 +35,12 @@ class Row:
     """One line of the table.
 
     Attributes:
-        number: as issues and docs/log.md name it.
+        number: the row's name in issues and docs/log.md.
         goal: the ratio to reach.
         ours, peer: worker and arguments; the peer "nanogpt" needs a checkout.
-        unit: of both speeds.
-        scale: ours is multiplied by it to be in the peer's unit.
-        memory: whether the ratio of memory counts, and not that of speed.
+        unit: unit of both speeds.
+        scale: factor that converts our speed to the peer's unit.
+        memory: whether to compare memory instead of speed.
     """
 
     number: str
@@ -53,7 +53,7 @@ class Row:
     memory: bool = False
 
     def cells(self, found: Comparison) -> list[str]:
-        """Median of the ratios, their quartiles, and both sides."""
+        """The median of the ratios, their quartiles, and both values."""
         if self.memory:
             share = found.our_peak / found.peer_peak
             return [
@@ -72,22 +72,23 @@ class Row:
 
 
 def flops_a_token(shape: Shape) -> float:
-    """Of a training step: 6 a weight of the matrices, and 12 a layer, width and token of context.
+    """FLOPs of a training step per token, as in https://arxiv.org/abs/2204.02311, appendix B.
 
-    As in https://arxiv.org/abs/2204.02311, appendix B; half the attention is masked but counted.
+    6 per weight of a matrix, and 12 per layer, feature and token of context; this counts the masked
+    half of attention.
     """
     C, V = shape.d_model, shape.vocab_size
     return 6 * (shape.n_layer * 12 * C**2 + V * C) + 12 * shape.n_layer * C * shape.context_length
 
 
 def one_token(texts: int) -> list[object]:
-    """Arguments of the forward products of a token of each text, often enough to be timed."""
+    """Arguments for the forward products of one token per text, repeated enough to be timed."""
     shape = replace(SMALL, context_length=1, batch_size=texts)
     return [*shape.arguments(), "--work", "score", "--steps", 500]
 
 
 def rows() -> list[Row]:
-    """All comparisons."""
+    """The rows of the table."""
     small = SMALL.arguments()
     wide = [*WIDE.arguments(), "--steps", 2]
     fp32, muon = ["--precision", "fp32"], ["--optimizer", "muon"]
@@ -107,29 +108,29 @@ def rows() -> list[Row]:
         Row("1af", "row 1a in fp32", "≥ 0.91", (*adamw, *fp32), (*adamw, *fp32, *nanochat)),
         Row("1amf", "row 1am in fp32", "≥ 0.91", (*default, *fp32), (*default, *fp32, *nanochat)),
         Row("1c", "row 1, compiled and not", "-", (*ours, "--compile"), ours),
-        Row("1d", "the default shape with Muon, likewise", "-", (*default, "--compile"), default),
+        Row("1d", "row 1am, compiled and not", "-", (*default, "--compile"), default),
         Row("1p", "the products of row 1 alone, in fp32", "-", products, nanogpt),
         Row("2", "row 1, ours in fp32", "≥ 1.6", (*ours, *fp32), nanogpt),
         Row("3", "training, 6 layers, width 384, 16x256", "≥ 3.2", ours_wide, nanogpt_wide),
         Row("3m", "the same, ours with Muon", "-", (*ours_wide, *muon), nanogpt_wide),
         Row("3a", "row 3, qwen3 against nanochat", "≥ 0.91", ours_wide, (*ours_wide, *nanochat)),
-        Row("3c", "row 3, likewise", "-", (*ours_wide, "--compile"), ours_wide),
+        Row("3c", "row 3, compiled and not", "-", (*ours_wide, "--compile"), ours_wide),
         Row("3p", "the products of row 3 alone, in fp32", "-", products_wide, nanogpt_wide),
         Row("3b", "row 3, ours in fp32", "≥ 2", (*ours_wide, *fp32), nanogpt_wide),
         Row("4", "row 1, the peer in bf16", "≥ 2.5", ours, ("trainer", *small)),
-        Row("5", "training at width 384, share of the product's FLOP/s", "≥ 0.60", ours_wide,
+        Row("5", "training at width 384, fraction of the product's FLOP/s", "≥ 0.60", ours_wide,
             ("product",), "FLOP/s", flops_a_token(WIDE)),
         Row("5b", "the same at width 128", "≥ 0.35", ours,
             ("product",), "FLOP/s", flops_a_token(SMALL)),
         Row("9", "scoring", "≥ 3", (*ours, *score), (*nanogpt, *score)),
         Row("9p", "the products of row 9 alone, in fp32", "-", (*products, *score),
             (*nanogpt, *score)),
-        Row("10", "writing one text", "≥ 6", (*ours, *write, 1), (*nanogpt, *write, 1)),
-        Row("10b", "writing 32 at once, the peer one", "≥ 60", (*ours, *write, 32),
+        Row("10", "generating one text", "≥ 6", (*ours, *write, 1), (*nanogpt, *write, 1)),
+        Row("10b", "generating 32 at once, the peer one", "≥ 60", (*ours, *write, 32),
             (*nanogpt, *write, 1)),
         Row("10p", "the products of one token alone, in fp32", "-",
             ("product", *one_token(1), *fp32), (*nanogpt, *write, 1)),
-        Row("10q", "of a token of each of 32 texts, the peer one", "-",
+        Row("10q", "the products of one token of 32 texts, the peer one", "-",
             ("product", *one_token(32), *fp32), (*nanogpt, *write, 1)),
         Row("11", "two processes of one thread each against one of two, width 384", "≥ 0.9",
             (*ours_wide, "--processes", 2, "--threads", 1), (*ours_wide, "--threads", 2)),
@@ -149,9 +150,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT")
-    options.add_argument("--text", type=Path, help="tinyshakespeare, for how soon it is learned")
-    options.add_argument("--rounds", type=int, default=9, help="of each row")
-    options.add_argument("--rows", nargs="+", help="numbers of rows to run; all if left out")
+    options.add_argument("--text", type=Path, help="tinyshakespeare, for rows 6 and 7")
+    options.add_argument("--rounds", type=int, default=9, help="rounds per row")
+    options.add_argument("--rows", nargs="+", help="numbers of rows to run; default: all")
     args = options.parse_args()
 
     def wanted(*numbers: str) -> bool:
@@ -170,14 +171,14 @@ def main() -> None:
             "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in figures.items())
         )
     if wanted("6", "7") and args.nanogpt and args.text:
-        report.add("", "## 6 and 7: tinyshakespeare from nothing (goals: ≥ 12 times, ≤ 2.12)", "")
+        report.add("", "## 6 and 7: tinyshakespeare from scratch (goals: ≥ 12 times, ≤ 2.12)", "")
         report.add(shakespeare.table(shakespeare.measure(args.nanogpt, args.text, 3)))
     if not args.rows:
         RESULTS.write_text("\n".join(["# Results", "", *report.lines, ""]), encoding="utf-8")
 
 
 class Report:
-    """Lines that are shown as they come, and kept."""
+    """Lines that are printed at once and kept for the file."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -188,7 +189,7 @@ class Report:
 
 
 def line(row: Row, nanogpt: Path | None, rounds: int) -> str:
-    """Measure a row of the table."""
+    """Measure one row of the table."""
     peer = (*row.peer, "--checkout", nanogpt) if row.peer[0] == "nanogpt" else row.peer
     found = alternate(row.ours, peer, rounds)
     cells = [row.number, row.measure, NAMES[row.peer[0]], row.goal, *row.cells(found)]
@@ -196,7 +197,7 @@ def line(row: Row, nanogpt: Path | None, rounds: int) -> str:
 
 
 def machine() -> str:
-    """Where and with what this ran, in a line."""
+    """The machine and the version of torch, in one line."""
     import torch
 
     from tinyllm.common.os_processes import available_cores

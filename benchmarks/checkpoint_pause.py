@@ -1,12 +1,12 @@
-"""What a checkpoint costs training, for a model of 2.5 M parameters.
+"""Measure how much a checkpoint slows down the training of a model with 2.5 M parameters.
 
 python -m benchmarks.checkpoint_pause [--pairs 30] [--threads 2]
 
-Blocks of steps with a save after the first step and without one, in turn. The pause is how long the
-call takes, on which training waits; the cost is how much longer the block takes, with what the
-writing beside it takes from the steps. Each cost is a difference of two neighbouring blocks, so
-that the load of the machine, which changes slowly, cancels out; the medians count. The share is of
-training at the interval that params.yaml sets.
+Alternates blocks of steps with a save after the first step and blocks without one. The pause is the
+time that training waits for the call; the cost is how much longer the block takes, including what
+the background write takes from the steps. Each cost is the difference of two neighbouring blocks,
+so that the machine's load, which changes slowly, cancels out. Prints medians, and their share of
+training at the interval in params.yaml.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tinyllm.training.optimizers.registry import make_optimizer
 from tinyllm.training.state import TrainState
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
-BLOCK = 1.0  # seconds: longer than writing takes
+BLOCK = 1.0  # seconds: longer than a write
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pairs", type=int, default=30, help="pairs of blocks of about 1 s")
-    parser.add_argument("--threads", type=int, help="CPU threads; as many as there are")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: all")
     args = parser.parse_args()
     params = load_params(PARAMS)
     threads = {"threads": args.threads, "device": "cpu"}
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 class Training:
-    """Steps of the default training on a larger model, with all that a checkpoint holds."""
+    """Steps of the default training on a larger model, with everything that a checkpoint saves."""
 
     def __init__(self, checkpoints: Checkpoints, compute: Compute) -> None:
         params = load_params(PARAMS)
@@ -98,7 +98,7 @@ class Training:
         self.steps.append(time.perf_counter() - started)
 
     def block(self, saved: bool) -> float:
-        """Train for some steps, saving or not. Returns the seconds."""
+        """Train for some steps, with or without a save. Returns the seconds."""
         self.step()
         started = time.perf_counter()
         if saved:
@@ -111,7 +111,7 @@ class Training:
         return elapsed
 
     def write(self) -> float:
-        """Save without training meanwhile. Returns the seconds until it is on disk."""
+        """Save without training. Returns the seconds until the checkpoint is on disk."""
         started = time.perf_counter()
         self.checkpoints.save(self.state, wait=True)
         return time.perf_counter() - started

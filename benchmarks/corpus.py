@@ -1,4 +1,4 @@
-"""Text of any size made of a real one: its sentences in new documents, the same every time."""
+"""Makes text of any size from the sentences of a real text, the same every time."""
 
 import random
 import re
@@ -10,9 +10,9 @@ FILE = 16_000_000  # bytes of one file
 
 
 def documents(text: str, size: int) -> Iterator[str]:
-    """Documents of 1 to 30 of a text's sentences or lines each, of `size` bytes in all.
+    """Documents of 1 to 30 of a text's sentences or lines each, with a total of `size` bytes.
 
-    One sentence in five gets a word that stands nowhere else, as names and numbers do in real text.
+    One sentence in five gets a unique word, like names and numbers in real text.
     """
     chance = random.Random(1)
     sentences = [s for s in re.split(r"(?<=[.!?:;])\s+|\n\n+", text) if s.strip()]
@@ -26,7 +26,7 @@ def documents(text: str, size: int) -> Iterator[str]:
 
 
 def write(folder: Path, text: str, size: int) -> None:
-    """Fill a folder with text files of such documents."""
+    """Fill a folder with text files of these documents."""
     folder.mkdir(parents=True)
     held: list[str] = []
     length = count = 0

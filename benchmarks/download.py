@@ -1,9 +1,9 @@
-"""A download from a web server on this machine: ours against curl.
+"""Compare a download from a local web server with curl.
 
 python -m benchmarks.download [--size 1000000000] [--pairs 9] [--folder FOLDER]
 
-The two take turns. Ours includes what curl leaves out, the SHA-256 of all bytes; so the table has
-a row for curl followed by `sha256sum` and `sync` as well. The ratio is the median of the pairs'.
+The two take turns. Ours computes the SHA-256 of all bytes and curl does not, so the table also has
+a row for curl followed by `sha256sum` and `sync`. The ratio is the median of the pairs' ratios.
 """
 
 import argparse
@@ -26,7 +26,7 @@ GOAL = 0.8
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
-    """Sends the one file there is with `sendfile`, so that the server is not what is measured."""
+    """Sends the only file with `sendfile`, so that the server is not the bottleneck."""
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
         """Send a file (overrides a loop over 64 kB in Python)."""
@@ -37,7 +37,7 @@ class Server(http.server.SimpleHTTPRequestHandler):
             offset, left = offset + sent, left - sent
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 def serve(folder: Path, port: Connection) -> None:
@@ -59,7 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--size", type=int, default=10**9, help="bytes")
     parser.add_argument("--pairs", type=int, default=9, help="rounds in which each runs once")
-    parser.add_argument("--folder", type=Path, help="where to write; a temporary folder")
+    parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def compare(url: str, folder: Path, size: int, pairs: int) -> list[str]:
-    """Download by each in turn. Returns the lines of a table."""
+    """Download with each program in turn. Returns the lines of a table."""
     os.environ["NO_PROXY"] = "127.0.0.1"
     target, downloads = folder / "curl", folder / "downloads"
 
@@ -103,12 +103,12 @@ def compare(url: str, folder: Path, size: int, pairs: int) -> list[str]:
         for number in range(pairs + 1):
             times = {}
             for work in (ours, peer) if number % 2 else (peer, ours):
-                os.sync()  # what the one before left to write is not in this one's time
+                os.sync()  # so that writes of the previous program are not timed
                 times[work] = seconds(work)
                 for path in (target, *downloads.glob("*/?*")):
                     path.unlink(missing_ok=True)
             rounds.append((times[ours], times[peer]))
-        del rounds[0]  # it warmed up
+        del rounds[0]  # warm-up
         ratio = statistics.median(theirs / own for own, theirs in rounds)
         own, theirs = (size / statistics.median(each) / 1e6 for each in zip(*rounds, strict=True))
         lines.append(f"| {name} | {theirs:,.0f} | {own:,.0f} | {ratio:.2f} | {goal} |")

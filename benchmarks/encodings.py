@@ -1,9 +1,9 @@
-"""How often `download.encoding: auto` and the libraries behind it decode short texts wrongly.
+"""Measure how often `download.encoding: auto` and its libraries decode short texts wrongly.
 
 python -m benchmarks.encodings [--locale /usr/share/locale]
 
-The texts are messages of programs in 23 languages, from the translations that a Linux system has,
-in the encodings usual for each language: single messages, and 20 at once.
+The texts are messages of programs in 23 languages, from the translations on a Linux system, in the
+usual encodings of each language: single messages, and 20 at once.
 """
 
 import argparse
@@ -54,17 +54,17 @@ def messages(folder: Path) -> list[str]:
         with path.open("rb") as file:
             try:
                 catalogue = vars(gettext.GNUTranslations(file))["_catalog"]
-            except UnicodeDecodeError:  # a catalogue that is not in the encoding it names
+            except UnicodeDecodeError:  # a catalogue with a wrong encoding in its header
                 continue
         found += [text for key, text in catalogue.items() if key and isinstance(text, str)]
     return [text for text in found if len(text) > 40 and not text.isascii()]
 
 
 def judge(text: str, encoding: str, size: int, found: dict[tuple[int, str], Counter[str]]) -> None:
-    """Count what each way makes of a text in an encoding."""
+    """Count each method's result for a text in an encoding."""
     try:
         data = text.encode(encoding)
-    except UnicodeEncodeError:  # a quotation mark that it lacks, for instance
+    except UnicodeEncodeError:  # the encoding lacks a character, such as a quotation mark
         return
     best, both = from_bytes(data, cp_isolation=USUAL).best(), guesses(data)
     names = {

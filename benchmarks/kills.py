@@ -1,13 +1,12 @@
-"""Kill a small training with SIGKILL at random moments, and see that it ends as if untouched.
+"""Kill a small training with SIGKILL at random moments, and check that the result is unchanged.
 
 python -m benchmarks.kills [--kills 50] [--within 10] [--seed 1]
 
-First, trainings that are killed once, at a moment drawn from one of four parts of the process's
-life in turn: starting, training, saving (while a checkpoint is being written), exporting. Each is
-then run again. Second, one training that is killed many times, with the steps of each kill counted.
-Both compare the end with that of an untouched training: weights, optimizer, history and every
-output, byte for byte. Every process starts as `dvc repro` starts it; a kill takes about 10 s.
-Exits with status 1 if anything differs.
+First, it kills trainings once each, at a random moment of one of four phases in turn: starting,
+training, saving (while a checkpoint is written), exporting; then it runs each again. Second, it
+kills one training many times and counts the lost steps. Both compare the result with that of an
+uninterrupted training, byte for byte: weights, optimizer, history and every output. Every process
+starts as under `dvc repro`; a kill takes about 10 s. Exits with status 1 if anything differs.
 """
 
 import argparse
@@ -53,15 +52,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=50, help="trainings that are killed once each")
-    parser.add_argument("--within", type=int, default=10, help="kills within one training")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--kills", type=int, default=50, help="trainings to kill once each")
+    parser.add_argument("--within", type=int, default=10, help="kills of the one training")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the moments")
     args = parser.parse_args()
     chance = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared"
         prepare(prepared)
-        for name in ("stages", "tinyllm"):  # which may be edited meanwhile
+        for name in ("stages", "tinyllm"):  # copied, because they may be edited while this runs
             shutil.copytree(ROOT / name, prepared / name)
         project = fresh(prepared)
         lengths = untouched(project)
@@ -84,7 +83,7 @@ def fresh(prepared: Path) -> Path:
 
 
 def start(project: Path, *, counted: bool = False) -> subprocess.Popen[bytes]:
-    """Start the training; `counted`: each step that is done leaves its number in steps.txt."""
+    """Start the training; `counted`: each completed step appends its number to steps.txt."""
     command = ["-c", PROGRAM] if counted else ["-m", "stages.train"]
     with (project / "printed.txt").open("wb") as log:
         return subprocess.Popen(
@@ -114,13 +113,13 @@ def has_done(steps: Path, count: int) -> bool:
 
 
 def wait_until(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> None:
-    """Wait for something that a process does; at its end too, if it comes to that."""
+    """Wait until a process has done something, or has exited."""
     while process.poll() is None and not reached():
         time.sleep(0.0005)
 
 
 def untouched(project: Path) -> dict[str, float]:
-    """Train to the end. Returns the seconds of the process's parts, those of saving left out."""
+    """Train to the end. Returns the seconds of each phase except saving."""
     moments = [time.monotonic()]
     process = start(project)
     for line in ("step  0/", f"step {MAX_STEPS}/"):
@@ -136,7 +135,7 @@ def killed_once(
     prepared: Path, state: dict[str, bytes], lengths: dict[str, float], kills: int,
     chance: random.Random,
 ) -> bool:  # fmt: skip
-    """Kill trainings once each. Returns whether all end in the same state."""
+    """Kill trainings once each. Returns whether all results are the same."""
     same: Counter[str] = Counter()
     torn, tried = 0, Counter(PARTS[kill % len(PARTS)] for kill in range(kills))
     for kill in range(kills):
@@ -151,24 +150,24 @@ def killed_once(
         ended = again.wait() == 0 and final_state(project) == state and not left_behind(project)
         same[part] += ended
         if not ended:
-            print(f"kill {kill}, {part}: not the same end\n{printed(project)}", flush=True)
-    print(f"\n{'killed while':<14}{'trainings':>10}{'same end':>10}")
+            print(f"kill {kill}, {part}: NOT the same result\n{printed(project)}", flush=True)
+    print(f"\n{'killed while':<14}{'trainings':>10}{'same result':>13}")
     for part in PARTS:
-        print(f"{part:<14}{tried[part]:>10}{same[part]:>10}")
-    print(f"{'in all':<14}{kills:>10}{same.total():>10}")
+        print(f"{part:<14}{tried[part]:>10}{same[part]:>13}")
+    print(f"{'in all':<14}{kills:>10}{same.total():>13}")
     print(f"half-written checkpoints left by a kill: {torn}", flush=True)
     return same.total() == kills
 
 
 def left_behind(project: Path) -> list[Path]:
-    """Files and folders that are half-written still."""
+    """Files and folders that are half-written."""
     return list(project.rglob(".*.tmp"))
 
 
 def wait_for_part(
     process: subprocess.Popen[bytes], project: Path, part: str, chance: random.Random
 ) -> None:
-    """Wait until a part of the process's life begins."""
+    """Wait until a phase of the process begins."""
     if part == "training":
         wait_until(process, partial(has_printed, project, "step  0/"))
     elif part == "exporting":
@@ -182,7 +181,7 @@ def wait_for_part(
 def killed_often(
     prepared: Path, state: dict[str, bytes], kills: int, chance: random.Random
 ) -> bool:
-    """Kill one training again and again. Returns whether it ends in the same state."""
+    """Kill one training repeatedly. Returns whether the result is the same."""
     project = fresh(prepared)
     steps = project / "steps.txt"
     print(f"\n{'kill':<6}{'resumed at':>12}{'killed at':>12}{'kept':>8}{'steps lost':>12}")
@@ -200,8 +199,8 @@ def killed_often(
         print(f"{kill + 1:<6}{done[0]:>12}{done[-1] + 1:>12}{kept:>8}{lost[-1]:>12}", flush=True)
     ended = start(project).wait() == 0 and final_state(project) == state
     print(
-        f"{'the same end' if ended else 'NOT the same end'}; at most {max(lost, default=0)} steps "
-        f"lost to a kill, of {INTERVAL} between checkpoints and those done while one was written"
+        f"{'the same result' if ended else 'NOT the same result'}; a kill lost at most "
+        f"{max(lost, default=0)} steps ({INTERVAL} between checkpoints, and those during a save)"
     )
     return ended
 

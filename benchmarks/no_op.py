@@ -1,9 +1,9 @@
-"""What `dvc repro` takes where nothing has to run, against five stages of `true`.
+"""Compare `dvc repro` when nothing has changed with five stages of `true`.
 
 python -m benchmarks.no_op [--rounds 25]
 
-To be run in a project whose pipeline has run. The peer is a repository of its own with five stages
-`cmd: 'true'` and the same settings of DVC. Both take turns; the median of their ratios counts.
+Run it in a project whose pipeline has run. The peer is another repository with five stages of
+`cmd: 'true'` and the same DVC settings. Both take turns; the result is the median of their ratios.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     rounds = parser.parse_args().rounds
     if "up to date" not in run("dvc", "repro", folder=Path()):
-        raise SystemExit("the pipeline had to run; now it has, so start this again")
+        raise SystemExit("the pipeline was not up to date; it is now: run this again")
     with tempfile.TemporaryDirectory() as folder:
         peer = five_times_true(Path(folder))
         run("dvc", "repro", folder=peer)
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def five_times_true(folder: Path) -> Path:
-    """A repository with nothing but five stages."""
+    """Make a repository with five stages only."""
     run("git", "init", "--quiet", folder=folder)
     run("dvc", "init", "--quiet", folder=folder)
     (folder / CONFIG).write_bytes(CONFIG.read_bytes())
@@ -56,7 +56,7 @@ def timed(folder: Path) -> float:
 
 
 def run(program: str, *arguments: str, folder: Path) -> str:
-    """What a program prints; DVC is the one of this Python."""
+    """Run a program and return what it prints; DVC is that of this Python."""
     command = [sys.executable, "-m", "dvc"] if program == "dvc" else [program]
     return subprocess.run(
         [*command, *arguments], cwd=folder, check=True, capture_output=True, text=True

@@ -1,7 +1,7 @@
-"""Two programs, each in a process of its own, that take turns and so meet the same machine.
+"""Comparing two programs that take turns, each in its own process.
 
-A machine's speed drifts: other work, heat, neighbours on the same host. A figure alone says little;
-the ratio of two that were measured side by side does.
+A machine's speed drifts, because of other work, heat, or neighbours on the same host. The ratio of
+two speeds measured side by side is reliable where a single one is not.
 """
 
 import json
@@ -17,18 +17,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
-ERROR_LINES = 15  # of a worker that ended, to show
+ERROR_LINES = 15  # shown of a failed worker
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two speeds, ours and a peer's, in the same unit, higher is better.
+    """Two speeds, ours and a peer's, in the same unit; higher is better.
 
     Attributes:
         ours, peer: medians over the rounds.
-        ratio: median of the rounds' own ratios, ours to the peer's.
-        low, high: the quarter of the rounds below and above.
-        our_peak, peer_peak: of resident memory, in bytes.
+        ratio: median of the rounds' ratios, ours to the peer's.
+        low, high: lower and upper quartile of the ratios.
+        our_peak, peer_peak: peak of resident memory in bytes.
     """
 
     ours: float
@@ -41,25 +41,25 @@ class Comparison:
 
 
 class Worker:
-    """A process that does a round of work for each line it is sent (see `serve`)."""
+    """A process that does a round of work for each line it receives (see `serve`)."""
 
     def __init__(self, process: "subprocess.Popen[str]", errors: IO[str]) -> None:
         self._process = process
-        self._errors = errors  # what it wrote to standard error
+        self._errors = errors  # its standard error
         assert process.stdout is not None and process.stdin is not None
         self._in, self._out = process.stdin, process.stdout
         self.peak = 0.0  # bytes of resident memory
 
     def round(self) -> float:
-        """Let it work once.
+        """Run one round of work.
 
         Returns:
-            its speed.
+            The speed.
 
         Raises:
-            ChildProcessError: it ended instead.
+            ChildProcessError: the process exited.
         """
-        with suppress(BrokenPipeError):  # why it ended is found below
+        with suppress(BrokenPipeError):  # the reason is reported below
             self._in.write("\n")
             self._in.flush()
         for line in self._out:
@@ -69,20 +69,20 @@ class Worker:
         raise ChildProcessError(self._ending())
 
     def _ending(self) -> str:
-        """How and why it ended: its status or signal, and the last lines of its errors."""
+        """How the process exited: its status or signal, and the last lines of its errors."""
         status = self._process.wait()
-        how = f"with status {status}"
+        how = f"exited with status {status}"
         if status < 0:
-            how = f"by {signal.Signals(-status).name}"
+            how = f"was killed by {signal.Signals(-status).name}"
         self._errors.seek(0)
         last = self._errors.read().strip().splitlines()[-ERROR_LINES:]
         command = shlex.join(map(str, self._process.args))  # type: ignore[arg-type]
-        return "\n".join([f"{command} ended {how}", *(last or ["(it wrote no error)"])])
+        return "\n".join([f"{command} {how}", *(last or ["(it wrote no error)"])])
 
 
 @contextmanager
 def worker(module: str, *arguments: object) -> Iterator[Worker]:
-    """Start `python -m benchmarks.workers.MODULE`; it is ended with the context."""
+    """Start `python -m benchmarks.workers.MODULE`, and end it with the context."""
     command = [sys.executable, "-m", f"benchmarks.workers.{module}", *map(str, arguments)]
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         process = subprocess.Popen(
@@ -97,7 +97,7 @@ def worker(module: str, *arguments: object) -> Iterator[Worker]:
 
 
 def alternate(ours: tuple[object, ...], peer: tuple[object, ...], rounds: int) -> Comparison:
-    """Compare two workers, each given as module and arguments, over rounds in turn."""
+    """Compare two workers, each given as module and arguments, that take turns."""
     with ExitStack() as stack:
         a, b = (stack.enter_context(worker(str(m), *args)) for m, *args in (ours, peer))
         a.round(), b.round()  # warm up
@@ -116,17 +116,17 @@ def alternate(ours: tuple[object, ...], peer: tuple[object, ...], rounds: int) -
 
 
 def serve(work: Callable[[], float]) -> None:
-    """Answer each line of standard input with the speed of a round of work and the peak memory."""
+    """Answer each line on standard input with the speed of a round and the peak memory."""
     for _ in sys.stdin:
         answer(work())
 
 
 class Rounds:
-    """Answers for a loop that calls it after each step, and holds it between two rounds.
+    """Serves rounds from within a loop that calls it after each step, and pauses it in between.
 
     Args:
-        tokens: in a step.
-        steps: in a round.
+        tokens: tokens per step.
+        steps: steps per round.
     """
 
     def __init__(self, tokens: int, steps: int) -> None:
@@ -135,7 +135,7 @@ class Rounds:
         self._started = 0.0
 
     def after(self, step: int) -> None:
-        """To be called after each step, with a number that goes up by one."""
+        """Call this after each step, with its number."""
         if self._first is None:
             self._first = step
         done = step - self._first
@@ -148,7 +148,7 @@ class Rounds:
 
 
 def answer(speed: float) -> None:
-    """Tell the other side of `Worker.round`."""
+    """Send the result of a round to `Worker.round`."""
     import resource
 
     scale = 1 if sys.platform == "darwin" else 1024

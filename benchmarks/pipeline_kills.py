@@ -1,10 +1,10 @@
-"""Kill `dvc repro` in each stage at random moments, and see that the next ends as if untouched.
+"""Kill `dvc repro` in each stage at random moments, and check the result of the next one.
 
 python -m benchmarks.pipeline_kills [--kills 10] [--seed 1]
 
-In turn the stage's own process and DVC are killed, with SIGKILL, in one stage after another of a
-tiny pipeline. After the next `dvc repro`, dvc.lock and every output must be as of an untouched run,
-and nothing half-written may be left. A kill takes about half a minute. Exits with status 1 if
+It kills the stage's process or DVC in turn, with SIGKILL, in one stage after another of a tiny
+pipeline. After the next `dvc repro`, dvc.lock and every output must equal those of an uninterrupted
+run, and no half-written file may be left. A kill takes about half a minute. Exits with status 1 if
 anything differs.
 """
 
@@ -28,7 +28,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the moments")
     args = parser.parse_args()
     chance = random.Random(args.seed)
     failures = 0
@@ -39,7 +39,7 @@ def main() -> None:
         print(f"{'stage':<10}{'killed':<8}{'after':>9}{'left':>6}  end", flush=True)
         for kill in range(args.kills):
             stage = STAGES[kill % len(STAGES)]
-            victim = ("stage", "dvc")[kill % 2]  # another in the next round: the stages are five
+            victim = ("stage", "dvc")[kill % 2]  # five stages: the other one in the next round
             moment = chance.uniform(0, lengths[stage])
             project = make(Path(folder) / f"kill-{kill}")
             kill_in(project, stage, victim, moment)
@@ -49,12 +49,12 @@ def main() -> None:
             failures += not same
             result = "the same" if same else f"NOT the same\n{again.stdout}{again.stderr}"
             print(f"{stage:<10}{victim:<8}{moment:>7.2f} s{left:>6}  {result}", flush=True)
-    print(f"{args.kills - failures} of {args.kills} ended as if untouched")
+    print(f"{args.kills - failures} of {args.kills} ended with the same result")
     sys.exit(1 if failures else 0)
 
 
 def make(root: Path) -> Project:
-    """A repository with a tiny corpus and model, in which nothing has run."""
+    """Make a repository with a tiny corpus and model, in which nothing has run."""
     root.mkdir()
     project = clone(root)
     project.set({"runtime.tracker": "none"})
@@ -91,7 +91,7 @@ def stage_lengths(project: Project) -> dict[str, float]:
 
 
 def kill_in(project: Project, stage: str, victim: str, moment: float) -> None:
-    """Kill DVC or the stage's process some seconds after the stage began."""
+    """Kill DVC or the stage's process some seconds after the stage started."""
     dvc = start(project)
     assert dvc.stdout is not None
     for line in dvc.stdout:
@@ -99,7 +99,7 @@ def kill_in(project: Project, stage: str, victim: str, moment: float) -> None:
             break
     time.sleep(moment)
     children = psutil.Process(dvc.pid).children(recursive=True)
-    if victim == "dvc" or not children:  # between two stages there is none
+    if victim == "dvc" or not children:  # there are none between two stages
         dvc.kill()
     else:
         children[-1].kill()

@@ -1,12 +1,12 @@
-"""How soon and how well a text is learned, against nanoGPT's recipe for a CPU.
+"""Compare training time and score on a text with nanoGPT's recipe for a CPU.
 
 python -m benchmarks.shakespeare --nanogpt CHECKOUT --text tinyshakespeare.txt [--rounds 3]
 
-In turn, each as a process of its own and timed from its start to its end: nanoGPT's train.py with
-the command of its README for a CPU, then tinyllm's "fast" and "long" recipes
-(benchmarks/workers/shakespeare.py). Every model is scored on the whole last tenth of the text, in
-windows of its own context length that do not overlap, in bits per byte. tinyllm's time includes
-learning its tokenizer and scoring; nanoGPT's characters were prepared before.
+Runs in turn, each as a process timed from start to end: nanoGPT's train.py with its README's
+command for a CPU, then tinyllm's "fast" and "long" recipes (benchmarks/workers/shakespeare.py).
+Every model is scored on the last tenth of the text, in non-overlapping windows of its own context
+length, in bits per byte. tinyllm's time includes training the tokenizer and scoring; nanoGPT's text
+is prepared beforehand.
 """
 
 import argparse
@@ -31,7 +31,7 @@ README_COMMAND = [
 ]  # fmt: skip
 
 PEER = "nanoGPT"
-Measured = dict[str, list[tuple[float, float]]]  # name to (seconds, bits per byte) of each round
+Measured = dict[str, list[tuple[float, float]]]  # (seconds, bits per byte) of each round, by name
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def measure(checkout: Path, text: Path, rounds: int) -> Measured:
-    """Run all in turn; the seed of ours is the round's number."""
+    """Run all in turn; our seed is the number of the round."""
     results: Measured = {}
     with tempfile.TemporaryDirectory() as folder:
         peer = prepare(checkout, text, Path(folder) / "nanogpt")
@@ -59,7 +59,7 @@ def measure(checkout: Path, text: Path, rounds: int) -> Measured:
 
 
 def table(results: Measured) -> str:
-    """Medians, the extremes of the scores, and how many times as long nanoGPT takes."""
+    """A table of medians, extreme scores, and the ratio of nanoGPT's time to ours."""
     lines = [
         "| | seconds | bits/byte | of all rounds | nanoGPT's time / ours |",
         "|---|---|---|---|---|",
@@ -77,7 +77,7 @@ def table(results: Measured) -> str:
 
 
 def prepare(checkout: Path, text: Path, folder: Path) -> Path:
-    """A copy of the checkout with the text as its characters."""
+    """Copy the checkout, with the text encoded as characters."""
     shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns(".git", "out*"))
     data = folder / "data/shakespeare_char"
     shutil.copyfile(text, data / "input.txt")
@@ -86,7 +86,7 @@ def prepare(checkout: Path, text: Path, folder: Path) -> Path:
 
 
 def nanogpt(folder: Path) -> tuple[float, float]:
-    """Seconds of its recipe, and the bits per byte of the model that it leaves."""
+    """Run nanoGPT's recipe. Returns the seconds, and the bits per byte of its model."""
     started = time.perf_counter()
     subprocess.run(
         [sys.executable, *README_COMMAND], cwd=folder, check=True, stdout=subprocess.DEVNULL
@@ -95,7 +95,7 @@ def nanogpt(folder: Path) -> tuple[float, float]:
 
 
 def nanogpt_score(folder: Path) -> float:
-    """Of the whole validation part; a character is a byte there."""
+    """Bits per byte of nanoGPT's model on the validation part, where a character is a byte."""
     import numpy as np
     import torch
 
@@ -115,7 +115,7 @@ def nanogpt_score(folder: Path) -> float:
 
 
 def tinyllm(text: Path, recipe: str, seed: int) -> tuple[float, float]:
-    """Seconds of a whole process, and the score that it reports."""
+    """Run a recipe of tinyllm. Returns the seconds of the process, and its score."""
     command = ["-m", "benchmarks.workers.shakespeare", "--text", text, "--recipe", recipe]
     started = time.perf_counter()
     ended = subprocess.run(

@@ -1,10 +1,10 @@
-"""Many small files against the same text as one file of JSON Lines: download and tokenize.
+"""Compare many small files with the same text as one JSON Lines file: download and tokenize.
 
 python -m benchmarks.small_files [--files 50000] [--size 2000] [--rounds 3] [--folder FOLDER]
 
-The same text lies in a folder of files, in a zip archive and in a tar archive of them, and in one
-file. All take turns; a ratio is the median of the rounds'. The last table is what DVC itself takes
-to hash the folder, before the stage starts, the first time and again.
+The same text is in a folder of files, in a zip and a tar archive of them, and in one file. All take
+turns; a ratio is the median of the rounds' ratios. The last table is the time that DVC takes to
+hash the folder before the stage starts, the first time and again.
 """
 
 import argparse
@@ -36,9 +36,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--files", type=int, default=50_000)
-    parser.add_argument("--size", type=int, default=2000, help="bytes of each")
+    parser.add_argument("--size", type=int, default=2000, help="bytes per file")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where to write; a temporary folder")
+    parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         root = Path(name)
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def write(root: Path, count: int, size: int) -> None:
-    """Write the corpora: words of this project's own documentation in any order."""
+    """Write the corpora: words of this project's documentation in random order."""
     text = "".join(path.read_text(encoding="utf-8") for path in ROOT.rglob("*.md"))
     words = sorted(set(re.findall(r"[A-Za-z]+[,.]?", text)))
     chance = random.Random(1)
@@ -102,12 +102,12 @@ def compare(root: Path, rounds: int) -> None:
 
 
 def total(times: dict[str, tuple[float, float]], which: int) -> float:
-    """Of both stages together, the seconds (0) or those of all processors (1)."""
+    """The seconds of both stages together (0), or their processor seconds (1)."""
     return sum(each[which] for each in times.values())
 
 
 def run(root: Path, name: str) -> dict[str, tuple[float, float]]:
-    """Run both stages. Returns the seconds of each, and those of all processors."""
+    """Run both stages. Returns the seconds and the processor seconds of each."""
     work = root / "work"
     work.mkdir()
     params = strict_yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -120,7 +120,7 @@ def run(root: Path, name: str) -> dict[str, tuple[float, float]]:
 
 
 def hash_by_dvc(root: Path) -> None:
-    """Print what DVC takes to hash each corpus as a dependency."""
+    """Print the time that DVC takes to hash each corpus as a dependency."""
     print("| DVC hashes | first | again |")
     print("|---|---|---|")
     for name in (ONE, FOLDER):

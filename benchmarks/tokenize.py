@@ -1,15 +1,14 @@
-"""How fast text becomes tokens, and how much memory that takes.
+"""Measure the speed and memory of tokenization.
 
 python -m benchmarks.tokenize --text FILE [--encoding gpt2] [--megabytes 50] [--rounds 5]
 python -m benchmarks.tokenize --text FILE --stages 100 1000 [--folder .]
 
-The first compares in turn: documents to shards on disk, with everything that is found of them on
-the way, against `encode_ordinary_batch` with two threads, whose result is thrown away; and
-`Tokenizer.train` against Hugging Face's tokenizers alone. The second runs the stages on corpora of
-so many megabytes, with the settings of params.yaml otherwise (near-duplicates are looked for in all
-or none of them): time, processor time, and the peak of the memory (proportional set size) of a
-stage and all its processes. The documents are the sentences of FILE in new order. Published
-encodings are taken from TIKTOKEN_CACHE_DIR.
+The first command compares documents to shards on disk, including all checks and statistics, with
+`encode_ordinary_batch` with two threads, whose result is discarded; and `Tokenizer.train` with
+Hugging Face's tokenizers. The second runs the stages on corpora of some sizes in megabytes, with
+the settings of params.yaml (near-duplicates are searched in all or none of them): time, processor
+time, and peak memory (proportional set size) of a stage and all its processes. The documents are
+the sentences of FILE in a new order. Published encodings are read from TIKTOKEN_CACHE_DIR.
 """
 
 import argparse
@@ -35,14 +34,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--text", type=Path, required=True, help="text to make documents of")
+    parser.add_argument("--text", type=Path, required=True, help="text to make documents from")
     parser.add_argument(
         "--encoding", default="gpt2", help="published encoding, or bpe for --stages"
     )
-    parser.add_argument("--megabytes", type=int, default=50, help="of text in each round")
+    parser.add_argument("--megabytes", type=int, default=50, help="text per round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--stages", type=int, nargs="+", help="megabytes of corpora for the stages")
-    parser.add_argument("--folder", type=Path, default=Path(), help="where the corpora go")
+    parser.add_argument("--stages", type=int, nargs="+", help="sizes of the stages' corpora in MB")
+    parser.add_argument("--folder", type=Path, default=Path(), help="folder for the corpora")
     args = parser.parse_args()
     if args.stages:
         run_stages(args.text, args.encoding, args.stages, args.folder)
@@ -57,7 +56,7 @@ def compare(text: Path, encoding: str, megabytes: int, rounds: int) -> None:
     print("|---|---|---|---|---|")
     for name, ours, peer in (
         (f"documents to shards, {encoding}, against encode_ordinary_batch", "encode", "batch"),
-        ("learning a BPE, against tokenizers alone", "learn", "bare"),
+        ("training a BPE, against tokenizers alone", "learn", "bare"),
     ):
         found = alternate(("tokens", ours, *given), ("tokens", peer, *given), rounds)
         print(
@@ -81,7 +80,7 @@ def run_stages(text: Path, encoding: str, sizes: list[int], folder: Path) -> Non
             }  # fmt: skip
             params["tokenize"]["encoding"] = encoding
             if max(sizes) * 1_000_000 > params["split"]["near_duplicates"]:
-                params["split"]["near_duplicates"] = 0  # of all or none: else they do other work
+                params["split"]["near_duplicates"] = 0  # in all or none: otherwise the work differs
             (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
             for stage, arguments in STAGES.items():
                 seconds, cpu, peak = measure(root, stage, arguments)
@@ -109,7 +108,7 @@ STAGES = {
 
 
 def measure(root: Path, stage: str, arguments: list[str]) -> tuple[float, float, float]:
-    """Run a stage. Returns seconds, seconds of all processors, and peak memory in bytes."""
+    """Run a stage. Returns seconds, processor seconds, and peak memory in bytes."""
     started, peak = time.perf_counter(), 0
     process = subprocess.Popen(
         [sys.executable, "-m", f"stages.{stage}", *arguments],
@@ -126,17 +125,17 @@ def measure(root: Path, stage: str, arguments: list[str]) -> tuple[float, float,
         time.sleep(0.1)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"stage {stage} ended with {process.returncode}")
+        raise RuntimeError(f"stage {stage} exited with status {process.returncode}")
     return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, peak
 
 
 def memory(process: psutil.Process) -> int:
-    """Memory of a process and its children; of what several share, each counts its part."""
+    """Memory of a process and its children; shared memory is counted once."""
     total = 0
     for one in (process, *process.children(recursive=True)):
         try:
             info = one.memory_full_info()
-        except psutil.Error:  # it has just ended
+        except psutil.Error:  # it has just exited
             continue
         total += getattr(info, "pss", info.uss)
     return total

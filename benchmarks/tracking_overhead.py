@@ -1,11 +1,11 @@
-"""What tracking costs training, at steps of 15 ms.
+"""Measure how much tracking slows down training, at steps of 15 ms.
 
 python -m benchmarks.tracking_overhead [--pairs 200]
 
-Two tables: the time that the loop itself spends on telling MLflow's journal, the terminal and the
-resource reader; and blocks of steps with and without MLflow, in turn, with the follower process
-stopped in those without. A ratio is formed for each pair of neighbouring blocks, so that the load
-of the machine, which changes slowly, cancels out; the median of them counts.
+Prints two tables: the time that the loop spends on MLflow's journal, the terminal and the resource
+reader; and alternating blocks of steps with and without MLflow, with the follower process stopped
+in those without. The result is the median of the ratios of neighbouring blocks, so that the
+machine's load, which changes slowly, cancels out.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=200, help="pairs of blocks of 0.3 s each")
+    parser.add_argument("--pairs", type=int, default=200, help="pairs of blocks of 0.3 s")
     pairs = parser.parse_args().pairs
     with scratch_project():
         in_the_loop()
@@ -54,7 +54,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def scratch_project() -> Iterator[None]:
-    """Have journals and runs go to a folder that vanishes."""
+    """Write journals and runs to a temporary folder."""
     with tempfile.TemporaryDirectory() as project:
         os.environ |= {"DVC_ROOT": project, "MLFLOW_TRACKING_URI": ""}
         yield
@@ -62,7 +62,7 @@ def scratch_project() -> Iterator[None]:
 
 
 def watching(tracker: str) -> tuple[Journal, Watch]:
-    """A watcher as `train` has it."""
+    """A watcher as in `train`."""
     settings = Runtime(
         num_workers=0,
         pin_memory=False,
@@ -90,19 +90,19 @@ def in_the_loop() -> None:
         print(f"{tracker:<14}{step * 1e6:>9.1f} us{evaluation * 1e6:>11.1f} us{share:>17.3%}")
 
 
-def typical(tell: Callable[[int, Watch], None], watch: Watch, calls: int) -> float:
-    """Median of the mean seconds of a call, over blocks of calls."""
+def typical(call: Callable[[int, Watch], None], watch: Watch, calls: int) -> float:
+    """Median over blocks of calls of the mean seconds per call."""
     means = []
     for _ in range(20):
         started = time.perf_counter()
         for i in range(calls):
-            tell(i, watch)
+            call(i, watch)
         means.append((time.perf_counter() - started) / calls)
     return statistics.median(means)
 
 
 def beside_the_loop(pairs: int) -> dict[str, str]:
-    """Compare steps of a fixed amount of work with MLflow and without: name to figure."""
+    """Compare steps of a fixed amount of work with and without MLflow. Returns figures by name."""
     work = workload()
     before = set(psutil.Process().children())
     with_mlflow, without = watching("mlflow"), watching("none")
@@ -132,7 +132,7 @@ def beside_the_loop(pairs: int) -> dict[str, str]:
 
 
 def median_with_limits(values: list[float]) -> tuple[float, float, float]:
-    """The median between the limits within which that of endless repetition lies, at 95 %."""
+    """The median between the limits of its 95 % confidence interval."""
     values = sorted(values)
     half = 0.98 * len(values) ** 0.5  # 1.96 standard deviations of a fair coin's count
     first, last = int(len(values) / 2 - half), int(len(values) / 2 + half)
@@ -140,7 +140,7 @@ def median_with_limits(values: list[float]) -> tuple[float, float, float]:
 
 
 def workload() -> Callable[[], None]:
-    """Matrix products that take about as long as a step, on all threads."""
+    """Make matrix products that take about as long as a step, on all threads."""
     a = torch.randn(384, 384)
 
     def multiply(times: int) -> float:
@@ -159,7 +159,7 @@ def workload() -> Callable[[], None]:
 
 
 def block(work: Callable[[], None], watch: Watch) -> tuple[int, float]:
-    """Train for a while. Returns the steps, and the mean seconds of one."""
+    """Train for a while. Returns the number of steps, and the mean seconds per step."""
     started = time.perf_counter()
     steps = 0
     while time.perf_counter() - started < BLOCK:
@@ -170,7 +170,7 @@ def block(work: Callable[[], None], watch: Watch) -> tuple[int, float]:
 
 
 def wait_for_the_first_batch(journal: Path) -> None:
-    """Starting MLflow and making its database is not what is measured here."""
+    """Wait until MLflow has started and created its database, which is not measured."""
     deadline = time.monotonic() + 120
     while not (journal / "sent.json").exists():
         if time.monotonic() > deadline:

@@ -1,11 +1,11 @@
-"""Train on two hosts, which are two network namespaces of this machine, and on one; compare.
+"""Compare training on two hosts, simulated by network namespaces, with training on one.
 
 python -m benchmarks.two_hosts [--processes 1]
 
-Each host has its own folder, its own network (a pair of virtual cables joins them) and runs what a
-user runs there. Seen is: both hosts together end in the bytes that as many processes on one host
-end in; a process killed on the second host ends both; and a rerun goes on from the checkpoint.
-Needs Linux, root and iproute2. Exits with status 1 if anything differs.
+Each host has its own folder and network (a pair of virtual cables connects them) and runs the
+user's commands. It checks that both hosts together produce the same bytes as the same number of
+processes on one host, that killing a process on the second host ends both, and that a rerun resumes
+from the checkpoint. Needs Linux, root and iproute2. Exits with status 1 if anything differs.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--processes", type=int, default=1, help="on each host")
+    options.add_argument("--processes", type=int, default=1, help="processes per host")
     args = options.parse_args()
     with tempfile.TemporaryDirectory() as folder, two_hosts() as hosts:
         alone = Path(folder, "alone")
@@ -55,10 +55,10 @@ def main() -> None:
         while not checkpoint_steps(places[0]):
             time.sleep(0.01)
         psutil.Process(second.pid).children()[0].kill()
-        told = expect(end_of(second), 1, "the host with the killed process")
-        assert "was killed by SIGKILL" in told, told
-        told = expect(end_of(first), 1, "the other host")
-        assert "another machine's process is gone" in told, told
+        printed = expect(end_of(second), 1, "the host with the killed process")
+        assert "was killed by SIGKILL" in printed, printed
+        printed = expect(end_of(first), 1, "the other host")
+        assert "a process on another machine exited" in printed, printed
 
         first, second = start(hosts, places)
         expect(end_of(second), 0, "the second host")
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def start(hosts: list[str], places: list[Path]) -> list["subprocess.Popen[str]"]:
-    """The first host trains, the second joins it."""
+    """Start training on the first host, and join it on the second."""
     join = ["-m", "tinyllm", "join", ADDRESSES[0], "1"]
     return [
         training(places[0], hosts[0], MASTER_ADDR=ADDRESSES[0]),
@@ -91,7 +91,7 @@ def training(
 
 
 def end_of(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Exit status, and what was printed."""
+    """Wait for a process. Returns its exit status and output."""
     try:
         printed, _ = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
@@ -101,13 +101,13 @@ def end_of(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 
 def expect(end: tuple[int, str], status: int, who: str) -> str:
-    assert end[0] == status, f"{who} ended with status {end[0]}:\n{end[1]}"
+    assert end[0] == status, f"{who} exited with status {end[0]}:\n{end[1]}"
     return end[1]
 
 
 @contextmanager
 def two_hosts() -> Iterator[list[str]]:
-    """Two network namespaces that reach each other and nothing else."""
+    """Create two network namespaces that reach only each other."""
     names = [f"tinyllm{os.getpid()}-{number}" for number in (0, 1)]
     cables = [f"tl{os.getpid()}-{number}"[:15] for number in (0, 1)]
     try:
@@ -126,7 +126,7 @@ def two_hosts() -> Iterator[list[str]]:
 
 
 def ip(*arguments: str) -> None:
-    """Run iproute2's `ip`; where it may not, say why and leave."""
+    """Run iproute2's `ip`; if that is not possible, print why and exit."""
     try:
         done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True)
     except FileNotFoundError:

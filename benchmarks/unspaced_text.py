@@ -1,9 +1,9 @@
-"""Tokenizing text without spaces: each kind against plain Chinese in lines.
+"""Compare tokenizing kinds of text without spaces with plain Chinese in lines.
 
 python -m benchmarks.unspaced_text [--megabytes 150] [--rounds 3] [--kinds indented ...]
 
-Each corpus is one document of sentences made of the same few thousand, so that learning the
-vocabulary is the same work for all. All take turns; a ratio is the median of the rounds'.
+Each corpus is one document made of the same few thousand sentences, so that training the tokenizer
+is the same work for all. All take turns; a ratio is the median of the rounds' ratios.
 """
 
 import argparse
@@ -26,7 +26,7 @@ PLAIN = "plain"
 STOP = "\u3002"
 Line = Callable[[str], str]
 
-# What becomes of a sentence. The names are those of the table.
+# How each kind formats a sentence; the names are those in the table.
 KINDS: dict[str, Line] = {
     PLAIN: lambda text: f"{text}{STOP}\n",
     "indented": lambda text: f"\u3000\u3000{text}{STOP}\n",
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kinds", nargs="+", default=names, choices=names)
-    parser.add_argument("--folder", type=Path, help="where to write; a temporary folder")
+    parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder")
     args = parser.parse_args()
     print(f"{args.megabytes} MB, {args.rounds} rounds; ratios to {PLAIN}\n")
     print(
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def compare(name: str, megabytes: int, rounds: int, folder: Path) -> str:
-    """Tokenize a kind of text and plain text in turn. Returns a line of the table."""
+    """Tokenize a kind of text and plain text in turn. Returns a row of the table."""
     found: dict[str, list[tuple[float, float, float]]] = {PLAIN: [], name: []}
     for number in range(rounds):
         for kind in found if number % 2 else reversed(found):
@@ -85,7 +85,7 @@ def compare(name: str, megabytes: int, rounds: int, folder: Path) -> str:
 
 
 def run(kind: str, megabytes: int, folder: Path) -> tuple[float, float, float]:
-    """Tokenize. Returns seconds, seconds of all processors, and peak memory in bytes."""
+    """Tokenize. Returns seconds, processor seconds, and peak memory in bytes."""
     work = folder / "work"
     work.mkdir()
     write(work / "corpus.txt", kind, megabytes * 1_000_000)

@@ -1,4 +1,4 @@
-"""What a benchmark prints when one of its two programs fails."""
+"""Errors of a benchmark whose worker fails."""
 
 import signal
 import sys
@@ -8,30 +8,32 @@ import pytest
 from benchmarks.pairs import worker
 
 
-def test_a_worker_that_ends_says_why() -> None:
+def test_the_error_of_a_worker_that_exits_contains_its_output() -> None:
     with worker("start", "--no-such-option", "words") as broken:
         with pytest.raises(ChildProcessError) as raised:
             broken.round()
         first, *_, last = str(raised.value).splitlines()
         assert first.startswith(f"{sys.executable} -m benchmarks.workers.start --no-such-option")
-        assert first.endswith(" ended with status 2")
+        assert first.endswith(" exited with status 2")
         assert "unrecognized arguments: --no-such-option" in last
 
 
-def test_so_does_one_that_fails_in_a_round_or_is_killed() -> None:
+def test_so_does_the_error_of_one_that_fails_in_a_round_or_is_killed() -> None:
     with worker("start", "no-such-script.py") as failing:
         with pytest.raises(
-            ChildProcessError, match=r"ended with status 1\n(.*\n)*.*no-such-script"
+            ChildProcessError, match=r"exited with status 1\n(.*\n)*.*no-such-script"
         ):
             failing.round()
-        with pytest.raises(ChildProcessError, match="ended with status 1"):
-            failing.round()  # as long as it is asked
+        with pytest.raises(ChildProcessError, match="exited with status 1"):
+            failing.round()  # every further round fails too
     with worker("start", "tests/__init__.py") as killed:
         killed._process.send_signal(signal.SIGKILL)
-        with pytest.raises(ChildProcessError, match=r"ended by SIGKILL\n\(it wrote no error\)"):
+        with pytest.raises(
+            ChildProcessError, match=r"was killed by SIGKILL\n\(it wrote no error\)"
+        ):
             killed.round()
 
 
-def test_one_that_works_answers_each_round() -> None:
+def test_a_working_worker_answers_each_round() -> None:
     with worker("start", "tests/__init__.py") as works:
         assert works.round() > 0 and works.round() > 0 and works.peak > 0

@@ -1,1 +1,1 @@
-"""Programs that do a piece of work when told to, and say how fast it went."""
+"""Programs that do a piece of work on request and report its speed."""

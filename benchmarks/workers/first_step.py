@@ -1,6 +1,6 @@
-"""How soon after its start the training of the default pipeline has taken a step, in starts/s.
+"""Measures the time from the start of the default training to its first step, in starts/s.
 
-All that the stage does before is done; but the evaluation of step 0 is of 1,024 tokens here.
+The stage does everything before that step, but its evaluation at step 0 scores only 1,024 tokens.
 """
 
 import os
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def first_step(project: Path) -> float:
-    """Seconds until training tells of its first step."""
+    """Seconds until training prints its first step."""
     shutil.rmtree(project / ".tinyllm", ignore_errors=True)
     started = time.perf_counter()
     with start(project, "train", TRAIN) as process:
@@ -52,7 +52,7 @@ def first_step(project: Path) -> float:
 
 
 def start(project: Path, stage: str, arguments: list[str]) -> "subprocess.Popen[str]":
-    """Run a stage as DVC does."""
+    """Start a stage as DVC does."""
     return subprocess.Popen(
         [sys.executable, "-m", f"stages.{stage}", *arguments],
         cwd=project,

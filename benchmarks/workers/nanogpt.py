@@ -1,7 +1,7 @@
-"""nanoGPT from a checkout, as it ships for a CPU: fp32, not compiled, its own model and optimizer.
+"""Runs nanoGPT from a checkout with its CPU defaults: fp32, not compiled, its model and optimizer.
 
-The loop around them is the one of its train.py: random windows of a memory-mapped file, forward,
-backward, clipping at 1, step, and the loss brought to Python for the log.
+The loop is that of its train.py: random windows of a memory-mapped file, forward, backward,
+clipping at 1, step, and reading the loss for the log.
 """
 
 import importlib
@@ -21,7 +21,7 @@ def main() -> None:
     options = parser()
     options.add_argument("--checkout", required=True)
     options.add_argument("--work", choices=["train", "score", "generate"], default="train")
-    options.add_argument("--sequences", type=int, default=1, help="to generate at once")
+    options.add_argument("--sequences", type=int, default=1, help="texts to generate at once")
     args = options.parse_args()
     shape: Shape = args.shape
     sys.path.insert(0, args.checkout)
@@ -63,7 +63,7 @@ def training(model: Any, shape: Shape, args: Any) -> float:
 
 @torch.no_grad()
 def scoring(model: Any, shape: Shape, args: Any) -> float:
-    """As its estimate_loss: batches of the training's size, one loss at a time."""
+    """Score like its estimate_loss: batches of the training's size, one loss at a time."""
     model.eval()
     text = shape.text().numpy().astype(np.uint16)
     started = time.perf_counter()

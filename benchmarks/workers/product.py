@@ -1,8 +1,8 @@
-"""Matrix products alone: what the machine can do at best, and what a step of training could.
+"""Runs matrix products only: upper limits of the machine's speed, and of a training step's.
 
-By default large square matrices in bf16, in FLOP/s. With a shape, the products of the network's
-linear layers and nothing else, in tokens/s: no attention, norms, loss or optimizer. No program that
-computes the same network in that precision can be faster, whatever it leaves out.
+By default large square matrices in bf16, in FLOP/s. With a shape, only the products of the
+network's linear layers, in tokens/s, without attention, norms, loss and optimizer. No program that
+computes the same network in that precision can be faster.
 """
 
 import time
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def speed(once: Callable[[], object], times: int, amount: float) -> float:
-    """Amount of work done in a second, if each call does that much."""
+    """The amount of work per second, if each call does `amount`."""
     started = time.perf_counter()
     for _ in range(times):
         once()
@@ -42,7 +42,7 @@ def speed(once: Callable[[], object], times: int, amount: float) -> float:
 
 
 def linear_layers(shape: Shape, dtype: torch.dtype, backward: bool) -> Callable[[], None]:
-    """The products of a batch: of each layer one forward, and two for the gradient."""
+    """The products of a batch: for each layer one forward, and two for the gradient."""
     C, N = shape.d_model, shape.tokens
     sizes = [(C, 3 * C), (C, C), (C, 4 * C), (4 * C, C)] * shape.n_layer + [(C, shape.vocab_size)]
     layers = [

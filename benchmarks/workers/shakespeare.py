@@ -1,6 +1,6 @@
-"""Learn a text's first 90 % from nothing and score its last 10 %, in one process.
+"""Trains on a text's first 90 % from scratch and scores the last 10 %, in one process.
 
-Prints one line of JSON: bits per byte of all of the last part, and the seconds of training alone.
+Prints one line of JSON: bits per byte of the whole last part, and the seconds of training alone.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.workers.tinyllm import SETTINGS, Silent
 from tinyllm.settings.load import load_params
 
-# What differs from params.yaml. "fast" is over soon; "long" is for as long as its peer takes.
+# Differences from params.yaml. "fast" takes little time; "long" takes as long as its peer.
 RECIPES: dict[str, dict[str, object]] = {
     "fast": {
         "architecture": "nanochat", "n_layer": 1, "context_length": 64, "batch_size": 12,
@@ -33,7 +33,7 @@ def main() -> None:
     options.add_argument("--text", type=Path, required=True)
     options.add_argument("--recipe", choices=RECIPES, required=True)
     options.add_argument("--seed", type=int, default=1337)
-    options.add_argument("--set", nargs="*", default=[], help="changes of the recipe, key=value")
+    options.add_argument("--set", nargs="*", default=[], help="changes to the recipe, key=value")
     args = options.parse_args()
     recipe = RECIPES[args.recipe] | {
         key: json.loads(value) for key, value in (change.split("=") for change in args.set)
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
-    """Train on a text by a recipe; the scores of its last part."""
+    """Train on a text with a recipe. Returns the scores of its last part."""
     from tinyllm.compute import choose, generator, set_up
     from tinyllm.data.token_store import Tokens
     from tinyllm.data.tokenizer import Tokenizer
@@ -70,7 +70,7 @@ def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
     set_up(compute.threads)
     model = TinyLLM(model_config(settings, tokenizer.vocab_size), generator(seed, "weights"))
     model.compute_dtype = compute.dtype
-    state = TrainState(model, make_optimizer(model, settings), step=1)  # at 0 it would evaluate
+    state = TrainState(model, make_optimizer(model, settings), step=1)  # step 0 would evaluate
     batches = Batches(ids, settings.context_length, settings.batch_size, seed)
     items = iter(loader(batches, 1, steps, num_workers=0, pin_memory=False))
 

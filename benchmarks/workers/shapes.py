@@ -1,4 +1,4 @@
-"""The shapes of networks and batches that are compared, as every worker takes them."""
+"""The shapes of networks and batches to compare, and their options for workers."""
 
 import argparse
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Shape:
-    """Layers, heads, width, tokens in a sequence, sequences in a batch, vocabulary."""
+    """Layers, heads, width, tokens per sequence, sequences per batch, vocabulary."""
 
     n_layer: int
     n_head: int
@@ -19,7 +19,7 @@ class Shape:
     vocab_size: int
 
     def arguments(self) -> list[str]:
-        """What `parse` takes."""
+        """The arguments that `parse` accepts."""
         return ["--shape", ",".join(str(number) for number in vars(self).values())]
 
     @property
@@ -28,7 +28,7 @@ class Shape:
         return self.batch_size * self.context_length
 
     def text(self) -> Tensor:
-        """Ids to train on (N,): which ones does not change how long it takes."""
+        """Ids to train on (N,); which ones does not affect the time."""
         random = torch.Generator().manual_seed(1)
         return torch.randint(self.vocab_size, (1 << 18,), generator=random)
 
@@ -40,8 +40,8 @@ DEFAULT = Shape(4, 4, 128, 128, 8, 2048)  # of params.yaml
 
 
 def parser() -> argparse.ArgumentParser:
-    """Options that all workers have."""
+    """A parser with the options of all workers."""
     options = argparse.ArgumentParser()
     options.add_argument("--shape", type=lambda text: Shape(*map(int, text.split(","))))
-    options.add_argument("--steps", type=int, default=20, help="in a round")
+    options.add_argument("--steps", type=int, default=20, help="steps per round")
     return options

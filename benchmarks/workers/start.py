@@ -1,4 +1,4 @@
-"""How fast a Python program starts, in starts a second."""
+"""Measures how fast a Python program starts, in starts per second."""
 
 import subprocess
 import sys

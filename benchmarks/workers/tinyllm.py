@@ -1,4 +1,4 @@
-"""tinyllm, as it ships: its own loop, data and settings."""
+"""Runs tinyllm with its own loop, data and settings."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ FOREVER = 1 << 40
 
 
 class Silent:
-    """Watches a training and tells nobody; saves nothing."""
+    """A watcher and saver that does nothing."""
 
     def step(self, step: int, values: dict[str, float]) -> None: ...
     def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None: ...
@@ -43,7 +43,7 @@ class Silent:
 
 
 class Pacer(Silent):
-    """Holds a training between two rounds."""
+    """Pauses a training between two rounds."""
 
     def __init__(self, rounds: Rounds, processes: Processes) -> None:
         self.rounds, self.processes = rounds, processes
@@ -57,12 +57,12 @@ def main() -> None:
     options = parser()
     options.add_argument("--work", choices=["train", "score", "generate"], default="train")
     options.add_argument("--precision", default="auto")
-    options.add_argument("--architecture", default="qwen3", help="of the network")
-    options.add_argument("--optimizer", default="adamw", help="to train with; peers have AdamW")
-    options.add_argument("--compile", action="store_true", help="also where it is off by default")
-    options.add_argument("--processes", type=int, default=1, help="that share each batch")
-    options.add_argument("--threads", type=int, help="of each process")
-    options.add_argument("--sequences", type=int, default=1, help="to generate at once")
+    options.add_argument("--architecture", default="qwen3", help="architecture of the network")
+    options.add_argument("--optimizer", default="adamw", help="optimizer; peers use AdamW")
+    options.add_argument("--compile", action="store_true", help="compile, even on a CPU")
+    options.add_argument("--processes", type=int, default=1, help="processes that share each batch")
+    options.add_argument("--threads", type=int, help="threads per process")
+    options.add_argument("--sequences", type=int, default=1, help="texts to generate at once")
     args = options.parse_args()
     shape: Shape = args.shape
     params = load_params(SETTINGS)
@@ -103,7 +103,7 @@ def make_model(shape: Shape, architecture: str, params: Params) -> Model:
 
 @contextmanager
 def ranks_of(params: Params) -> Iterator[Processes]:
-    """The processes of a training; this one starts the others, which run this command as well."""
+    """The processes of a training; this one starts the others, which run the same command."""
     size = params.hardware.processes or 1
     if size == 1:
         yield ALONE
@@ -157,7 +157,7 @@ def run_scoring(model: Model, shape: Shape) -> None:
 
 
 def run_generation(model: Model, shape: Shape, sequences: int) -> None:
-    model.compute_dtype = torch.float32  # as `evaluate` writes its samples
+    model.compute_dtype = torch.float32  # as for the samples of `evaluate`
     network = for_inference(model)
     sampling = Sampling(shape.context_length - 1, 0.8, 50)
 

@@ -1,4 +1,4 @@
-"""Encoding and learning, ours and what one would use instead, in MB/s.
+"""Measures encoding and training a tokenizer, ours and the alternatives, in MB/s.
 
 python -m benchmarks.workers.tokens WORK TEXT SIZE ENCODING
 """
@@ -21,7 +21,7 @@ from tinyllm.data.tokenize.workers import Workers
 from tinyllm.data.tokenizer import PATTERN, Tokenizer
 from tinyllm.models.hf_tokenizer import pre_tokenizer
 
-AT_ONCE = 2000  # documents that the peer encodes at once, so that its lists fit in memory
+AT_ONCE = 2000  # documents that the peer encodes at once, so that its lists fit into memory
 VOCABULARY = 8192
 
 
@@ -43,8 +43,8 @@ def main() -> None:
 
 
 def encode(documents: list[str], encoding: str, checked: bool = False) -> None:
-    """All that the stage does but reading and reporting: documents to shards on disk."""
-    from tinyllm.settings.split import Split  # here, as in the stage: its processes do without
+    """Encode documents to shards on disk: the stage's work without reading and reporting."""
+    from tinyllm.settings.split import Split  # as in the stage: workers don't need it
 
     settings = Split(validation_fraction=0.1, test_fraction=0.1, near_duplicates=0)
     tokenizer = Tokenizer.named(encoding)
@@ -71,7 +71,7 @@ def _whole(document: str) -> Piece:
 
 
 def check(documents: list[str], tokenizer: Tokenizer, folder: Path) -> None:
-    """The ids on disk are those of tiktoken."""
+    """Check that the ids on disk are tiktoken's."""
     expected = [
         token
         for ids in tokenizer.encoding.encode_ordinary_batch(documents)
@@ -81,7 +81,7 @@ def check(documents: list[str], tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def batch(documents: list[str], encoding: str) -> None:
-    """tiktoken's own way with many documents; the result is thrown away."""
+    """Encode with tiktoken's function for many documents; discards the result."""
     tokenizer = Tokenizer.named(encoding).encoding
     for first in range(0, len(documents), AT_ONCE):
         tokenizer.encode_ordinary_batch(documents[first : first + AT_ONCE], num_threads=2)
@@ -92,7 +92,7 @@ def learn(documents: list[str], _: str) -> None:
 
 
 def bare(documents: list[str], _: str) -> None:
-    """Hugging Face's tokenizers and nothing else, on the same expression."""
+    """Train with Hugging Face's tokenizers only, on the same regular expression."""
     from tokenizers import Tokenizer as Learner
     from tokenizers import models, pre_tokenizers, trainers
 

@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer in bf16, with its own model of the shape (GPT-2's) and its defaults."""
+"""Runs Hugging Face's Trainer in bf16, with a GPT-2 of the shape and the Trainer's defaults."""
 
 import tempfile
 from typing import Any
@@ -12,7 +12,7 @@ from benchmarks.workers.shapes import Shape, parser
 
 
 class Windows(Dataset[dict[str, torch.Tensor]]):
-    """One window after another; Trainer draws them in its own order."""
+    """Consecutive windows; the Trainer draws them in its own order."""
 
     def __init__(self, shape: Shape) -> None:
         self.windows = shape.text().unfold(0, shape.context_length, shape.context_length)
@@ -25,12 +25,12 @@ class Windows(Dataset[dict[str, torch.Tensor]]):
 
 
 class Pacer(TrainerCallback):
-    """Holds the Trainer between two rounds."""
+    """Pauses the Trainer between two rounds."""
 
     def __init__(self, rounds: Rounds) -> None:
         self.rounds = rounds
 
-    # A callback is given more than this one needs.
+    # A callback receives more arguments than this one needs.
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         self.rounds.after(state.global_step)
 
