@@ -28,9 +28,7 @@ def test_so_does_the_error_of_one_that_fails_in_a_round_or_is_killed() -> None:
             failing.round()  # every further round fails too
     with worker("start", "tests/__init__.py") as killed:
         killed._process.send_signal(signal.SIGKILL)
-        with pytest.raises(
-            ChildProcessError, match=r"was killed by SIGKILL\n\(it wrote no error\)"
-        ):
+        with pytest.raises(ChildProcessError, match=r"by SIGKILL\n\(it wrote no error\)"):
             killed.round()
 
 

@@ -1,7 +1,7 @@
 """Fast inference: the model's logits without gradients.
 
 With one token at a time the products take microseconds, so every small operation around them
-matters. Whatever does not depend on the tokens is done once: weights are transposed, cast and
+matters. Work that does not depend on the tokens is done once: weights are transposed, cast and
 multiplied by the weights of norms, and output arrays are reused. docs/log.md has the figures.
 
 B: sequences, T: tokens in each, C: width, H: heads, K: heads of keys and values, D: width of a

@@ -18,7 +18,7 @@ def follow(folder: Path) -> subprocess.Popen[bytes]:
     """Start a process that sends a journal to MLflow as it grows.
 
     It runs in its own session, so that it can finish when the stage is interrupted. The end of its
-    standard input shows it that the stage has exited, for whatever reason.
+    standard input shows it that the stage has exited, for any reason.
     """
     code = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))

@@ -265,8 +265,8 @@ def _reason(error: BaseException | None) -> str:
     """Why a stage did not finish; empty if it did."""
     if error is None:
         return ""
-    told = console.cause(error) if isinstance(error, Exception) else str(error) or "interrupted"
-    return told or f"{type(error).__name__}: {error}"
+    reason = console.cause(error) if isinstance(error, Exception) else str(error) or "interrupted"
+    return reason or f"{type(error).__name__}: {error}"
 
 
 def _name_in(bookmark: Path) -> str | None:

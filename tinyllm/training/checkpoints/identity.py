@@ -37,9 +37,9 @@ def check_same(own: Fingerprint, compute: Compute, processes: Processes) -> None
             differs.
     """
     hardware = {f"hardware.{name}": str(value) for name, value in asdict(compute).items()}
-    told = processes.gather_text(json.dumps([socket.gethostname(), own.parts | hardware]))
-    host, first = json.loads(told[0])
-    for rank, text in enumerate(told):
+    gathered = processes.gather_text(json.dumps([socket.gethostname(), own.parts | hardware]))
+    host, first = json.loads(gathered[0])
+    for rank, text in enumerate(gathered):
         other_host, parts = json.loads(text)
         differences = Fingerprint(first).differences(Fingerprint(parts))
         if differences:

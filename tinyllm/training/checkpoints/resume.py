@@ -49,8 +49,8 @@ class Resumable:
             Interrupted: a stop was requested; the state is saved.
             OSError: the state could not be saved.
         """
-        told = self.processes.gather(self.interruption.number, self._is_time(state.step))
-        if number := max(int(number) for number, _ in told):
+        gathered = self.processes.gather(self.interruption.number, self._is_time(state.step))
+        if number := max(int(number) for number, _ in gathered):
             self.checkpoints.save(state, wait=True)
             # `dvc repro` would run without the experiment's settings.
             again = "the same `dvc exp run`" if EXPERIMENT in os.environ else "`dvc repro`"
@@ -58,7 +58,7 @@ class Resumable:
                 f"stopped by {REASONS[signal.Signals(number)]} at step {state.step} of "
                 f"{self.max_steps}, saved; {again} resumes from there"
             )
-        if told[0][1]:
+        if gathered[0][1]:
             self._saved = time.monotonic()
             self.checkpoints.save(state)
 
