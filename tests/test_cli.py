@@ -15,7 +15,7 @@ def tinyllm(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_help_lists_every_command_with_what_it_does() -> None:
+def test_help_lists_every_command_with_its_summary() -> None:
     printed = tinyllm("--help").stdout
     for name, command in commands.commands.items():
         assert f"  {name} " in printed and command.get_short_help_str(100) in printed
@@ -40,7 +40,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["bogus"], ["join", "here"], ["join", "here", "0"]])
-def test_a_wrong_command_is_an_error_of_a_few_lines(arguments: list[str]) -> None:
+def test_a_wrong_command_prints_a_short_error(arguments: list[str]) -> None:
     done = tinyllm(*arguments)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: ")

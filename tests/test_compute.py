@@ -23,7 +23,7 @@ def hardware(**changes: Any) -> Hardware:
     return Hardware.model_validate(section | here | changes)
 
 
-def test_no_two_uses_of_random_numbers_share_a_seed() -> None:
+def test_each_use_of_random_numbers_has_its_own_seed() -> None:
     uses = [
         derive_seed(seed, owner, index)
         for seed in (0, 1, 10, 1337)
@@ -34,14 +34,14 @@ def test_no_two_uses_of_random_numbers_share_a_seed() -> None:
     assert all(0 <= seed < 1 << 63 for seed in uses)  # what torch and numpy take
 
 
-def test_a_generator_follows_from_seed_and_owner() -> None:
+def test_a_generator_depends_on_seed_and_owner() -> None:
     draw = torch.rand(5, generator=generator(1, "weights"))
     assert torch.equal(torch.rand(5, generator=generator(1, "weights")), draw)
     assert not torch.equal(torch.rand(5, generator=generator(2, "weights")), draw)
     assert not torch.equal(torch.rand(5, generator=generator(1, "dropout")), draw)
 
 
-def test_the_threads_asked_for_are_used() -> None:
+def test_the_configured_threads_are_used() -> None:
     before = torch.get_num_threads()
     one, all_cores = choose(hardware(threads=1)), choose(hardware())
     assert torch.get_num_threads() == before  # nothing is set by choosing
@@ -55,7 +55,7 @@ def test_the_threads_asked_for_are_used() -> None:
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
 )
-def test_the_precision_asked_for_is_used(precision: str, dtype: torch.dtype) -> None:
+def test_the_configured_precision_is_used(precision: str, dtype: torch.dtype) -> None:
     compute = choose(hardware(precision=precision))
     assert (compute.precision, compute.dtype) == (precision, dtype)
 
@@ -108,7 +108,7 @@ def test_auto_is_bf16_where_a_cpu_multiplies_it_faster(
         ("one of tomorrow", (13, 0), "bf16"),
     ],
 )
-def test_auto_takes_a_card_and_says_where_it_lacks_bf16(
+def test_auto_selects_a_gpu_and_reports_missing_bf16(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     name: str, capability: tuple[int, int], precision: str,
 ) -> None:  # fmt: skip
@@ -124,7 +124,7 @@ def test_auto_takes_a_card_and_says_where_it_lacks_bf16(
     assert capsys.readouterr().out == ""  # what scores is in fp32 anyway
 
 
-def test_on_apples_gpu_auto_is_fp32_and_nothing_is_compiled(
+def test_on_an_apple_gpu_auto_is_fp32_without_compilation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
@@ -136,7 +136,7 @@ def test_on_apples_gpu_auto_is_fp32_and_nothing_is_compiled(
     ("capability", "kernels"),
     [((6, 1), MODERN), ((7, 0), MODERN), ((12, 0), ["sm_80", "sm_90"]), ((8, 0), ["sm_86"])],
 )
-def test_a_card_that_torch_has_no_kernels_for_is_passed_over(
+def test_a_gpu_without_kernels_is_skipped(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     capability: tuple[int, int], kernels: list[str],
 ) -> None:  # fmt: skip
@@ -153,14 +153,14 @@ def test_a_card_that_torch_has_no_kernels_for_is_passed_over(
 
 
 @pytest.mark.parametrize("kernels", [["gfx90a", "gfx942"], [], ["sm_90a"], ["compute_50"]])
-def test_a_card_is_taken_where_its_kernels_fit_or_are_not_known(
+def test_a_gpu_with_fitting_or_unknown_kernels_is_used(
     monkeypatch: pytest.MonkeyPatch, kernels: list[str]
 ) -> None:
     fake_card(monkeypatch, "card", (9, 0), kernels)
     assert choose(hardware(device="auto", compile=False), ALONE).device == "cuda"
 
 
-def test_where_torch_cannot_compile_auto_does_without_and_true_says_why(
+def test_if_torch_cannot_compile_auto_skips_it_and_true_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_card(monkeypatch, "NVIDIA A100", (8, 0), MODERN)
@@ -171,27 +171,27 @@ def test_where_torch_cannot_compile_auto_does_without_and_true_says_why(
         "hardware.compile: not compiled, since torch can't compile here: no Triton for cuda"
     )
     for device in ("cuda", "cpu"):
-        told = f"^hardware.compile = true: torch can't compile here: no Triton for {device}"
-        with pytest.raises(ValueError, match=told):
+        expected = f"^hardware.compile = true: torch can't compile here: no Triton for {device}"
+        with pytest.raises(ValueError, match=expected):
             choose(hardware(device=device, compile=True), ALONE)
         assert not choose(hardware(device=device, compile=True)).compiled  # evaluates all the same
         assert not choose(hardware(device=device, compile=False), ALONE).compiled
     assert capsys.readouterr().out == ""
 
 
-def test_without_triton_a_card_cannot_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_triton_cannot_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert obstacle("cuda") == "the package triton is not installed"
 
 
-def test_a_cpu_compiles_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_compiles_only_if_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compute, "obstacle", lambda _: None)
     assert not choose(hardware(compile="auto"), ALONE).compiled
     assert not choose(hardware(compile=False), ALONE).compiled
     assert choose(hardware(compile=True), ALONE).compiled
 
 
-def test_what_was_chosen_is_told() -> None:
+def test_the_chosen_device_is_described() -> None:
     compute = choose(hardware())
     set_up(compute.threads)
     assert compute.device == "cpu"
@@ -202,7 +202,7 @@ def test_what_was_chosen_is_told() -> None:
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+def test_a_missing_device_is_an_error(device: str) -> None:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if there[device]:
         assert choose(hardware(device=device)).device == device

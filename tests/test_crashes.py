@@ -76,7 +76,7 @@ def start_training(project: Project) -> subprocess.Popen[str]:
     return process
 
 
-def test_killed_in_each_stage_the_next_repro_ends_as_if_untouched(
+def test_after_a_kill_in_any_stage_the_next_repro_gives_the_same_outputs(
     ran: Project, tmp_path: Path
 ) -> None:
     """The stage itself in some, in others DVC, which leaves an orphan that still has much to do."""
@@ -108,9 +108,7 @@ def test_killed_in_each_stage_the_next_repro_ends_as_if_untouched(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_dvc_and_training_at_once_is_not_taken_for_two(
-    copy: Project, number: signal.Signals
-) -> None:
+def test_a_signal_to_dvc_and_training_counts_once(copy: Project, number: signal.Signals) -> None:
     """As a batch system, or a terminal that closes, sends it."""
     # Its steps take longer than to notice that DVC has ended.
     copy.set({**LONG, "train.batch_size": 16384, "runtime.checkpoint_steps": 1})
@@ -120,7 +118,7 @@ def test_a_signal_to_dvc_and_training_at_once_is_not_taken_for_two(
     assert re.search(rf"stopped by {number.name} at step \d+ of 1000, saved", printed), printed
 
 
-def test_dvc_killed_in_mid_training(copy: Project) -> None:
+def test_training_stops_when_dvc_is_killed_and_resumes(copy: Project) -> None:
     """What it started ends by itself, and only then does the next one go on, from where it was."""
     copy.set(LONG)
     killed = start_training(copy)
@@ -140,7 +138,7 @@ def test_dvc_killed_in_mid_training(copy: Project) -> None:
     assert copy.outputs() == resumed
 
 
-def test_of_two_repros_at_once_one_is_refused_and_the_other_sound(copy: Project) -> None:
+def test_of_two_repros_at_once_one_fails_and_the_other_succeeds(copy: Project) -> None:
     copy.set(LONG)
     first = start_training(copy)
     second = copy.dvc("repro", "train", check=False)

@@ -65,7 +65,7 @@ PICKLES = [plain, text, of_torch, in_an_array, in_yaml]
 
 
 @pytest.mark.parametrize("plant", PICKLES)
-def test_the_pickles_work(
+def test_the_planted_pickles_work(
     plant: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Read as they should never be, they do run."""
@@ -130,16 +130,16 @@ def quiet(here: Project) -> Project:
 
 
 @pytest.mark.parametrize("name", ["tokenize", "split", "train", "evaluate"])
-def test_a_stage_refuses_any_file_in_which_a_bit_is_flipped(quiet: Project, name: str) -> None:
+def test_a_stage_rejects_any_file_with_a_flipped_bit(quiet: Project, name: str) -> None:
     before = quiet.outputs()
     files = [p for p in inputs(name) if any((f / CHECKSUMS).exists() for f in p.parents)]
     assert len(files) > 2
     for path in files:
         whole = path.read_bytes()
         flip_bit(path, len(whole) // 2)
-        told = refusal(stage(name))
+        error = refusal(stage(name))
         if path.name not in NOT_READ:
-            assert told and (str(path) in told or path.name == CHECKSUMS), (path, told)
+            assert error and (str(path) in error or path.name == CHECKSUMS), (path, error)
             path.write_bytes(whole)
             assert quiet.outputs() == before
         path.write_bytes(whole)
@@ -161,10 +161,10 @@ def test_no_stage_runs_a_pickle(quiet: Project, name: str, sealed: bool) -> None
             plant(path)
             if sealed and seal_of_it.exists():
                 seal(path.parent)
-            told = refusal(stage(name))
+            error = refusal(stage(name))
             assert not MARKER.exists(), (path, plant)
             is_a_text = path.suffix == ".txt" and plant in (text, in_yaml)
-            assert told or is_a_text or path.name in NOT_READ, (path, plant)
+            assert error or is_a_text or path.name in NOT_READ, (path, plant)
             path.write_bytes(whole)
             if sealed and seal_of_it.exists():
                 seal(path.parent)
@@ -196,7 +196,7 @@ def planted(folder: str) -> Iterator[Path]:
             shutil.copytree("kept", ".tinyllm")
 
 
-def test_training_runs_no_pickle_in_what_it_kept(waiting: Path) -> None:
+def test_training_runs_no_pickle_in_its_state_folder(waiting: Path) -> None:
     """It refuses a checkpoint; of a record for MLflow it makes a new one, and goes on."""
     assert waiting == Path.cwd()
     for path in planted("trainings"):
@@ -214,7 +214,7 @@ def test_the_sender_runs_no_pickle_in_a_journal(waiting: Path) -> None:
         sync(0)
 
 
-def test_no_pickle_is_run_in_reports_or_in_what_dvc_reads(
+def test_no_pickle_in_reports_or_dvc_files_is_run(
     here: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path in [
@@ -229,10 +229,10 @@ def test_no_pickle_is_run_in_reports_or_in_what_dvc_reads(
             # A run is rebuilt of what training and evaluation read and wrote.
             mains = (verify,) if path.parent.name == "corpus" else (verify, rebuild)
             for main in mains:
-                told = refusal(main)
-                assert told
-                lines = f"{told}\n{capsys.readouterr().out}"
-                assert path.name in lines or str(path.parent) in lines, (path, told)
+                error = refusal(main)
+                assert error
+                lines = f"{error}\n{capsys.readouterr().out}"
+                assert path.name in lines or str(path.parent) in lines, (path, error)
             assert not MARKER.exists(), path
         if path.suffix in (".yaml", ".lock"):
             assert here.dvc("status", check=False).returncode != 0

@@ -50,20 +50,20 @@ def test_make_alone_lists_every_target(folder: Path) -> None:
 
 @pytest.mark.parametrize("python", ["no-such-python", "false"], ids=["missing", "too old"])
 @pytest.mark.parametrize("target", ["repro", "test", "lint", "ui", "verify", "setup"])
-def test_without_a_fit_python_every_target_says_so_in_a_line(
+def test_without_a_suitable_python_every_target_prints_one_line(
     folder: Path, target: str, python: str
 ) -> None:
     done = make(folder, target, f"PYTHON={python}")
     assert done.returncode != 0
-    told, from_make = done.stderr.splitlines()
-    assert told == (
+    error, from_make = done.stderr.splitlines()
+    assert error == (
         f"error: {python} is not there, or is not 3.11 or newer; name another: make PYTHON=..."
     )
     assert from_make.startswith("make: ")
     assert not (folder / ".venv").exists()
 
 
-def test_a_set_up_in_place_is_left_alone(folder: Path) -> None:
+def test_a_complete_environment_is_not_changed(folder: Path) -> None:
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to(shutil.which("false") or "")
@@ -73,7 +73,7 @@ def test_a_set_up_in_place_is_left_alone(folder: Path) -> None:
     assert make(folder, "setup", "--question").returncode == 1
 
 
-def test_a_set_up_that_failed_or_was_interrupted_starts_anew(
+def test_a_failed_or_interrupted_setup_starts_from_scratch(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = folder / ".venv" / "bin" / "python"
@@ -124,7 +124,7 @@ def test_a_failed_set_up_shows_the_end_of_that_file_and_names_it(folder: Path) -
     assert "line 600" not in done.stdout and done.stdout.endswith("failed\n")
 
 
-def test_clean_takes_caches_and_leaves_the_rest(folder: Path) -> None:
+def test_clean_deletes_only_caches(folder: Path) -> None:
     kept = ["data/raw/__pycache__/a", "models/a", "reports/a", ".venv/__pycache__/a", "mlflow.db"]
     caches = ["tinyllm/__pycache__/a.pyc", "tinyllm/data/__pycache__/a.pyc", ".mypy_cache/a"]
     caches.append("benchmarks/__pycache__/a.pyc")
@@ -164,7 +164,7 @@ def state(folder: Path) -> dict[str, float]:
     return {str(f.relative_to(folder)): f.lstat().st_mtime for f in folder.rglob("*")}
 
 
-def test_a_linked_environment_is_used_as_it_is(folder: Path, other: Path) -> None:
+def test_a_linked_environment_is_used_unchanged(folder: Path, other: Path) -> None:
     for name in ("stages", "tinyllm", "tests", "benchmarks"):
         (folder / name).mkdir()
     before = state(other)
@@ -176,7 +176,7 @@ def test_a_linked_environment_is_used_as_it_is(folder: Path, other: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "reason"),
     [
         (lambda project, _: (project / "pyproject.toml").write_text(
             '[project]\ndependencies = ["torch==0.1"]'), "lacks torch==0.1;"),
@@ -188,15 +188,15 @@ def test_a_linked_environment_is_used_as_it_is(folder: Path, other: Path) -> Non
     ids=["other versions", "not installed", "interrupted", "without Python", "gone"],
 )  # fmt: skip
 @pytest.mark.parametrize("target", ["repro", "setup"])
-def test_one_that_does_not_fit_is_left_alone_and_a_line_says_what_to_do(
-    folder: Path, other: Path, spoil: Callable[[Path, Path], object], told: str, target: str
+def test_an_unsuitable_linked_environment_is_reported_and_not_changed(
+    folder: Path, other: Path, spoil: Callable[[Path, Path], object], reason: str, target: str
 ) -> None:
     spoil(folder, other)
     before = state(other)
     done = make(folder, target)
     assert done.returncode != 0
     line = next(line for line in done.stderr.splitlines() if line.startswith("error: "))
-    assert f".venv is a link to {other}, which {told}" in line, done.stderr
+    assert f".venv is a link to {other}, which {reason}" in line, done.stderr
     assert line.endswith("set it up there, or remove the link")
     assert state(other) == before and (folder / ".venv").is_symlink()
 
@@ -204,7 +204,7 @@ def test_one_that_does_not_fit_is_left_alone_and_a_line_says_what_to_do(
 # ----- where torch comes from
 
 
-def test_an_index_of_ones_own_reaches_pip(folder: Path) -> None:
+def test_a_configured_index_is_passed_to_pip(folder: Path) -> None:
     fake_python(folder, 'echo "$@" >> calls.txt')
     address = "https://download.pytorch.org/whl/cpu"
     assert make(folder, "setup", f"TORCH_INDEX={address}").returncode == 0
@@ -215,7 +215,7 @@ def test_an_index_of_ones_own_reaches_pip(folder: Path) -> None:
     assert "index" not in without
 
 
-def test_pip_takes_the_build_of_torch_that_such_an_index_has(tmp_path: Path) -> None:
+def test_pip_installs_the_build_of_torch_on_that_index(tmp_path: Path) -> None:
     """Of two builds of the version that is pinned, the one whose name says more."""
     for index, build in (("pypi", "2.13.0"), ("cpu", "2.13.0+cpu")):
         package = tmp_path / index / "torch"

@@ -62,7 +62,7 @@ def test_any_lengths_can_be_drawn(tmp_path: Path, of_length: dict[int, int]) -> 
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_smoothing_does_not_trail_behind() -> None:
+def test_smoothing_does_not_lag() -> None:
     line = [10.0 - i for i in range(10)]
     assert smooth(line, reach=3)[:7] == pytest.approx(line[:7])  # in the middle of each window
     assert smooth([0.0, 0.0, 9.0, 0.0, 0.0], reach=1) == pytest.approx([0, 3, 3, 3, 0])
@@ -117,7 +117,7 @@ def drawn(folder: Path, script: str = DRAW, **environment: str) -> tuple[dict[st
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}, done.stderr
 
 
-def test_the_users_own_settings_of_matplotlib_change_nothing(tmp_path: Path) -> None:
+def test_the_users_matplotlib_settings_change_nothing(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     usual, _ = drawn(tmp_path / "one" / "pictures")
@@ -136,20 +136,20 @@ def test_the_users_own_settings_of_matplotlib_change_nothing(tmp_path: Path) -> 
     assert len(usual) == 3 and hostile == usual
 
 
-def test_a_picture_that_can_not_be_drawn_is_missing_and_told(tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_drawn_is_reported(tmp_path: Path) -> None:
     broken = tmp_path / "broken" / "matplotlib"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise ImportError('libfreetype is not here')")
     path = os.pathsep.join((str(ROOT), str(broken.parent)))
-    files, told = drawn(tmp_path / "pictures", PYTHONPATH=path)
+    files, printed = drawn(tmp_path / "pictures", PYTHONPATH=path)
     assert files == {}
-    assert told.splitlines() == [
+    assert printed.splitlines() == [
         f"can't draw {name}: libfreetype is not here"
         for name in ("loss.png", "lengths.png", "comparison.png")
     ]
 
 
-def test_no_curve_passes_the_caption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_curve_crosses_the_caption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever way the loss goes: falling, rising, or falling late."""
     captions: list[Any] = []
 

@@ -13,7 +13,7 @@ from tinyllm.common.files import read_json, sha256_of
 from tinyllm.common.source_files import NO_RESULT
 
 
-def test_a_clone_gives_a_model_its_scores_and_an_mlflow_run(ran: Project) -> None:
+def test_a_clone_produces_a_model_its_scores_and_an_mlflow_run(ran: Project) -> None:
     pipeline = yaml.safe_load((ran.root / "dvc.yaml").read_text(encoding="utf-8"))
     for stage in STAGES:
         for out in pipeline["stages"][stage]["outs"]:
@@ -42,7 +42,7 @@ def test_a_setting_reruns_what_depends_on_it(quiet: Project) -> None:
     assert quiet.repro() == ["train", "evaluate"]
 
 
-def test_code_reruns_its_stage_and_nothing_after_the_same_output(quiet: Project) -> None:
+def test_changed_code_reruns_its_stage_and_no_stage_after_the_same_output(quiet: Project) -> None:
     before = quiet.outputs()
     quiet.append("stages/split.py", "# another comment\n")
     assert quiet.repro() == ["split"]
@@ -59,7 +59,7 @@ def test_another_document_reruns_everything(quiet: Project) -> None:
     assert read_json(quiet.root / "data/raw/manifest.json")["documents"] == before + 40
 
 
-def test_how_it_runs_and_is_shown_reruns_nothing(copy: Project) -> None:
+def test_runtime_settings_rerun_nothing(copy: Project) -> None:
     copy.set(
         {
             "runtime.num_workers": 3,
@@ -87,7 +87,7 @@ OTHER_WAYS = {
 }
 
 
-def test_what_is_only_shown_reruns_nothing_and_changes_no_output(copy: Project) -> None:
+def test_display_code_reruns_nothing_and_changes_no_output(copy: Project) -> None:
     for module in NO_RESULT:
         prefix = module.replace(".", "/")
         assert any(name.startswith(prefix) for name in OTHER_WAYS), module
@@ -102,7 +102,7 @@ def test_what_is_only_shown_reruns_nothing_and_changes_no_output(copy: Project) 
     assert copy.outputs() == before
 
 
-def test_two_clones_give_the_same_bytes(ran: Project, tmp_path: Path) -> None:
+def test_two_clones_produce_the_same_bytes(ran: Project, tmp_path: Path) -> None:
     """Whatever the order of sets, the path, the place, the workers and the tracker."""
     root = tmp_path / "a path with spaces"
     ran.run("git", "clone", "--quiet", str(ran.root), str(root))
@@ -139,7 +139,7 @@ def test_a_hostile_terminal_and_matplotlib_change_nothing(quiet: Project) -> Non
     ],
     ids=["train", "download"],
 )
-def test_wrong_settings_are_told_and_damage_nothing(
+def test_wrong_settings_are_reported_and_change_nothing(
     quiet: Project, wrong: dict[str, object]
 ) -> None:
     right = (quiet.root / "params.yaml").read_bytes()
@@ -147,9 +147,9 @@ def test_wrong_settings_are_told_and_damage_nothing(
     quiet.set(wrong)
     failed = quiet.dvc("repro", check=False)
     assert failed.returncode != 0
-    told = failed.stderr.splitlines()
-    first = told.index(f"error: params.yaml has {len(wrong)} wrong setting(s):")
-    for (key, value), line in zip(wrong.items(), told[first + 1 :], strict=False):
+    lines = failed.stderr.splitlines()
+    first = lines.index(f"error: params.yaml has {len(wrong)} wrong setting(s):")
+    for (key, value), line in zip(wrong.items(), lines[first + 1 :], strict=False):
         assert line.startswith(f"{key} = {value!r}: must ")
     assert "Traceback" not in failed.stderr
     assert quiet.outputs() == before
@@ -158,7 +158,7 @@ def test_wrong_settings_are_told_and_damage_nothing(
     assert quiet.repro() == []
 
 
-def test_a_queued_experiment_lands_in_the_same_mlflow_store(copy: Project) -> None:
+def test_a_queued_experiment_is_sent_to_the_same_mlflow_store(copy: Project) -> None:
     base = copy.run("git", "rev-parse", "HEAD").stdout.strip()
     before = copy.outputs()
     copy.dvc("exp", "run", "--queue", "--name", "faster", "-S", "train.learning_rate=0.02")
@@ -178,7 +178,7 @@ def test_a_queued_experiment_lands_in_the_same_mlflow_store(copy: Project) -> No
     assert copy.run("git", "status", "--porcelain").stdout == ""
 
 
-def test_the_score_stands_first_in_the_table_of_experiments(copy: Project) -> None:
+def test_the_score_is_the_first_column_of_dvc_exp_show(copy: Project) -> None:
     copy.set({"runtime.tracker": "none"})
     copy.commit()
     copy.dvc("exp", "run", "-S", "train.learning_rate=0.02")

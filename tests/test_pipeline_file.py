@@ -185,16 +185,16 @@ def test_code_dependencies_are_exactly_the_imports(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_fingerprint_is_of_the_same_code(stage: str) -> None:
+def test_a_fingerprint_covers_the_same_code(stage: str) -> None:
     assert set(files_of(f"stages.{stage}")) == closure(script(stage))
 
 
-def test_what_decides_no_result_exists_and_has_its_reason() -> None:
+def test_modules_without_effect_on_results_exist_and_have_a_reason() -> None:
     for module, reason in NO_RESULT.items():
         assert file_of(module) in SOURCES and reason
 
 
-def test_dvc_hashes_no_module_that_decides_no_result() -> None:
+def test_dvc_hashes_no_module_without_effect_on_results() -> None:
     """A folder of code is a dependency as a whole, but for those."""
     from dvc.repo import Repo
 
@@ -213,7 +213,7 @@ def test_every_stage_depends_on_the_libraries(stage: str) -> None:
     assert "requirements.lock" in deps(stage)
 
 
-def test_no_import_hides_from_the_graph() -> None:
+def test_every_import_is_in_the_graph() -> None:
     """An import by a name made up at run time would be missing above."""
     hidden = {"import_module", "__import__", "run_module", "run_path"}
     for path in SOURCES:
@@ -230,13 +230,13 @@ def test_no_stage_imports_another(stage: str) -> None:
     assert others == {Path("stages/__init__.py"), script(stage)}
 
 
-def test_the_library_knows_no_stage() -> None:
+def test_the_library_imports_no_stage() -> None:
     for path in SOURCES:
         if path.parts[0] == "tinyllm":
             assert not [name for name in imported_names(path) if name.startswith("stages")], path
 
 
-def test_no_module_imports_itself_through_others() -> None:
+def test_there_is_no_import_cycle() -> None:
     named = {path: set(filter(None, map(file_of, imported_names(path)))) for path in SOURCES}
     for path in SOURCES:
         reached, waiting = set[Path](), named[path]
@@ -271,7 +271,7 @@ def is_params(node: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_settings_read_are_exactly_those_declared(stage: str) -> None:
+def test_the_settings_read_are_those_declared(stage: str) -> None:
     """A section as a whole is declared, or each of its keys that is read, and then no more."""
     declared = set(STAGES[stage].get("params", []))
     read = set[str]().union(*map(settings_read, closure(script(stage))))
@@ -280,7 +280,7 @@ def test_settings_read_are_exactly_those_declared(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_a_stage_compares_is_what_it_depends_on(stage: str) -> None:
+def test_a_stage_compares_exactly_its_dependencies(stage: str) -> None:
     """Each stage takes its inputs and settings before its work, and compares them at the end."""
     (made,) = [
         node
@@ -303,7 +303,7 @@ def test_what_a_stage_compares_is_what_it_depends_on(stage: str) -> None:
     assert [f"--{name}" for name in read] == [named[dep] for dep in deps(stage) if dep in named]
 
 
-def test_what_only_training_uses_does_not_repeat_the_evaluation() -> None:
+def test_settings_of_training_only_do_not_rerun_the_evaluation() -> None:
     declared = {name for name in STAGES["evaluate"]["params"] if section(name) == "hardware"}
     assert declared == {"hardware.device", "hardware.threads"}  # not hardware.compile
 
@@ -318,7 +318,7 @@ def assigned(stage: str, name: str) -> ast.expr:
     return value
 
 
-def test_what_changes_no_result_is_no_dependency() -> None:
+def test_settings_without_effect_on_results_are_no_dependency() -> None:
     assert NOT_A_DEPENDENCY in SECTIONS
     for stage, description in STAGES.items():
         for key in description.get("params", []):
@@ -364,7 +364,7 @@ def test_no_path_is_repeated_in_code() -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_a_stage_is_given_is_what_it_declares(stage: str) -> None:
+def test_the_paths_in_a_command_are_declared(stage: str) -> None:
     """A path in the command that is no dependency, no output: DVC would not know of it."""
     code = {*code_deps(stage), "requirements.lock"}
     data = {dep for dep in deps(stage) if dep not in code and "${" not in dep}
@@ -373,7 +373,7 @@ def test_what_a_stage_is_given_is_what_it_declares(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_failing_stage_leaves_its_outputs(stage: str) -> None:
+def test_a_failing_stage_keeps_its_outputs(stage: str) -> None:
     """DVC deletes an output before its stage starts, unless it persists."""
     for entry in STAGES[stage]["outs"]:
         assert isinstance(entry, dict), entry
@@ -382,7 +382,7 @@ def test_a_failing_stage_leaves_its_outputs(stage: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["metrics", "plots"])
-def test_what_is_shown_is_made(kind: str) -> None:
+def test_every_metric_and_plot_is_an_output(kind: str) -> None:
     """Each metric and plot stands in an output of a stage."""
     made = [PurePosixPath(out) for stage in STAGES for out in outs(stage)]
     for entry in PIPELINE[kind]:
@@ -394,7 +394,7 @@ def test_what_is_shown_is_made(kind: str) -> None:
 # Law 6: the test data
 
 
-def test_only_evaluate_sees_the_test_split() -> None:
+def test_only_evaluate_reads_the_test_split() -> None:
     test = PurePosixPath(arguments("split")["--test"])
     for stage in STAGES:
         near = [
@@ -405,7 +405,7 @@ def test_only_evaluate_sees_the_test_split() -> None:
         assert near == ([test] if stage == "evaluate" else []), stage
 
 
-def test_what_an_experiment_writes_into_params_yaml_keeps_each_comment(tmp_path: Path) -> None:
+def test_an_experiment_keeps_the_comments_of_params_yaml(tmp_path: Path) -> None:
     """`dvc exp run -S` writes the file anew: null as nothing, and else only what was changed."""
     from dvc.utils.hydra import apply_overrides
 

@@ -110,7 +110,7 @@ def with_editor(project: Project, edit: Edit) -> Project:
 
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=list(EDITS))
-def test_what_changes_while_a_stage_runs_fails_it_and_nothing_is_recorded(
+def test_an_edit_during_a_stage_fails_it_and_nothing_is_recorded(
     quiet: Project, edit: Edit
 ) -> None:
     quiet.append(f"stages/{edit.stage}.py", "# so that it runs\n")
@@ -125,7 +125,7 @@ def test_what_changes_while_a_stage_runs_fails_it_and_nothing_is_recorded(
     assert f"{edit.stage}:" in quiet.dvc("status", edit.stage).stdout
 
 
-def test_a_text_that_is_only_touched_is_no_other(quiet: Project) -> None:
+def test_a_touched_text_has_not_changed(quiet: Project) -> None:
     quiet.append("stages/download.py", "# so that it runs\n")
     touch = Edit("download", WRITTEN, "import os; os.utime('corpus/small.txt')", "")
     before = (quiet.root / "corpus/small.txt").stat().st_mtime_ns
@@ -133,7 +133,7 @@ def test_a_text_that_is_only_touched_is_no_other(quiet: Project) -> None:
     assert (quiet.root / "corpus/small.txt").stat().st_mtime_ns != before
 
 
-def test_a_text_that_grew_is_read_when_it_no_longer_grows(quiet: Project) -> None:
+def test_a_growing_text_is_read_once_it_stops_growing(quiet: Project) -> None:
     quiet.append("stages/download.py", "# so that it runs\n")
     growing = with_editor(quiet, EDITS["a text that grows"])
     assert growing.dvc("repro", "download", check=False).returncode != 0
@@ -141,7 +141,7 @@ def test_a_text_that_grew_is_read_when_it_no_longer_grows(quiet: Project) -> Non
     assert (quiet.root / "data/raw/files/small.txt").read_text().endswith("\nlate")
 
 
-def test_a_clone_with_converted_line_ends_is_up_to_date(ran: Project, tmp_path: Path) -> None:
+def test_a_clone_with_converted_line_endings_is_up_to_date(ran: Project, tmp_path: Path) -> None:
     """Git on Windows is often set to convert them; DVC compares bytes."""
     root = tmp_path / "clone"
     ran.run("git", "clone", "--quiet", "--config", "core.autocrlf=true", str(ran.root), str(root))
@@ -153,7 +153,7 @@ def test_a_clone_with_converted_line_ends_is_up_to_date(ran: Project, tmp_path: 
 
 
 @pytest.mark.slow
-def test_the_note_of_an_experiment_makes_its_model_in_a_fresh_clone(
+def test_the_note_of_an_experiment_reproduces_its_model_in_a_fresh_clone(
     copy: Project, empty_database: Path, tmp_path: Path
 ) -> None:
     """DVC prepares it within a second, in which Git does not see an edit of the same size."""

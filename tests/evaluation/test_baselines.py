@@ -34,13 +34,13 @@ def test_compressors_are_counted_in_bits_a_byte() -> None:
 
 
 @pytest.mark.parametrize("before", [(), (0,), (1,), (2,), (4,), (0, END)])
-def test_a_bigrams_probabilities_add_up_to_one(before: tuple[int, ...]) -> None:
+def test_a_bigrams_probabilities_sum_to_one(before: tuple[int, ...]) -> None:
     so_far = bits(TRAIN, *before) if before else 0.0
     total = sum(2 ** -(bits(TRAIN, *before, after) - so_far) for after in range(6))
     assert total == pytest.approx(1, abs=1e-9)
 
 
-def test_a_bigram_is_counted_by_hand() -> None:
+def test_a_bigrams_score_matches_a_hand_calculation() -> None:
     unigram = (4 + 1) / (11 + 6)  # of token 1, seen 4 times among 11, 6 in the vocabulary
     pair = (2 + 50 * unigram) / (3 + 50)  # 1 follows 0 in 2 of 3 cases
     assert bits(TRAIN, 0, 1) - bits(TRAIN, 0) == pytest.approx(-math.log2(pair))
@@ -48,7 +48,7 @@ def test_a_bigram_is_counted_by_hand() -> None:
     assert bits(TRAIN, 0, 4) - bits(TRAIN, 0) == pytest.approx(-math.log2(unseen))
 
 
-def test_a_bigram_learns_what_follows_what() -> None:
+def test_a_bigram_learns_frequent_pairs() -> None:
     train, test = markov_tokens(20_000, seed=1), markov_tokens(2_000, seed=2)
     shuffled = np.random.default_rng(1).permutation(test)
     of_test = bigram_bits_per_byte(train, test, 61, 60, 2_000)
@@ -58,7 +58,7 @@ def test_a_bigram_learns_what_follows_what() -> None:
     assert bigram_bits_per_byte(train, shuffled, 61, 60, 2_000) > 2 * of_test
 
 
-def test_bits_are_spread_over_bytes() -> None:
+def test_bits_are_divided_by_bytes() -> None:
     test = np.array([0, 1, 2], dtype=np.uint16)
     assert bigram_bits_per_byte(TRAIN, test, 6, END, 12) == pytest.approx(bits(TRAIN, 0, 1, 2) / 12)
 

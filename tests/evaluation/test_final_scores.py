@@ -63,7 +63,9 @@ def test_the_baselines_are_those_of_the_test_text(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.usefixtures("arithmetic")
-def test_a_sample_for_each_prompt_the_same_every_time(model: Model, tokenizer: Tokenizer) -> None:
+def test_each_prompt_has_a_sample_that_is_the_same_every_time(
+    model: Model, tokenizer: Tokenizer
+) -> None:
     samples = final_scores.write_samples(model, tokenizer, settings(), seed=1)
     assert [sample.prompt for sample in samples] == settings().prompts
     assert all(sample.text for sample in samples)

@@ -51,7 +51,7 @@ def test_every_token_is_a_target_exactly_once(
 
 @pytest.mark.parametrize(("context_length", "stride"), SHAPES)
 @pytest.mark.parametrize("count", COUNTS)
-def test_every_target_follows_its_input_and_has_the_context_promised(
+def test_every_target_follows_its_input_and_has_enough_context(
     count: int, context_length: int, stride: int | None
 ) -> None:
     windows = windows_over(count, context_length, stride)
@@ -64,7 +64,7 @@ def test_every_target_follows_its_input_and_has_the_context_promised(
 
 
 @pytest.mark.parametrize(("limit", "stride"), [*product([1, 16, 50, 99, 100, 1000], [None, 4])])
-def test_a_limit_chooses_windows_spread_over_all(limit: int, stride: int | None) -> None:
+def test_a_limit_selects_evenly_spaced_windows(limit: int, stride: int | None) -> None:
     windows = windows_over(100, 16, stride, limit)
     counted = windows.targets[windows.targets != IGNORE].tolist()
     assert len(set(counted)) == len(counted)
@@ -102,7 +102,7 @@ def reference(model: Model, tokens: np.ndarray, stride: int) -> tuple[float, int
 
 
 @pytest.mark.parametrize("stride", [16, 7, 1])
-def test_the_scores_are_those_of_each_token_by_itself(stride: int, near: float) -> None:
+def test_the_scores_match_scoring_token_by_token(stride: int, near: float) -> None:
     model = random_model()
     tokens = markov_tokens(75)
     sizes = np.arange(61) % 7 + 1
@@ -133,13 +133,13 @@ def test_the_batch_size_does_not_change_the_scores(stride: int | None, near: flo
 
 
 @pytest.mark.usefixtures("arithmetic")
-def test_scoring_twice_gives_the_same_bits() -> None:
+def test_scoring_twice_returns_the_same_bits() -> None:
     model, windows = random_model(), windows_of(markov_tokens(300))
     assert score(model, windows, 8) == score(model, windows, 8)
 
 
 @pytest.mark.parametrize("vocab_size", [61, 1024])
-def test_a_uniform_guess_scores_the_logarithm_of_the_vocabulary(vocab_size: int) -> None:
+def test_the_loss_of_a_uniform_guess_is_the_logarithm_of_the_vocabulary(vocab_size: int) -> None:
     model = TinyLLM(tiny_config(vocab_size=vocab_size))
     model.load_state_dict({k: torch.zeros_like(v) for k, v in model.state_dict().items()})
     scores = score(model, windows_of(markov_tokens(200), vocab_size=vocab_size), 8)
@@ -150,7 +150,7 @@ def test_a_uniform_guess_scores_the_logarithm_of_the_vocabulary(vocab_size: int)
 
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("training", [True, False])
-def test_scoring_changes_nothing_and_draws_nothing(training: bool) -> None:
+def test_scoring_changes_nothing_and_uses_no_random_numbers(training: bool) -> None:
     model = random_model(tiny_config(dropout=0.5)).train(training)
     windows = windows_of(markov_tokens(300))
     before = {name: weight.clone() for name, weight in model.state_dict().items()}

@@ -61,7 +61,7 @@ def inputs(run: Any) -> set[tuple[str, str, str]]:
     }
 
 
-def test_the_rebuilt_run_is_the_one_that_ran(ran: Project, pulled: Project) -> None:
+def test_the_rebuilt_run_equals_the_original(ran: Project, pulled: Project) -> None:
     done = pulled.run("python", "-m", "tinyllm", "rebuild")
     assert "Times, rates and hardware are not known" in done.stdout
     (original,), (rebuilt,) = runs(ran), runs(pulled)
@@ -88,7 +88,7 @@ def test_the_rebuilt_run_is_the_one_that_ran(ran: Project, pulled: Project) -> N
     assert len(runs(pulled)) == 1
 
 
-def test_a_run_that_is_there_or_was_deleted_is_not_made_again(
+def test_an_existing_or_deleted_run_is_not_rebuilt(
     ran: Project, pulled: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mlflow import MlflowClient
@@ -105,7 +105,7 @@ def test_a_run_that_is_there_or_was_deleted_is_not_made_again(
     assert points(pulled) == before
 
 
-def test_a_store_that_does_not_answer_is_told_in_a_line(pulled: Project) -> None:
+def test_an_unreachable_store_is_reported_in_one_line(pulled: Project) -> None:
     done = pulled.run(
         *("env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9"),
         *("python", "-m", "tinyllm", "rebuild"),
@@ -116,7 +116,7 @@ def test_a_store_that_does_not_answer_is_told_in_a_line(pulled: Project) -> None
     assert line.startswith("error: not rebuilt: ") and "127.0.0.1" in line
 
 
-def test_nothing_is_made_while_a_stage_runs(pulled: Project) -> None:
+def test_nothing_is_rebuilt_while_a_stage_runs(pulled: Project) -> None:
     """Its run may be the very one."""
     header = Header(stage="train", name="running")
     settings = load_params(Path("params.yaml")).runtime
@@ -171,25 +171,25 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_dvc_lock_does_not_record_makes_no_run(
+def test_files_that_differ_from_dvc_lock_are_not_rebuilt(
     pulled: Project, change: Callable[[Project], None]
 ) -> None:
     change(pulled)
     if change in (change_a_number, change_a_score):
         assert "up to date" in pulled.dvc("status").stdout
-    with pytest.raises(ValueError, match=r"^not rebuilt: ") as told:
+    with pytest.raises(ValueError, match=r"^not rebuilt: ") as error:
         rebuild()
-    assert CHANGES[change] in str(told.value)
-    assert "\n" not in str(told.value)
+    assert CHANGES[change] in str(error.value)
+    assert "\n" not in str(error.value)
     assert runs(pulled) == []
     assert not list(Path().glob(TRACKING[1] + "/journals/*"))
 
 
-def test_converted_line_ends_are_named_with_the_commands_that_help(pulled: Project) -> None:
+def test_converted_line_endings_are_reported_with_a_fix(pulled: Project) -> None:
     """A clone of a commit that did not forbid it, where Git converts them."""
     for file in Path("tinyllm/data").glob("*.py"):
         file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
-    with pytest.raises(ValueError, match=r"^not rebuilt: .*core\.autocrlf") as told:
+    with pytest.raises(ValueError, match=r"^not rebuilt: .*core\.autocrlf") as error:
         rebuild()
-    pulled.run("bash", "-c", str(told.value).split("`")[1])
+    pulled.run("bash", "-c", str(error.value).split("`")[1])
     assert "up to date" in pulled.dvc("status").stdout

@@ -54,7 +54,7 @@ def copy_of(path: Path) -> Path:
     return next(file for file in files_in(CACHE) if file.read_bytes() == path.read_bytes())
 
 
-def test_what_is_sound_is_told_with_files_and_bytes(here: Project) -> None:
+def test_an_intact_output_is_reported_with_files_and_bytes(here: Project) -> None:
     done = here.run("python", "-m", "tinyllm", "verify")
     found = files_in(here.root / "data/tokens")
     size = sum(file.stat().st_size for file in found)
@@ -157,7 +157,7 @@ def keep(content: bytes, kind: str) -> Path:
     return path
 
 
-def test_the_cache_is_read_where_none_of_its_objects_is_dvc_locks(
+def test_the_cache_is_read_even_if_none_of_its_objects_is_in_dvc_lock(
     here: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert here.root == Path.cwd()
@@ -181,7 +181,7 @@ class Bar:
         self.n += count
 
 
-def test_the_bar_ends_where_it_said(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_reaches_its_total(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert here.root == Path.cwd()
     keep(b"of another version", "")
     bar = Bar()
@@ -215,19 +215,19 @@ def follow(advice: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["file", "object", "listing", "file and object", "file and listing", "report"]
+    "corrupt", ["file", "object", "listing", "file and object", "file and listing", "report"]
 )
-def test_the_advice_mends_it(
-    here: Project, capsys: pytest.CaptureFixture[str], damage: str
+def test_the_advice_repairs_the_fault(
+    here: Project, capsys: pytest.CaptureFixture[str], corrupt: str
 ) -> None:
     before = here.outputs()
     listing = next(
         file for file in files_in(CACHE) if file.suffix == ".dir" and SHARD.name in file.read_text()
     )
-    damaged = {"object": copy_of(SHARD), "listing": listing, "file": SHARD}
-    damaged["report"] = Path("reports/evaluate/samples.md")
-    for name, path in damaged.items():
-        if name in damage:
+    paths = {"object": copy_of(SHARD), "listing": listing, "file": SHARD}
+    paths["report"] = Path("reports/evaluate/samples.md")
+    for name, path in paths.items():
+        if name in corrupt:
             rot(path)
     faults = verify(capsys)
     assert faults
@@ -241,7 +241,7 @@ def test_the_advice_mends_it(
     assert here.repro() == []
 
 
-def test_a_file_that_is_missing_or_one_too_many(
+def test_a_missing_file_and_an_extra_file(
     here: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert here.root == Path.cwd()
@@ -258,7 +258,7 @@ def test_a_file_that_is_missing_or_one_too_many(
     assert verify(capsys) == []
 
 
-def test_what_is_missing_is_not_to_be_deleted(
+def test_the_advice_for_a_missing_file_does_not_delete_it(
     here: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert here.root == Path.cwd()
@@ -278,7 +278,7 @@ def test_what_is_missing_is_not_to_be_deleted(
     assert verify(capsys) == []
 
 
-def test_a_folder_that_was_recorded_without_a_file_is_made_again(
+def test_a_folder_recorded_without_a_file_is_made_again(
     here: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its seal knows of the file; DVC does not."""
@@ -293,9 +293,7 @@ def test_a_folder_that_was_recorded_without_a_file_is_made_again(
     assert here.outputs() == before
 
 
-def test_a_file_that_was_replaced_whole_breaks_the_seal(
-    here: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_replaced_file_breaks_the_seal(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
     """Also where DVC has recorded it as it is."""
     config = Path("models/tinyllm/generation_config.json")
     config.write_text("{}")
@@ -307,14 +305,14 @@ def test_a_file_that_was_replaced_whole_breaks_the_seal(
     assert verify(capsys) == []
 
 
-def test_a_fresh_clone_has_nothing_yet(here: Project, tmp_path: Path) -> None:
+def test_a_fresh_clone_has_no_outputs(here: Project, tmp_path: Path) -> None:
     here.run("git", "clone", "--quiet", str(here.root), str(tmp_path / "fresh"))
     done = Project(tmp_path / "fresh").run("python", "-m", "tinyllm", "verify")
     assert "No output in dvc.lock exists here yet" in done.stdout
     assert "reports/train" in done.stdout  # those are in Git
 
 
-def test_a_fault_is_told_in_a_line_and_by_the_exit_status(here: Project) -> None:
+def test_a_fault_is_printed_in_one_line_and_sets_the_exit_status(here: Project) -> None:
     rot(SHARD)
     assert "up to date" in here.dvc("status").stdout
     done = here.run("python", "-m", "tinyllm", "verify", check=False)

@@ -46,7 +46,7 @@ def test_the_logits_are_those_of_the_model(
 
 @pytest.mark.parametrize("size", [1e-2, 1e-4])
 @torch.no_grad()
-def test_the_norms_epsilon_counts_where_activations_are_small(
+def test_the_norms_epsilon_matters_for_small_activations(
     size: float, arithmetic: Arithmetic
 ) -> None:
     model, ids = random_model(), random_ids(2, 16)
@@ -64,7 +64,7 @@ def test_the_logits_are_those_of_the_model_in_long_contexts(arithmetic: Arithmet
 
 
 @torch.no_grad()
-def test_half_precision_is_as_near_to_the_exact_logits_as_the_models() -> None:
+def test_half_precision_is_as_close_to_the_exact_logits_as_the_model() -> None:
     model, ids = random_model(), random_ids(4, 16)
     model.compute_dtype = torch.float32
     exact = model(ids)
@@ -75,7 +75,7 @@ def test_half_precision_is_as_near_to_the_exact_logits_as_the_models() -> None:
 
 
 @torch.no_grad()
-def test_sequences_that_are_kept_go_on_alone(arithmetic: Arithmetic) -> None:
+def test_kept_sequences_continue_alone(arithmetic: Arithmetic) -> None:
     model, ids = random_model(), random_ids(5, 16)
     network = for_inference(model)
     cache = network.new_cache(5)
@@ -89,7 +89,7 @@ def test_sequences_that_are_kept_go_on_alone(arithmetic: Arithmetic) -> None:
     )
 
 
-def test_nothing_of_the_model_is_changed_and_passes_do_not_mix() -> None:
+def test_the_model_is_unchanged_and_passes_are_independent() -> None:
     model: Model = random_model().train()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     network = for_inference(model)

@@ -60,25 +60,25 @@ def prompts_of(*lengths: int) -> list[list[int]]:
 # ----- choosing a token
 
 
-def test_temperature_0_takes_the_likeliest() -> None:
+def test_temperature_0_selects_the_most_likely_token() -> None:
     logits = torch.tensor([[0.0, 3.0, 2.9], [5.0, -1.0, 4.9]])
     for chance in (1e-9, 0.5, 1.0):
         assert choose(logits, GREEDY, torch.full((2, 1), chance)).tolist() == [1, 0]
 
 
-def test_the_lowest_temperature_takes_the_likeliest_too() -> None:
+def test_the_lowest_temperature_selects_the_most_likely_token() -> None:
     logits = torch.tensor([[0.0, 3.0, 2.9], [5.0, -1.0, 4.9]])
     assert choose(logits, Sampling(1, 1e-40), torch.full((2, 1), 0.5)).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_tokens_are_drawn_as_often_as_their_probability_says(temperature: float) -> None:
+def test_tokens_are_drawn_with_their_probability(temperature: float) -> None:
     logits = torch.tensor([0.0, 1.0, -1.0, 0.5])
     found = shares(draw(logits, Sampling(1, temperature)), 4)
     torch.testing.assert_close(found, (logits / temperature).softmax(0), atol=0.015, rtol=0)
 
 
-def test_top_k_leaves_the_likeliest_with_their_shares() -> None:
+def test_top_k_keeps_the_most_likely_tokens_with_their_probabilities() -> None:
     logits = torch.tensor([0.0, 1.0, -1.0, 0.5])
     found = shares(draw(logits, Sampling(1, 1.0, top_k=2)), 4)
     assert found[0] == found[2] == 0
@@ -89,7 +89,7 @@ def test_top_k_leaves_the_likeliest_with_their_shares() -> None:
 
 
 @pytest.mark.parametrize(("top_p", "left"), [(0.01, 1), (0.49, 1), (0.51, 2), (0.84, 3), (1.0, 4)])
-def test_top_p_leaves_the_likeliest_that_have_that_probability(top_p: float, left: int) -> None:
+def test_top_p_keeps_the_most_likely_tokens_up_to_that_probability(top_p: float, left: int) -> None:
     logits = torch.tensor([0.1, 0.5, 0.07, 0.33]).log()
     order = [1, 3, 0, 2]
     found = shares(draw(logits, Sampling(1, 1.0, top_p=top_p)), 4)
@@ -97,7 +97,7 @@ def test_top_p_leaves_the_likeliest_that_have_that_probability(top_p: float, lef
     torch.testing.assert_close(found, kept / kept.sum(), atol=0.015, rtol=0)
 
 
-def test_top_p_counts_what_top_k_left() -> None:
+def test_top_p_applies_after_top_k() -> None:
     logits = torch.tensor([0.1, 0.5, 0.07, 0.33]).log()
     # Of 0.5 and 0.33 the first alone has a share of 0.602.
     assert set(draw(logits, Sampling(1, 1.0, top_k=2, top_p=0.6), 200)) == {1}
@@ -105,7 +105,7 @@ def test_top_p_counts_what_top_k_left() -> None:
 
 
 @pytest.mark.parametrize("top_k", [None, 3])
-def test_what_is_impossible_is_never_drawn(top_k: int | None) -> None:
+def test_a_token_of_probability_0_is_never_drawn(top_k: int | None) -> None:
     impossible = float("-inf")
     logits = torch.tensor([impossible, 0.0, impossible, 0.0, impossible])
     least = torch.finfo(torch.float32).tiny
@@ -118,7 +118,7 @@ def test_what_is_impossible_is_never_drawn(top_k: int | None) -> None:
 # ----- writing
 
 
-def test_the_same_seed_writes_the_same() -> None:
+def test_the_same_seed_generates_the_same_text() -> None:
     model, prompts = random_model(), prompts_of(3, 4)
     sampling = Sampling(40, temperature=1.0, top_k=20)
     torch.manual_seed(1)
@@ -129,7 +129,7 @@ def test_the_same_seed_writes_the_same() -> None:
 
 
 @pytest.mark.usefixtures("arithmetic")
-def test_only_its_own_generators_are_drawn_from() -> None:
+def test_only_the_given_generators_are_used() -> None:
     model = random_model(tiny_config(dropout=0.5)).train()
     state = torch.get_rng_state()
     written_by(model, prompts_of(3), Sampling(30))
@@ -140,7 +140,7 @@ def test_only_its_own_generators_are_drawn_from() -> None:
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("arithmetic", EXACT, ids=str, indirect=True)
 @pytest.mark.parametrize("context_length", [2, 3, 15, 16])
-def test_each_text_is_the_likeliest_whatever_its_length_and_the_others(context_length: int) -> None:
+def test_each_text_is_the_most_likely_for_any_length_and_batch(context_length: int) -> None:
     """Past the end of the context too; a prompt that is longer counts by its end."""
     model = random_model(tiny_config(context_length=context_length))
     prompts = prompts_of(1, 40, 5, 17, 16, 15)
@@ -151,7 +151,7 @@ def test_each_text_is_the_likeliest_whatever_its_length_and_the_others(context_l
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("arithmetic", EXACT, ids=str, indirect=True)
 @pytest.mark.parametrize("sampling", [Sampling(60), Sampling(60, 0.8, 20, 0.9)])
-def test_a_text_does_not_depend_on_what_is_written_beside_it(sampling: Sampling) -> None:
+def test_a_text_does_not_depend_on_the_others(sampling: Sampling) -> None:
     model, prompts = random_model(), prompts_of(1, 2, 3, 5, 8, 13, 21)
     stop = written_by(model, prompts[:1], sampling)[0][20]
     together = written_by(model, prompts, sampling, stop=stop)
@@ -162,7 +162,7 @@ def test_a_text_does_not_depend_on_what_is_written_beside_it(sampling: Sampling)
 
 
 @pytest.mark.usefixtures("arithmetic")
-def test_tokens_come_as_soon_as_they_are_written() -> None:
+def test_tokens_are_yielded_as_they_are_generated() -> None:
     model, prompts = random_model(), prompts_of(2, 4)
     texts = written_by(model, prompts, GREEDY)
     generators = [generator(0), generator(0)]
@@ -201,7 +201,7 @@ def test_random_numbers_are_the_same_however_many_are_drawn_at_once(
     assert choose(logits, sampling, 1 - drawn[None, :1]).tolist() == first
 
 
-def test_memory_grows_with_what_is_written_not_with_what_may_be() -> None:
+def test_memory_grows_with_the_text_and_not_with_max_tokens() -> None:
     """A text that ends soon, of which 100 million tokens are allowed: 400 MB of numbers each."""
     model, prompts = random_model(), prompts_of(3, 5)
     stop = written_by(model, prompts[:1], GREEDY)[0][6]
@@ -213,13 +213,13 @@ def test_memory_grows_with_what_is_written_not_with_what_may_be() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # in kB on Linux
 
 
-def test_no_prompt_no_text() -> None:
+def test_an_empty_prompt_is_an_error() -> None:
     assert written_by(random_model(), [], GREEDY) == []
     with pytest.raises(ValueError, match="at least one token"):
         written_by(random_model(), [[1], []], GREEDY)
 
 
 @pytest.mark.usefixtures("arithmetic")
-def test_prompts_of_any_length_are_gone_on_from() -> None:
+def test_prompts_of_any_length_are_continued() -> None:
     model = random_model()
     assert [len(text) for text in written_by(model, prompts_of(3, 20), Sampling(40))] == [40, 40]

@@ -132,7 +132,7 @@ def gradient(model: Model) -> Tensor:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_whole_network_has_the_same_gradient_by_both(
+def test_a_whole_network_has_the_same_gradient_with_both(
     architecture: str, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = random_model(tiny_config(architecture=architecture, n_layer=3))

@@ -70,7 +70,7 @@ def test_transformers_computes_the_same_logits(
         torch.testing.assert_close(theirs(ids).logits, ours, atol=1e-4, rtol=1e-4)
 
 
-def test_fresh_weights_come_out_alike_too(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_initial_weights_give_the_same_logits_too(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = TinyLLM(config_for(tokenizer), generator(1)).eval()
     save_model(tmp_path / "model", model, tokenizer)
     ids = random_ids(2, 16, vocab_size=tokenizer.vocab_size)
@@ -129,7 +129,7 @@ def test_transformers_loads_the_tokenizer(
 @pytest.mark.parametrize(
     "padding", [{"padding": True}, {"padding": "max_length", "max_length": 40}]
 )
-def test_transformers_writes_for_prompts_of_any_lengths_at_once_as_one_at_a_time(
+def test_transformers_generates_the_same_for_batched_prompts_of_any_length(
     tokenizer: Tokenizer, tmp_path: Path, padding: dict[str, Any]
 ) -> None:
     from transformers import AutoTokenizer
@@ -154,7 +154,7 @@ def test_transformers_writes_for_prompts_of_any_lengths_at_once_as_one_at_a_time
 # ----- and back
 
 
-def test_what_is_saved_is_loaded_bit_by_bit(
+def test_a_saved_model_is_loaded_bit_by_bit(
     model: Model, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     save_model(tmp_path / "model", model, tokenizer)
@@ -178,7 +178,7 @@ def test_the_folder_has_the_same_bytes_every_time(
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_the_weights_are_no_pickle(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_the_weights_contain_no_pickle(tokenizer: Tokenizer, tmp_path: Path) -> None:
     save_model(tmp_path / "model", random_model(config_for(tokenizer)), tokenizer)
     suffixes = {path.suffix for path in (tmp_path / "model").iterdir()}
     assert suffixes == {".safetensors", ".json", ".tiktoken"}
@@ -190,7 +190,7 @@ def saved(tokenizer: Tokenizer, tmp_path: Path) -> Path:
     return tmp_path / "good"
 
 
-def test_damaged_weights_are_refused(saved: Path, tmp_path: Path) -> None:
+def test_corrupt_weights_are_an_error(saved: Path, tmp_path: Path) -> None:
     good = (saved / "model.safetensors").read_bytes()
     chance = random.Random(1)
     places = [0, 8, 20, len(good) - 1, *(chance.randrange(len(good)) for _ in range(20))]
@@ -213,7 +213,7 @@ def test_a_file_missing_from_the_folder_is_named(saved: Path, name: str) -> None
         load_model(saved)
 
 
-def test_a_configuration_of_another_size_is_refused(saved: Path) -> None:
+def test_a_configuration_of_another_size_is_an_error(saved: Path) -> None:
     config = json.loads((saved / "config.json").read_text())
     for key, value in [("rms_norm_eps", 1e-5), ("architectures", ["LlamaForCausalLM"])]:
         (saved / "config.json").write_text(json.dumps(config | {key: value}))
@@ -221,9 +221,7 @@ def test_a_configuration_of_another_size_is_refused(saved: Path) -> None:
             load_model(saved)
 
 
-def test_a_save_that_fails_leaves_the_model_that_was_there(
-    saved: Path, tokenizer: Tokenizer
-) -> None:
+def test_a_failed_save_keeps_the_previous_model(saved: Path, tokenizer: Tokenizer) -> None:
     before = (saved / "model.safetensors").read_bytes()
     model = random_model(config_for(tokenizer, dropout=math.nan), seed=2)  # JSON has no NaN
     with pytest.raises(ValueError):

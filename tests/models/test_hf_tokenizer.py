@@ -39,7 +39,7 @@ def assert_same_ids(tokenizer: Tokenizer, other: Any, texts: list[str]) -> None:
         assert other.decode(found.ids, skip_special_tokens=False) == text
 
 
-def test_tokenizer_json_gives_the_same_ids(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_tokenizer_json_produces_the_same_ids(tokenizer: Tokenizer, tmp_path: Path) -> None:
     from tokenizers import Tokenizer as Other
 
     write_tokenizer(tmp_path, tokenizer.encoding, context_length=64)
@@ -49,7 +49,7 @@ def test_tokenizer_json_gives_the_same_ids(tokenizer: Tokenizer, tmp_path: Path)
 
 
 @pytest.mark.parametrize("digits", ["{1,2}+", "{1,3}+", "{1,3}"])
-def test_tokenizer_json_cuts_numbers_as_tiktoken(tmp_path: Path, digits: str) -> None:
+def test_tokenizer_json_splits_numbers_like_tiktoken(tmp_path: Path, digits: str) -> None:
     """Even where its vocabulary has the whole number: tiktoken never sees that."""
     from tokenizers import Tokenizer as Other
 
@@ -67,7 +67,7 @@ def test_tokenizer_json_cuts_numbers_as_tiktoken(tmp_path: Path, digits: str) ->
     assert_same_ids(Tokenizer(encoding), other, ["2018", "in 2018, 20180 or 000000000 2"])
 
 
-def test_tokenizer_json_cuts_text_as_tiktoken(byte_pairs: Tokenizer, tmp_path: Path) -> None:
+def test_tokenizer_json_splits_text_like_tiktoken(byte_pairs: Tokenizer, tmp_path: Path) -> None:
     """At every character: both cut by Unicode's classes, each with tables of its own."""
     from tokenizers import Tokenizer as Other
 
@@ -79,7 +79,7 @@ def test_tokenizer_json_cuts_text_as_tiktoken(byte_pairs: Tokenizer, tmp_path: P
     assert_same_ids(byte_pairs, other, odd + many_texts(1000))
 
 
-def test_tokenizer_json_knows_tokens_that_no_merge_gives(tmp_path: Path) -> None:
+def test_tokenizer_json_has_tokens_that_no_merge_produces(tmp_path: Path) -> None:
     """A whole piece of text may be a token whose halves are none, in tiktoken."""
     from tokenizers import Tokenizer as Other
 

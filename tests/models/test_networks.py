@@ -69,7 +69,7 @@ def test_the_order_of_tokens_matters() -> None:
 
 
 @torch.no_grad()
-def test_the_rows_of_a_batch_do_not_mix() -> None:
+def test_the_rows_of_a_batch_are_independent() -> None:
     model = random_model()
     ids = random_ids(4, 16)
     changed = ids.clone()
@@ -85,7 +85,7 @@ def test_logits_are_fp32_for_each_token_of_the_vocabulary() -> None:
 
 
 @torch.no_grad()
-def test_half_precision_computes_about_the_same() -> None:
+def test_half_precision_gives_similar_logits() -> None:
     model = random_model()
     model.compute_dtype = torch.float32
     ids = random_ids(4, 16)
@@ -102,7 +102,9 @@ def test_half_precision_computes_about_the_same() -> None:
 
 @shapes
 @pytest.mark.parametrize("vocab_size", [61, 1000])
-def test_the_first_loss_is_that_of_a_uniform_guess(vocab_size: int, shape: dict[str, Any]) -> None:
+def test_the_initial_loss_is_that_of_a_uniform_guess(
+    vocab_size: int, shape: dict[str, Any]
+) -> None:
     model = TinyLLM(tiny_config(vocab_size=vocab_size, **shape), generator(1))
     ids = random_ids(8, 17, vocab_size=vocab_size)
     loss = model.loss(ids[:, :-1], ids[:, 1:]).item() / (8 * 16)
@@ -139,7 +141,7 @@ def test_so_is_its_gradient(vocab_size: int, arithmetic: Arithmetic) -> None:
     assert (gradient(model) - expected).norm() < arithmetic.rounding * expected.norm()
 
 
-def test_ignored_targets_count_nothing(arithmetic: Arithmetic) -> None:
+def test_ignored_targets_do_not_count(arithmetic: Arithmetic) -> None:
     model = random_model()
     ids = random_ids(4, 17)
     inputs, targets = ids[:, :-1], ids[:, 1:].clone()
@@ -226,7 +228,7 @@ def test_dropout_is_for_training_only() -> None:
 
 
 @any_arithmetic
-def test_architectures_of_one_shape_have_about_as_many_weights() -> None:
+def test_architectures_of_one_shape_have_similarly_many_weights() -> None:
     C, V, layers = 192, 1024, 4
     model = TinyLLM(tiny_config(vocab_size=V, n_layer=layers, d_model=C))
     assert model.n_parameters == pytest.approx(2 * V * C + layers * 12 * C**2, rel=0.1)
@@ -251,7 +253,7 @@ def test_every_weight_is_in_one_group_for_the_optimizer(shape: dict[str, Any]) -
     assert set(held) == {id(weight) for weight in model.parameters()}
 
 
-def test_the_first_weights_follow_from_the_generator() -> None:
+def test_the_initial_weights_depend_on_the_generator() -> None:
     torch.manual_seed(1)
     one = TinyLLM(tiny_config(), generator(7))
     torch.manual_seed(2)
@@ -261,7 +263,7 @@ def test_the_first_weights_follow_from_the_generator() -> None:
     assert any(not torch.equal(weight, other[name]) for name, weight in one.state_dict().items())
 
 
-def test_the_generator_is_all_that_first_weights_draw_from() -> None:
+def test_the_initial_weights_use_only_their_generator() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     owner = generator(7)
@@ -271,7 +273,7 @@ def test_the_generator_is_all_that_first_weights_draw_from() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_weights_are_taken_from_one_model_to_another() -> None:
+def test_weights_load_into_another_model() -> None:
     one, two = random_model(), random_model(seed=2)
     two.load_state_dict(one.state_dict())
     ids = random_ids(2, 16)
@@ -279,7 +281,7 @@ def test_weights_are_taken_from_one_model_to_another() -> None:
 
 
 @shapes
-def test_every_weight_learns(shape: dict[str, Any]) -> None:
+def test_every_weight_is_trained(shape: dict[str, Any]) -> None:
     model = random_model(tiny_config(**shape)).train()
     ids = random_ids(16, 17)
     model.loss(ids[:, :-1], ids[:, 1:]).backward()

@@ -129,7 +129,7 @@ def finish(stage: subprocess.Popen[str], word: str = "go on") -> tuple[float, st
     return time.monotonic() - started, errors
 
 
-def told(errors: str) -> bool:
+def reported(errors: str) -> bool:
     """Whether a stage has reported that MLflow has not received everything, or not yet."""
     return "Nothing is lost" in errors or "in the background" in errors
 

@@ -22,7 +22,7 @@ def _prepare(database: Path) -> None:
             time.sleep(0.1)
 
 
-def test_two_first_runs_make_one_database(tmp_path: Path) -> None:
+def test_two_first_runs_create_one_database(tmp_path: Path) -> None:
     database = tmp_path / "new folder" / "mlflow.db"
     makers = [multiprocessing.Process(target=_prepare, args=(database,)) for _ in range(2)]
     for maker in makers:
@@ -38,7 +38,7 @@ def test_two_first_runs_make_one_database(tmp_path: Path) -> None:
     assert list(database.parent.iterdir()) == [database]
 
 
-def test_one_that_mlflow_is_making_is_left_alone(tmp_path: Path) -> None:
+def test_a_database_that_mlflow_is_creating_is_not_changed(tmp_path: Path) -> None:
     database = tmp_path / "mlflow.db"
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE TABLE experiments (experiment_id INTEGER)")
@@ -48,5 +48,5 @@ def test_one_that_mlflow_is_making_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:1", "sqlite://", "databricks"])
-def test_other_stores_are_none_of_its_business(uri: str) -> None:
+def test_other_stores_are_ignored(uri: str) -> None:
     prepare(uri)

@@ -25,7 +25,7 @@ def interrupted(project: Project, steps: range) -> None:
 
 
 @pytest.mark.parametrize("sent_before", [True, False])
-def test_it_goes_on_as_the_same_run_and_no_step_stands_there_twice(
+def test_a_resumed_stage_continues_its_run_without_duplicate_steps(
     project: Project, sent_before: bool
 ) -> None:
     interrupted(project, range(10))
@@ -44,7 +44,7 @@ def test_it_goes_on_as_the_same_run_and_no_step_stands_there_twice(
     assert project.points(run) == ALL_POINTS
 
 
-def test_while_it_goes_on_the_run_is_running(project: Project) -> None:
+def test_a_resumed_run_has_status_running(project: Project) -> None:
     interrupted(project, range(10))
     assert sync(0) == 0
     with Journal(header(name="one"), settings(), project.root / "bookmark") as journal:
@@ -55,7 +55,7 @@ def test_while_it_goes_on_the_run_is_running(project: Project) -> None:
     assert project.statuses() == {"one": "FINISHED"}
 
 
-def test_why_it_stopped_stands_first_in_its_description_until_it_goes_on(project: Project) -> None:
+def test_the_description_starts_with_the_reason_until_the_stage_resumes(project: Project) -> None:
     what, bookmark = header(name="one", note="the command"), project.root / "bookmark"
 
     def note() -> str:
@@ -88,7 +88,7 @@ def _edit_note(project: Project, text: str) -> None:
 
 
 @pytest.mark.parametrize("sent", ["", "being sent", "sent"])
-def test_a_run_that_has_finished_is_left_as_it_is(project: Project, sent: str) -> None:
+def test_a_finished_run_is_not_changed(project: Project, sent: str) -> None:
     what, bookmark, report = header(name="one"), project.root / "bookmark", project.root / "a.txt"
     with Journal(what, settings(), bookmark) as journal:
         record(journal, range(STEPS))
@@ -112,7 +112,7 @@ def test_a_run_that_has_finished_is_left_as_it_is(project: Project, sent: str) -
 
 
 @pytest.mark.parametrize("how", ["killed", "interrupted"])
-def test_what_was_not_recorded_when_it_ended_is_recorded_later(project: Project, how: str) -> None:
+def test_events_missing_at_the_end_are_recorded_later(project: Project, how: str) -> None:
     interrupted(project, range(STEPS))
     if how == "killed":  # there is no end
         file = project.journals[0] / JOURNAL
@@ -127,7 +127,7 @@ def test_what_was_not_recorded_when_it_ended_is_recorded_later(project: Project,
     assert list(project.root.glob(f"mlartifacts/{run.info.run_id}/artifacts/a.txt"))
 
 
-def test_a_line_cut_short_by_a_kill_is_written_again(project: Project) -> None:
+def test_a_line_truncated_by_a_kill_is_written_again(project: Project) -> None:
     interrupted(project, range(10))
     file = project.journals[0] / JOURNAL
     lines = file.read_bytes().splitlines(keepends=True)[:-1]  # killed: there is no end
@@ -139,7 +139,7 @@ def test_a_line_cut_short_by_a_kill_is_written_again(project: Project) -> None:
     assert project.points(run) == ALL_POINTS
 
 
-def test_a_damaged_line_does_not_stop_training(project: Project) -> None:
+def test_a_corrupt_line_does_not_stop_training(project: Project) -> None:
     interrupted(project, range(10))
     with (project.journals[0] / JOURNAL).open("ab") as file:
         file.write(b"\0\0\0\n")
@@ -148,7 +148,7 @@ def test_a_damaged_line_does_not_stop_training(project: Project) -> None:
     assert project.points(project.runs()["one"]) == ALL_POINTS
 
 
-def test_workers_left_behind_do_not_stop_training(
+def test_workers_of_a_killed_stage_do_not_stop_training(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinyllm.tracking.journal.REOPEN_PATIENCE", 0.1)
@@ -160,7 +160,7 @@ def test_workers_left_behind_do_not_stop_training(
     assert project.journals[0] != project.journals[1]
 
 
-def test_a_bookmark_to_a_journal_that_is_gone_begins_a_new_run(project: Project) -> None:
+def test_a_bookmark_to_a_missing_journal_starts_a_new_run(project: Project) -> None:
     (project.root / "bookmark").write_text("20200101T000000Z-aaaaaa-train")
     interrupted(project, range(STEPS))
     assert sync(0) == 0

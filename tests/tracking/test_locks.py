@@ -49,7 +49,7 @@ def lock(
     return lambda: Lock(tmp_path / "lock", tmp_path / "lock.holder")
 
 
-def test_one_has_it_until_it_is_released(lock: Callable[[], Lock]) -> None:
+def test_a_lock_is_held_until_released(lock: Callable[[], Lock]) -> None:
     first, second = lock(), lock()
     assert not first.is_held()
     assert first.acquire()
@@ -60,7 +60,7 @@ def test_one_has_it_until_it_is_released(lock: Callable[[], Lock]) -> None:
     first.release()  # does no harm
 
 
-def test_a_killed_process_has_nothing(lock: Callable[[], Lock], tmp_path: Path) -> None:
+def test_a_killed_process_holds_no_lock(lock: Callable[[], Lock], tmp_path: Path) -> None:
     code = (
         "import fcntl, os, sys; from pathlib import Path; from tinyllm.tracking.locks import Lock\n"
         "if sys.argv[1] == 'soft':\n"
@@ -89,7 +89,7 @@ def test_a_killed_process_has_nothing(lock: Callable[[], Lock], tmp_path: Path) 
     other.release()
 
 
-def test_that_there_are_no_locks_is_told_once(
+def test_missing_flock_is_reported_once(
     lock: Callable[[], Lock], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _say_once.cache_clear()
@@ -97,8 +97,8 @@ def test_that_there_are_no_locks_is_told_once(
         made = lock()
         made.acquire()
         made.release()
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == (0 if fcntl.flock.__module__ == "fcntl" else 1)
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == (0 if fcntl.flock.__module__ == "fcntl" else 1)
 
 
 def test_runs_are_recorded_and_sent_without_locks(

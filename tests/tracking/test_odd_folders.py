@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_follower")
         ("50%25%2F..%2Fother?mode=ro&cache=x", True),
     ],
 )
-def test_everything_is_in_the_projects_folder(
+def test_the_store_is_in_the_projects_folder(
     project: Project, monkeypatch: pytest.MonkeyPatch, name: str, made: bool
 ) -> None:
     root = project.root / "parent" / name

@@ -24,8 +24,8 @@ from tests.tracking.helpers import (
     header,
     mlflow_server,
     record,
+    reported,
     settings,
-    told,
     wait_until,
 )
 from tinyllm.tracking.journal import Journal
@@ -40,7 +40,7 @@ def test_no_store_at_all(project: Project, store: str) -> None:
     seconds, errors = finish(stage)
     assert stage.returncode == 0
     assert seconds < LONGEST_END
-    assert told(errors)
+    assert reported(errors)
 
     (journal,) = project.journals  # the local record is complete meanwhile
     kinds = [event["kind"] for event in events(journal)]
@@ -60,7 +60,7 @@ def test_a_server_that_never_answers(project: Project) -> None:
         seconds, errors = finish(stage)
         assert stage.returncode == 0
         assert seconds < LONGEST_END
-        assert told(errors)
+        assert reported(errors)
         (journal,) = project.journals
         log = journal / "follower.log"
         wait_until(lambda: "not sent" in log.read_text(), 40, "the follower hangs")
@@ -102,7 +102,7 @@ def test_a_full_disk_of_the_store(project: Project) -> None:
     seconds, errors = finish(stage)
     assert stage.returncode == 0
     assert seconds < LONGEST_END
-    assert told(errors)
+    assert reported(errors)
     (journal,) = project.journals
     wait_until(lambda: "not sent" in (journal / "follower.log").read_text(), 40, "it was sent")
     done = project.sync()  # with room again
@@ -123,7 +123,7 @@ def test_a_server_killed_and_restarted(project: Project) -> None:
         assert project.statuses() == {"survivor": "RUNNING"}
     seconds, errors = finish(stage)  # the second half, with the server gone
     assert seconds < LONGEST_END
-    assert told(errors)
+    assert reported(errors)
     with mlflow_server(project.root, port):
         done = project.sync(MLFLOW_TRACKING_URI=uri)
         assert done.returncode == 0, done.stderr
@@ -142,7 +142,7 @@ def test_a_broken_mlflow(project: Project) -> None:
     seconds, errors = finish(stage)
     assert stage.returncode == 0
     assert seconds < LONGEST_END
-    assert told(errors)
+    assert reported(errors)
     log = journal / "follower.log"
     wait_until(lambda: "not sent: no such thing" in log.read_text(), 30, "the follower hangs")
     assert project.sync().returncode == 0
@@ -157,9 +157,7 @@ def test_a_follower_that_cannot_start(project: Project, capsys: pytest.CaptureFi
     assert len(project.journals) == 1
 
 
-def test_a_place_where_nothing_can_be_written(
-    project: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_read_only_folder(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     (project.root / ".tinyllm").write_text("a file where the folder should be")
     started = time.monotonic()
     with Journal(header(), settings()) as journal:

@@ -73,7 +73,7 @@ def test_a_clean_commit(repository: Path) -> None:
     assert not provenance().dirty
 
 
-def test_the_note_makes_the_settings_and_the_code_again(
+def test_the_note_reproduces_settings_and_code(
     repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Its command is run, in a clone, as a person would."""
@@ -111,7 +111,7 @@ def test_the_note_makes_the_settings_and_the_code_again(
         *("é▶", "<|endoftext|>", "1_000", ["a,b", "it's", "pandas==3.1.1", "\\"]),
     ],
 )
-def test_dvc_reads_a_setting_as_it_was(value: Any, tmp_path: Path) -> None:
+def test_dvc_reads_the_same_value_of_a_setting(value: Any, tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text("a:\n  b: 1\n", encoding="utf-8")
     apply_overrides(file, [f"a.b={hydra(value)}"])
@@ -142,7 +142,7 @@ def test_outside_a_repository(project: Project) -> None:
     assert "git.dirty" not in origin.tags()
 
 
-def test_settings_that_were_not_there_before(repository: Path) -> None:
+def test_new_settings(repository: Path) -> None:
     (repository / "params.yaml").write_text(SETTINGS + "more:\n  x: 1\n")
     assert provenance().settings == {"more.x": 1}
 
@@ -184,7 +184,7 @@ UNKNOWN: dict[Callable[[Path, pytest.MonkeyPatch], None], str] = {
 
 
 @pytest.mark.parametrize("make", UNKNOWN, ids=lambda make: make.__name__)
-def test_what_git_can_not_tell_is_unknown(
+def test_the_origin_is_unknown_if_git_fails(
     repository: Path,
     make: Callable[[Path, pytest.MonkeyPatch], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -204,7 +204,7 @@ def test_what_git_can_not_tell_is_unknown(
     assert "```" not in note  # no command makes it again
 
 
-def test_params_yaml_that_no_setting_can_make_again_is_in_the_patch(repository: Path) -> None:
+def test_params_yaml_that_settings_cannot_reproduce_is_in_the_patch(repository: Path) -> None:
     (repository / "params.yaml").write_text(SETTINGS.replace("  optimizer: adamw\n", ""))
     origin = provenance()
     assert origin.settings == {}
@@ -212,7 +212,7 @@ def test_params_yaml_that_no_setting_can_make_again_is_in_the_patch(repository: 
     assert origin.command().endswith("\ndvc repro")
 
 
-def test_a_setting_of_another_type_is_another(repository: Path) -> None:
+def test_a_setting_of_another_type_has_changed(repository: Path) -> None:
     (repository / "params.yaml").write_text(SETTINGS.replace("null", "1"))
     git("commit", "--quiet", "--all", "-m", "whole")
     (repository / "params.yaml").write_text(SETTINGS.replace("null", "1.0"))
@@ -298,7 +298,9 @@ def commit_and_run(repository: Path, path: str, source: str = "path") -> None:
     [ignored, elsewhere, absolute, link_to_elsewhere, repository_of_its_own],
     ids=lambda make: make.__name__,
 )
-def test_a_corpus_that_no_clone_has_is_named(repository: Path, make: Callable[[Path], str]) -> None:
+def test_a_corpus_missing_from_clones_is_named(
+    repository: Path, make: Callable[[Path], str]
+) -> None:
     path = make(repository)
     commit_and_run(repository, path)
     origin = provenance()
@@ -312,13 +314,13 @@ def test_a_corpus_that_no_clone_has_is_named(repository: Path, make: Callable[[P
     )
 
 
-def test_a_corpus_that_no_source_reads_is_no_part_of_the_record(repository: Path) -> None:
+def test_a_corpus_that_is_not_read_is_not_recorded(repository: Path) -> None:
     """DVC hashes `download.path` whatever the source."""
     commit_and_run(repository, ignored(repository), source="docstrings")
     assert not provenance().dirty
 
 
-def test_what_dvc_ignores_in_a_corpus_is_no_part_of_it(repository: Path) -> None:
+def test_files_that_dvc_ignores_in_a_corpus_are_not_recorded(repository: Path) -> None:
     write_corpus(repository / "corpus")
     (repository / ".dvcignore").write_text(".DS_Store\n")
     commit_and_run(repository, "corpus")
@@ -326,7 +328,7 @@ def test_what_dvc_ignores_in_a_corpus_is_no_part_of_it(repository: Path) -> None
     assert not provenance().dirty
 
 
-def test_a_corpus_that_dvc_tracks_is_pulled(
+def test_a_corpus_tracked_by_dvc_is_pulled(
     repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     write_corpus(repository / "my text")
@@ -352,14 +354,14 @@ def test_a_corpus_that_dvc_tracks_is_pulled(
     assert provenance().dirty and "my text" in provenance().inputs
 
 
-def test_a_virtual_environment_in_the_project_is_no_part_of_it(repository: Path) -> None:
+def test_a_virtual_environment_in_the_project_is_not_recorded(repository: Path) -> None:
     package = repository / "env" / "lib" / "site-packages" / "numpy"
     package.mkdir(parents=True)
     (package / "core.py").write_text("x = 1\n")
     assert not provenance().dirty
 
 
-def test_what_git_converts_before_it_compares_is_named(repository: Path) -> None:
+def test_files_that_git_converts_are_named(repository: Path) -> None:
     """Attributes of one's own repository, which nothing overrides."""
     (repository / ".git/info").mkdir(exist_ok=True)
     (repository / ".git/info/attributes").write_text("*.py text\n")

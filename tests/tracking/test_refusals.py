@@ -114,7 +114,7 @@ def artifacts(run: Any, folder: str | None = None) -> set[str]:
     return files.union(*(artifacts(run, each.path) for each in found if each.is_dir))
 
 
-def test_all_but_the_refused_weights_arrives_and_they_later(
+def test_refused_weights_arrive_later_and_the_rest_at_once(
     proxy: Proxy, model: Path, experiment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     proxy.rules = [Rule(413, WEIGHTS_PATH)]
@@ -146,7 +146,7 @@ def test_all_but_the_refused_weights_arrives_and_they_later(
     assert not trained.exists()
 
 
-def test_what_was_refused_is_tried_again_when_it_is_due(
+def test_a_refused_item_is_retried_when_due(
     proxy: Proxy, model: Path, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinyllm.tracking.mlflow.refusals.FIRST_WAIT", 0.0)
@@ -158,7 +158,7 @@ def test_what_was_refused_is_tried_again_when_it_is_due(
     assert artifacts(run_of(experiment)) >= {f"model/{WEIGHTS}"}
 
 
-def test_a_value_that_the_store_refuses_costs_no_other(
+def test_a_refused_value_does_not_block_others(
     proxy: Proxy, experiment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     proxy.rules = [Rule(500, LOG_BATCH, body) for body in (b"poison", b"arsenic")]
@@ -175,8 +175,8 @@ def test_a_value_that_the_store_refuses_costs_no_other(
     assert set(points(run)) == {*ALL_POINTS, ("train/grad_norm", 3)}
     assert run.data.params == {k: str(v) for k, v in params.items() if k != "p77"}
     assert run.data.tags["b"] == "bread" and "a" not in run.data.tags
-    told = capsys.readouterr().out
-    assert [told.count(name) for name in ("p77", "tag a", "train/poison")] == [1, 1, 1]
+    printed = capsys.readouterr().out
+    assert [printed.count(name) for name in ("p77", "tag a", "train/poison")] == [1, 1, 1]
 
     proxy.rules = []
     assert sync(0, everything=True) == 0
@@ -185,7 +185,7 @@ def test_a_value_that_the_store_refuses_costs_no_other(
     assert ("train/poison", 3) in points(run)
 
 
-def test_what_no_store_can_hold_is_escaped_or_cut(
+def test_values_that_no_store_accepts_are_escaped_or_cut(
     proxy: Proxy, experiment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     proxy.rules = [Rule(500, LOG_BATCH, rb"\u0000"), Rule(500, "runs/create", rb"\u0000")]
@@ -209,12 +209,12 @@ def test_what_no_store_can_hold_is_escaped_or_cut(
     assert run.data.tags["t_"] == "\\x00"
     assert len(run.data.tags["mlflow.note.content"]) == 8000
     assert {"loss _nats_/µ", "b/inf", "b/nan", "x" * 250, "big", "count"} == set(run.data.metrics)
-    told = capsys.readouterr().out
-    assert [told.count(f" {name}: ") for name in ("nul", "lone", "long")] == [1, 1, 1]
+    printed = capsys.readouterr().out
+    assert [printed.count(f" {name}: ") for name in ("nul", "lone", "long")] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("when", ["before", "while it is sent"])
-def test_a_deleted_experiment_is_named_and_gets_all_when_it_is_restored(
+def test_a_deleted_experiment_is_named_and_receives_all_once_restored(
     experiment: str, when: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mlflow import MlflowClient
@@ -236,16 +236,16 @@ def test_a_deleted_experiment_is_named_and_gets_all_when_it_is_restored(
     train(f"another than {experiment}")
     assert sync(0) == 1  # the other one is sent
     assert run_of(f"another than {experiment}").info.status == "FINISHED"
-    told = capsys.readouterr().out
-    assert f"{experiment!r} was deleted" in told
-    assert f"mlflow experiments restore --experiment-id {number}" in told
-    assert "runtime.experiment" in told
+    printed = capsys.readouterr().out
+    assert f"{experiment!r} was deleted" in printed
+    assert f"mlflow experiments restore --experiment-id {number}" in printed
+    assert "runtime.experiment" in printed
     client.restore_experiment(number)
     assert sync(0) == 0
     assert points(run_of(experiment)) == ALL_POINTS
 
 
-def test_waiting_files_that_are_missing_or_damaged_cost_no_other(
+def test_missing_or_corrupt_files_do_not_block_others(
     model: Path, experiment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = train(experiment, model) / "files"
@@ -255,20 +255,20 @@ def test_waiting_files_that_are_missing_or_damaged_cost_no_other(
     weights.write_bytes(b"rubbish")
     assert sync(0) == 0
     assert artifacts(run_of(experiment)) >= {"notes.txt", "model/tokenizer.json"}
-    told = capsys.readouterr().out
-    assert told.count("model/config.json: the file is missing") == 1
-    assert told.count("as state_dict: the model folder is corrupt") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("model/config.json: the file is missing") == 1
+    assert printed.count("as state_dict: the model folder is corrupt") == 1
 
 
 @pytest.mark.parametrize("content", ["null", "{"])
-def test_a_damaged_note_of_what_was_sent_sends_all_again(experiment: str, content: str) -> None:
+def test_a_corrupt_position_sends_everything_again(experiment: str, content: str) -> None:
     folder = train(experiment)
     (folder / "sent.json").write_text(content)
     assert sync(0) == 0
     assert points(run_of(experiment)) == ALL_POINTS
 
 
-def test_an_expired_login_is_named_and_loses_nothing(
+def test_an_expired_login_is_reported_and_nothing_is_lost(
     proxy: Proxy, experiment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(experiment)
@@ -280,14 +280,14 @@ def test_an_expired_login_is_named_and_loses_nothing(
     assert points(run_of(experiment)) == ALL_POINTS
 
 
-def test_a_name_that_no_experiment_can_have_is_made_one(proxy: Proxy, experiment: str) -> None:
+def test_an_invalid_experiment_name_is_escaped(proxy: Proxy, experiment: str) -> None:
     proxy.rules = [Rule(500, "experiments", rb"\u0000"), Rule(500, "experiments", b"%00")]
     train(f"{experiment}\0" + "x" * 600)
     assert sync(0) == 0
     assert points(run_of(f"{experiment}\\x00{'x' * 600}"[:500])) == ALL_POINTS
 
 
-def test_a_latin_1_terminal_and_a_server_get_along(project: Project, experiment: str) -> None:
+def test_a_latin_1_terminal_works_with_a_server(project: Project, experiment: str) -> None:
     train(experiment, name="你好")
     done = project.sync(PYTHONIOENCODING="latin-1", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -261,7 +261,7 @@ def follow(origin: Provenance, clone: Path) -> None:
 
 
 @pytest.mark.parametrize("make", STATES, ids=lambda make: make.__name__)
-def test_the_note_makes_every_file_again(
+def test_the_note_reproduces_every_file(
     project_folder: Path, make: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make(project_folder)

@@ -34,7 +34,7 @@ def test_an_address_is_shown_without_its_password(text: str, shown: str) -> None
     assert masked(shown) == shown
 
 
-def test_the_environments_own_are_masked_wherever_they_stand(
+def test_secrets_of_the_environment_are_masked_everywhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "tok-12345678")
@@ -44,7 +44,7 @@ def test_the_environments_own_are_masked_wherever_they_stand(
 
 @pytest.mark.filterwarnings("ignore:Query string argument")
 @pytest.mark.usefixtures("no_follower")
-def test_no_file_holds_a_password(
+def test_no_file_contains_a_password(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     address = f"http://me:{PASSWORD}@127.0.0.1:{free_port()}"
@@ -71,7 +71,7 @@ def test_no_file_holds_a_password(
     assert "me:***@" in run.data.tags["mlflow.note.content"]
 
 
-def test_what_waits_for_mlflow_is_its_owners_alone(project: Project) -> None:
+def test_only_the_owner_can_read_journals(project: Project) -> None:
     stage = project.start("one", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
     stage.kill()
     stage.communicate()

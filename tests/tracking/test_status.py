@@ -24,7 +24,7 @@ from tinyllm.tracking.journal import Journal
 from tinyllm.tracking.mlflow.notes import VANISHED
 
 
-def test_how_a_run_ended_is_how_the_stage_ended(project: Project) -> None:
+def test_the_runs_status_is_the_stages(project: Project) -> None:
     stages = {how: project.start(how) for how in ("fine", "failed", "interrupted", "killed")}
     stages["killed"].kill()
     stages["interrupted"].send_signal(signal.SIGINT)
@@ -52,7 +52,7 @@ def test_how_a_run_ended_is_how_the_stage_ended(project: Project) -> None:
     assert project.points(runs["killed"]) == half  # all that was recorded before
 
 
-def test_a_stage_whose_follower_died_is_not_called_killed(project: Project) -> None:
+def test_a_stage_whose_follower_died_is_not_marked_killed(project: Project) -> None:
     stage = project.start("fine")
     (follower,) = psutil.Process(stage.pid).children()
     wait_until(lambda: follower.nice() == 10, 20, "it does not give way to the trainer")
@@ -74,7 +74,7 @@ def test_a_stage_whose_follower_died_is_not_called_killed(project: Project) -> N
 
 
 @pytest.mark.usefixtures("no_follower")
-def test_a_follower_that_reads_the_end_before_it_hears_of_it(project: Project) -> None:
+def test_a_follower_that_reads_the_end_before_the_signal(project: Project) -> None:
     with Journal(header(), settings()) as journal:
         record(journal, range(3))
     weight = Path("/proc/self/autogroup")  # of this session, on Linux
@@ -90,7 +90,7 @@ def test_a_follower_that_reads_the_end_before_it_hears_of_it(project: Project) -
     assert project.statuses() == {"train": "FINISHED"}
 
 
-def test_workers_that_outlive_a_stage_do_not_hide_its_end(project: Project) -> None:
+def test_workers_of_an_exited_stage_do_not_hide_its_end(project: Project) -> None:
     """A forked data loader holds open whatever its parent had open: the lock and the pipe too."""
     code = """
 import os, time
@@ -116,7 +116,7 @@ with Journal(header(name="parent"), settings()) as journal:
     assert project.statuses() == {"parent": "FINISHED"}
 
 
-def test_the_end_is_told_although_a_worker_holds_the_pipe(project: Project) -> None:
+def test_the_follower_learns_of_the_end_although_a_worker_holds_the_pipe(project: Project) -> None:
     follower = subprocess.Popen(
         [PYTHON, "-S", "-c", "import os; os.read(0, 1)"], stdin=subprocess.PIPE
     )

@@ -51,7 +51,7 @@ def evaluation(model: str, **params: str) -> Path:
     return journal_of(what, scores={"test/loss": 1.5})
 
 
-def test_sent_twice_is_there_once(project: Project) -> None:
+def test_a_journal_sent_twice_is_stored_once(project: Project) -> None:
     dataset = {"name": "d", "digest": "0" * 32, "source": "x", "role": "training", "profile": {}}
     folder = journal_of(header(datasets=[dataset], params={"a": 1}))
     shutil.copytree(folder, kept := project.root / "kept")
@@ -68,7 +68,7 @@ def test_sent_twice_is_there_once(project: Project) -> None:
     assert count == (len(ALL_POINTS), 1)  # NaN, inf and -inf were among them
 
 
-def test_a_sender_goes_on_where_the_last_one_stopped(project: Project) -> None:
+def test_a_sender_continues_where_the_last_one_stopped(project: Project) -> None:
     with Journal(header(), settings()) as journal:
         record(journal, range(10))
         assert not Delivery(journal.folder).attempt()  # the stage lives
@@ -83,7 +83,7 @@ def test_a_sender_goes_on_where_the_last_one_stopped(project: Project) -> None:
     assert project.points(project.runs()["train"]) == ALL_POINTS
 
 
-def test_another_store_gets_everything(
+def test_another_store_receives_everything(
     project: Project, monkeypatch: pytest.MonkeyPatch, empty_database: Path
 ) -> None:
     with Journal(header(), settings()) as journal:
@@ -99,7 +99,7 @@ def test_another_store_gets_everything(
     assert there.points(there.runs()["train"]) == ALL_POINTS
 
 
-def test_what_is_too_much_for_mlflow(project: Project) -> None:
+def test_values_too_long_for_mlflow_are_cut(project: Project) -> None:
     params = {**{f"p{i}": i for i in range(250)}, "long": "x" * 9000, "none": None, "odd": "\udcff"}
     folder = journal_of(header(params=params, tags={"long": "y" * 9000}, note="z" * 9000))
     assert sync(0) == 0
@@ -112,7 +112,7 @@ def test_what_is_too_much_for_mlflow(project: Project) -> None:
     assert not folder.exists()
 
 
-def test_more_numbers_than_a_call_takes(project: Project) -> None:
+def test_more_metrics_than_one_call_allows(project: Project) -> None:
     with Journal(header(), settings()) as journal:
         for step in range(10):
             journal.metrics(step, {f"many/{i}": float(i) for i in range(300)})
@@ -120,7 +120,7 @@ def test_more_numbers_than_a_call_takes(project: Project) -> None:
     assert len(set(project.points(project.runs()["train"]))) == 3000
 
 
-def test_half_a_line_waits_for_its_other_half(project: Project) -> None:
+def test_an_incomplete_line_is_sent_once_complete(project: Project) -> None:
     with Journal(header(), settings()) as journal:
         record(journal, range(STEPS - 1))
         line = '{"kind": "metrics", "time": 1, "step": 29, "values": {"train/loss": 0.1, '
@@ -134,7 +134,7 @@ def test_half_a_line_waits_for_its_other_half(project: Project) -> None:
     assert project.points(project.runs()["train"]) == ALL_POINTS
 
 
-def test_a_damaged_line_is_left_out(project: Project) -> None:
+def test_a_corrupt_line_is_skipped(project: Project) -> None:
     with Journal(header(), settings()) as journal:
         record(journal, range(15))
         with (journal.folder / JOURNAL).open("a") as file:
@@ -146,7 +146,7 @@ def test_a_damaged_line_is_left_out(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b"\0" * 100, "its first line is corrupt"),
         (b'{"kind": "run"}\n', "its first line is corrupt"),
@@ -154,8 +154,8 @@ def test_a_damaged_line_is_left_out(project: Project) -> None:
         (None, "Is a directory"),  # as with another user's: it can't be opened
     ],
 )
-def test_an_unreadable_journal_stops_no_other(
-    project: Project, capsys: pytest.CaptureFixture[str], content: bytes | None, told: str
+def test_an_unreadable_journal_does_not_block_others(
+    project: Project, capsys: pytest.CaptureFixture[str], content: bytes | None, expected: str
 ) -> None:
     broken = journal_of(header(name="broken"))
     (broken / JOURNAL).unlink()
@@ -166,13 +166,13 @@ def test_an_unreadable_journal_stops_no_other(
     journal_of(header(name="whole"))
     evaluation("abc")
     assert sync(0) == 1
-    assert told in capsys.readouterr().out
+    assert expected in capsys.readouterr().out
     assert project.statuses() == {"whole": "FINISHED", "evaluate": "FINISHED"}
     assert project.journals == [broken]
 
 
 @pytest.mark.parametrize("order", ["train first", "evaluate first"])
-def test_an_evaluation_joins_the_run_that_made_the_model(project: Project, order: str) -> None:
+def test_an_evaluation_adds_to_the_run_that_trained_the_model(project: Project, order: str) -> None:
     trained = journal_of(header(), model="abc")
     evaluated = evaluation("abc", stride="64")
     if order == "evaluate first":
@@ -188,7 +188,7 @@ def test_an_evaluation_joins_the_run_that_made_the_model(project: Project, order
     assert run.data.tags["tinyllm.evaluate"] == "FINISHED"
 
 
-def test_a_failed_evaluation_leaves_the_training_finished(project: Project) -> None:
+def test_a_failed_evaluation_does_not_change_the_trainings_status(project: Project) -> None:
     journal_of(header(), model="abc")
     with (
         pytest.raises(ValueError, match="too long"),
@@ -202,7 +202,7 @@ def test_a_failed_evaluation_leaves_the_training_finished(project: Project) -> N
     assert run.data.tags["tinyllm.evaluate.reason"] == "prompt too long"
 
 
-def test_scores_with_other_settings_are_another_run(project: Project) -> None:
+def test_scores_with_other_settings_are_a_separate_run(project: Project) -> None:
     journal_of(header(), model="abc")
     evaluation("abc", stride="64")
     assert sync(0) == 0
@@ -242,7 +242,7 @@ def test_scores_with_other_settings_name_the_training_and_have_its_settings(
         shutil.copytree(kept, folder)  # as if nobody knew how far it had been sent
 
 
-def test_scores_of_a_model_that_no_run_made_stand_alone(project: Project) -> None:
+def test_scores_of_a_model_without_a_run_are_a_separate_run(project: Project) -> None:
     for stride in ("64", "32"):  # the first one has the same model, but did not make it
         what = header("evaluate", name=stride, params={"stride": stride}, model_sha256="abc")
         journal_of(what, scores={"test/loss": 1.5})
@@ -278,7 +278,7 @@ def test_a_deleted_run_stays_deleted(project: Project) -> None:
     assert project.journals == []
 
 
-def test_a_run_made_twice_by_a_late_answer_is_one(project: Project) -> None:
+def test_a_run_created_twice_after_a_late_answer_is_merged(project: Project) -> None:
     from mlflow import MlflowClient
 
     folder = journal_of(header())
@@ -317,7 +317,7 @@ def test_the_model_and_its_state_dict_load_back(project: Project, tokenizer: Tok
     assert not list(project.root.rglob("mlruns"))
 
 
-def test_the_default_store_is_the_main_repository(
+def test_the_default_store_is_in_the_main_repository(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also from the temporary folder of a DVC experiment, and with a relative address."""
@@ -341,7 +341,7 @@ def test_the_default_store_is_the_main_repository(
     assert not list(temporary.rglob("mlflow.db"))
 
 
-def test_what_the_user_has_set_stays(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_settings_are_kept(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
@@ -359,7 +359,7 @@ def test_what_the_user_has_set_stays(project: Project, monkeypatch: pytest.Monke
         os.environ.update(before)
 
 
-def test_without_a_tracker_nothing_is_kept(
+def test_without_a_tracker_nothing_is_recorded(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Journal(header(), settings(tracker="none")) as journal:
@@ -369,7 +369,7 @@ def test_without_a_tracker_nothing_is_kept(
     assert capsys.readouterr().err == ""
 
 
-def test_old_sent_journals_go(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_sent_journals_are_deleted(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     first = journal_of(header(name="first"))
     monkeypatch.setattr(outbox, "KEEP_BYTES", int(1.5 * (first / JOURNAL).stat().st_size))
     journal_of(header(name="second"))

@@ -64,7 +64,7 @@ def status(port: int, host: str) -> int:
         return error.code
 
 
-def test_it_links_to_the_experiment_and_answers_the_names_it_was_given(project: Path) -> None:
+def test_it_prints_the_experiments_link_and_accepts_the_allowed_hosts(project: Path) -> None:
     port = free_port()
     server = start(
         project, "--host", "0.0.0.0", "--port", str(port), "--allowed-hosts", "gpu.example"

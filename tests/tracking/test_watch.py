@@ -54,7 +54,7 @@ def data(folder: Path, tokenizer: Tokenizer) -> TrainingData:
 
 
 @pytest.mark.usefixtures("no_follower")
-def test_a_run_in_mlflow(project: Project, params: Params, tokenizer: Tokenizer) -> None:
+def test_a_training_run_in_mlflow(project: Project, params: Params, tokenizer: Tokenizer) -> None:
     model_folder, reports = project.root / "models" / "mine", project.root / "reports" / "train"
     reports.mkdir(parents=True)
     (reports / "loss.png").write_text("a picture")

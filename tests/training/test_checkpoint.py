@@ -59,7 +59,7 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
 
 
-def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
+def test_a_state_is_restored_bit_for_bit(tmp_path: Path) -> None:
     kept, state = checkpoints(tmp_path), make_state(7)
     kept.save(state, wait=True)
     loaded = kept.newest()
@@ -70,14 +70,14 @@ def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert_same(fresh, state)
 
 
-def test_two_are_kept(tmp_path: Path) -> None:
+def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
     kept = checkpoints(tmp_path)
     for step in (1, 2, 30, 4000):
         kept.save(make_state(step), wait=True)
     assert [path.name for path in kept.paths()] == ["step-000000030", "step-000004000"]
 
 
-def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+def test_training_continues_while_a_checkpoint_is_written(tmp_path: Path) -> None:
     kept, state = checkpoints(tmp_path), make_state(5)
     before = {name: tensor.clone() for name, tensor in state.tensors().items()}
     kept.save(state)
@@ -98,9 +98,9 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
     for trial in range(100):
         file = files[trial % len(files)]
         whole = file.read_bytes()
-        damaged = bytearray(whole)
-        damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
-        file.write_bytes(damaged)
+        corrupt = bytearray(whole)
+        corrupt[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        file.write_bytes(corrupt)
         with pytest.raises(CorruptCheckpoint, match="delete that folder"):
             kept.newest()
         file.write_bytes(whole)
@@ -108,7 +108,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["state.safetensors", "facts.json", "manifest.json"])
-def test_one_that_was_cut_short_is_passed_over(
+def test_a_truncated_checkpoint_is_skipped(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = checkpoints(tmp_path)
@@ -124,7 +124,7 @@ def test_one_that_was_cut_short_is_passed_over(
     assert newest_step(kept) == 3
 
 
-def test_a_damaged_one_does_not_count_as_one_of_those_that_are_kept(tmp_path: Path) -> None:
+def test_a_corrupt_checkpoint_does_not_count_as_kept(tmp_path: Path) -> None:
     kept = checkpoints(tmp_path)
     for step in (3, 6):
         kept.save(make_state(step), wait=True)
@@ -136,7 +136,7 @@ def test_a_damaged_one_does_not_count_as_one_of_those_that_are_kept(tmp_path: Pa
     assert [path.name for path in kept.paths()] == ["step-000000003", "step-000000005"]
 
 
-def test_the_oldest_trainings_are_removed_but_not_one_that_runs(tmp_path: Path) -> None:
+def test_the_oldest_trainings_are_removed_except_running_ones(tmp_path: Path) -> None:
     names = ["d", "c", "b", "a", "running", "old"]
     folders = {}
     for age, name in enumerate(names):
@@ -149,7 +149,7 @@ def test_the_oldest_trainings_are_removed_but_not_one_that_runs(tmp_path: Path) 
     assert [name for name in names if folders[name].exists()] == ["d", "c", "b", "running"]
 
 
-def test_a_new_one_that_is_damaged_costs_none_of_the_old(
+def test_a_corrupt_new_checkpoint_keeps_the_old_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = checkpoints(tmp_path)
@@ -157,7 +157,7 @@ def test_a_new_one_that_is_damaged_costs_none_of_the_old(
         kept.save(make_state(step), wait=True)
     monkeypatch.setattr(checkpoint, "save_file", lambda _, path: path.write_bytes(b"rubbish"))
     monkeypatch.setattr(checkpoint, "sha256_of", forgetful)
-    with pytest.raises(OSError, match="damaged"):
+    with pytest.raises(OSError, match="corrupt"):
         kept.save(make_state(9), wait=True)
     assert newest_step(kept) == 6
 
@@ -167,7 +167,7 @@ def forgetful(path: Path) -> str:
     return "0" * 64 if ".tmp" in str(path) else files.sha256_of(path)
 
 
-def test_a_pickle_in_the_place_of_any_file_is_never_run(tmp_path: Path) -> None:
+def test_a_pickle_in_place_of_any_file_is_never_run(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
             return os.system, (f"touch '{tmp_path / 'sprung'}'",)
@@ -200,7 +200,9 @@ def save_in_a_child(folder: Path, hook: Callable[[str], None] | None) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def test_a_process_that_ends_at_any_point_of_a_save_leaves_old_or_new(tmp_path: Path) -> None:
+def test_a_process_killed_at_any_point_of_a_save_leaves_an_intact_checkpoint(
+    tmp_path: Path,
+) -> None:
     start = tmp_path / "start"
     kept = checkpoints(start)
     for step in (2, 4):
@@ -231,7 +233,7 @@ def test_a_process_that_ends_at_any_point_of_a_save_leaves_old_or_new(tmp_path: 
     assert ends.count(4) > 5 and ends.count(6) > 2  # there were points before and after
 
 
-def test_a_full_disk_is_told_and_leaves_the_older_one(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_older_checkpoint_is_kept(tmp_path: Path) -> None:
     kept = checkpoints(tmp_path)
     kept.save(make_state(2), wait=True)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -249,7 +251,7 @@ def test_a_full_disk_is_told_and_leaves_the_older_one(tmp_path: Path) -> None:
     assert newest_step(kept) == 4
 
 
-def test_another_training_has_checkpoints_of_its_own_and_old_ones_go(tmp_path: Path) -> None:
+def test_each_training_has_its_own_checkpoints_and_old_ones_are_removed(tmp_path: Path) -> None:
     for number in range(8):
         kept = checkpoints(tmp_path, str(number))
         assert kept.newest() is None
@@ -270,7 +272,7 @@ def read_only(state: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [no_folder, read_only], ids=lambda make: make.__name__)
-def test_where_nothing_can_be_written_the_error_says_what_the_folder_is_for(
+def test_the_error_for_an_unwritable_folder_explains_its_purpose(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     state = tmp_path / ".tinyllm"

@@ -40,7 +40,7 @@ def compiler() -> None:
 # In bf16 alone, as on a GPU: compiling for a whole training takes a quarter of a minute.
 @pytest.mark.usefixtures("compiler", "arithmetic")
 @pytest.mark.parametrize("arithmetic", BOTH[1:], ids=str, indirect=True)
-def test_a_compiled_training_is_interrupted_and_ends_in_the_same_bytes(
+def test_an_interrupted_compiled_training_ends_in_the_same_bytes(
     project: Path, tmp_path: Path
 ) -> None:
     change(project, {"compile": "true", "micro_batch_size": "2"})
@@ -74,7 +74,7 @@ def forget_place() -> None:
 
 @pytest.mark.usefixtures("compiler", "architecture")
 @pytest.mark.parametrize("arithmetic", BOTH, ids=str, indirect=True)
-def test_the_compiled_gradient_is_the_models_and_scoring_is_as_before(
+def test_the_compiled_gradient_is_the_models_and_scoring_is_unchanged(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arithmetic: Arithmetic
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
@@ -107,7 +107,7 @@ def compiler_without_headers(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("where", "changes", "told"),
+    ("where", "changes", "reason"),
     [
         ("here", {"PATH": "/nowhere"}, r"there is no C\+\+ compiler \(g\+\+|clang\+\+\)"),
         ("here", {"CXX": "no-headers"}, r"fatal error: Python\.h: No such file or directory"),
@@ -116,8 +116,8 @@ def compiler_without_headers(folder: Path) -> Path:
     ],
     ids=["no compiler", "no headers", "one that fails", "a space in the environment's path"],
 )
-def test_what_keeps_torch_from_compiling_is_found_beforehand(
-    tmp_path: Path, where: str, changes: dict[str, str], told: str, request: pytest.FixtureRequest
+def test_the_reason_that_torch_cannot_compile_is_reported(
+    tmp_path: Path, where: str, changes: dict[str, str], reason: str, request: pytest.FixtureRequest
 ) -> None:
     if where != "here":
         request.getfixturevalue("compiler")
@@ -135,4 +135,4 @@ def test_what_keeps_torch_from_compiling_is_found_beforehand(
         env=variables, capture_output=True, text=True, check=True,
     )  # fmt: skip
     (line,) = done.stdout.splitlines()
-    assert re.search(told, line), line
+    assert re.search(reason, line), line

@@ -59,7 +59,7 @@ def test_the_network_and_its_loss_run(model: Model, training: bool) -> None:
 @cuda_build
 @needs_cuda_build
 @pytest.mark.parametrize("name", ["adamw", "adam", "muon"])  # torch's fused SGD needs data
-def test_a_step_is_clipped_and_taken_and_its_state_comes_back(model: Model, name: str) -> None:
+def test_a_step_is_clipped_and_its_state_is_restored(model: Model, name: str) -> None:
     state = TrainState(model, make_optimizer(model, train_settings(optimizer=name)))
     give_gradients(model)
     assert clip_gradient(model, 1.0).device == ON_CUDA
@@ -76,7 +76,7 @@ def test_a_step_is_clipped_and_taken_and_its_state_comes_back(model: Model, name
 @cuda_build
 @needs_cuda_build
 @torch.no_grad()
-def test_texts_are_written_with_a_cache(model: Model) -> None:
+def test_texts_are_generated_with_a_cache(model: Model) -> None:
     ids = random_ids(4, 5)
     texts = _Texts(for_inference(model.eval()), ids)
     texts.append(ids[:, 0])

@@ -46,7 +46,7 @@ def load(folder: Path, settings: Params, processes: Processes = ALONE) -> Traini
     )
 
 
-def test_the_model_and_the_batches_follow_from_settings_and_tokens(folder: Path) -> None:
+def test_the_model_and_the_batches_depend_on_settings_and_tokens(folder: Path) -> None:
     settings = params(max_steps=5, dropout=0.1)
     data = load(folder, settings)
     assert data.model_config.vocab_size == data.tokenizer.vocab_size == 320
@@ -58,7 +58,7 @@ def test_the_model_and_the_batches_follow_from_settings_and_tokens(folder: Path)
     assert torch.equal(batches[0][0], data.training[2][0])
 
 
-def test_all_tokens_of_both_splits_are_scored_or_as_many_as_asked_for(folder: Path) -> None:
+def test_all_tokens_of_both_splits_or_eval_tokens_are_scored(folder: Path) -> None:
     data = load(folder, params(eval_tokens=None))
     for name, windows in data.evaluation.items():
         summary = data.splits[name].summary
@@ -69,7 +69,7 @@ def test_all_tokens_of_both_splits_are_scored_or_as_many_as_asked_for(folder: Pa
         assert 60 < int((windows.targets != IGNORE).sum()) <= 100
 
 
-def test_nothing_of_the_test_split_is_read(folder: Path) -> None:
+def test_the_test_split_is_not_read(folder: Path) -> None:
     before = load(folder, params())
     for path in (folder / "test").iterdir():
         path.unlink()
@@ -78,7 +78,7 @@ def test_nothing_of_the_test_split_is_read(folder: Path) -> None:
         assert torch.equal(windows.targets, before.evaluation[name].targets)
 
 
-def test_a_split_shorter_than_the_context_is_refused_before_any_work(folder: Path) -> None:
+def test_a_split_shorter_than_the_context_is_an_error(folder: Path) -> None:
     summary = json.loads((folder / "splits.json").read_text())
     shortest, name = min((held["tokens"], split) for split, held in summary.items())
     message = rf"^train\.context_length = \d+: .* size of the {name} split, {shortest} tokens"
@@ -90,14 +90,14 @@ def test_a_split_shorter_than_the_context_is_refused_before_any_work(folder: Pat
 @pytest.mark.parametrize(
     "name", ["train/tokens.npy", "validation/tokens.npy", "tokenizer/vocabulary.tiktoken"]
 )
-def test_damage_is_found(folder: Path, name: str) -> None:
+def test_a_corrupt_file_is_an_error(folder: Path, name: str) -> None:
     flip_bit(folder / name, -5)
     with pytest.raises(ValueError, match="is damaged"):
         load(folder, params())
 
 
 @pytest.mark.parametrize("name", ["train/split.json", "tokenizer/encoding.json", "splits.json"])
-def test_what_is_missing_is_named(folder: Path, name: str) -> None:
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ValueError, match=f"{Path(name).name} is missing"):
         load(folder, params())
@@ -109,7 +109,7 @@ class Three(SingleProcess):
     size = 3
 
 
-def test_processes_that_cannot_share_a_batch_evenly_are_refused(folder: Path) -> None:
+def test_a_batch_that_processes_cannot_share_evenly_is_an_error(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"batch_size = 8: must be a multiple of the number of"):
         load(folder, params(), Three())
     assert len(load(folder, params(batch_size=9), Three()).training[0][0]) == 3

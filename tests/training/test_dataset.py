@@ -28,7 +28,7 @@ def epoch_starts(data: Batches, epoch: int) -> list[int]:
     return [int(inputs[row // data.batch_size][row % data.batch_size, 0]) for row in rows]
 
 
-def test_a_batch_is_windows_and_what_follows_each_token() -> None:
+def test_a_batch_has_windows_and_the_next_tokens() -> None:
     inputs, targets = batches()[0]
     assert inputs.shape == targets.shape == (4, 16)
     assert inputs.dtype == targets.dtype == torch.int64
@@ -36,7 +36,7 @@ def test_a_batch_is_windows_and_what_follows_each_token() -> None:
     assert torch.equal(inputs - inputs[:, :1], torch.arange(16).expand(4, 16))
 
 
-def test_a_steps_batch_is_a_look_up() -> None:
+def test_any_steps_batch_can_be_looked_up() -> None:
     """Steps may be asked for in any order, any number of times, in any process."""
     one, two = batches(), batches()
     forwards = {step: one[step] for step in range(60)}
@@ -55,7 +55,7 @@ def test_workers_and_the_first_step_change_no_batch(first: int, num_workers: int
     assert steps == 40 - first
 
 
-def test_from_epoch_to_epoch_each_token_stands_at_each_place_of_a_window() -> None:
+def test_over_the_epochs_each_token_is_at_each_position_of_a_window() -> None:
     data = batches()
     assert {data.starts(epoch)[0] % 16 for epoch in range(300)} == set(range(16))
 
@@ -64,7 +64,7 @@ def test_another_seed_gives_other_batches() -> None:
     assert epoch_starts(batches(seed=1), 0) != epoch_starts(batches(seed=2), 0)
 
 
-def test_nothing_global_is_drawn_from() -> None:
+def test_no_global_generator_is_used() -> None:
     state, numpy_state = torch.get_rng_state(), str(np.random.get_state())
     first = batches()[7]
     assert torch.equal(torch.get_rng_state(), state)
@@ -76,7 +76,7 @@ def test_nothing_global_is_drawn_from() -> None:
 
 @pytest.mark.parametrize("epoch", [0, 1, 5])
 @pytest.mark.parametrize("length", [17, 18, 31, 32, 33, 47, 48, 49, 500, 1003])
-def test_an_epoch_takes_each_window_once_and_no_token_twice(epoch: int, length: int) -> None:
+def test_an_epoch_has_each_window_once_and_no_token_twice(epoch: int, length: int) -> None:
     data = batches(tokens=TOKENS[:length])
     starts = epoch_starts(data, epoch)
     assert len(starts) == data.windows_per_epoch
@@ -120,13 +120,13 @@ def test_a_batch_may_be_larger_than_an_epoch() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 16])
-def test_a_split_shorter_than_a_window_is_refused(length: int) -> None:
+def test_a_split_shorter_than_a_window_is_an_error(length: int) -> None:
     with pytest.raises(ValueError, match=rf"^train\.context_length = 16: .* {length} tokens"):
         batches(tokens=TOKENS[:length])
     assert batches(tokens=TOKENS[:17])[3][0].shape == (4, 16)
 
 
-def test_large_ids_come_through() -> None:
+def test_large_ids_are_preserved() -> None:
     tokens = np.array([65_535, 65_536, 199_999] * 10, dtype=np.uint32)
     inputs, targets = batches(tokens=tokens)[0]
     assert set(inputs.unique().tolist()) == set(targets.unique().tolist()) == {*tokens.tolist()}

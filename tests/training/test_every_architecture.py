@@ -40,7 +40,7 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=["", "grouped and tied"])
 
 
 @shapes
-def test_killed_it_resumes_and_ends_in_the_same_bytes_which_transformers_loads(
+def test_a_killed_training_ends_in_the_same_bytes_and_loads_in_transformers(
     of_each: Path, shape: dict[str, str]
 ) -> None:
     change(of_each, shape)
@@ -69,7 +69,7 @@ def in_transformers(folder: Path) -> Any:
 
 
 @shapes
-def test_two_processes_train_what_one_does_with_a_whole_model_each_or_a_part(
+def test_two_processes_train_the_same_model_as_one_with_ddp_and_fsdp(
     of_each: Path, shape: dict[str, str]
 ) -> None:
     change(of_each, SAME | shape)

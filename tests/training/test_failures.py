@@ -36,7 +36,7 @@ def error_of(failed: Stage) -> str:
     return line
 
 
-def test_a_killed_data_worker_stops_training_at_its_last_checkpoint(
+def test_a_killed_data_worker_stops_training_after_its_last_checkpoint(
     project: Path, untouched: dict[str, bytes]
 ) -> None:
     change(project, {"num_workers": "1"})
@@ -65,7 +65,7 @@ def lose_the_checkpoints_once_the_model_is_published() -> None:
     Watch.keep = keep_and_lose  # type: ignore[method-assign]
 
 
-def test_a_model_that_is_published_stands_without_its_last_checkpoint(
+def test_a_published_model_is_kept_without_its_last_checkpoint(
     project: Path, untouched: dict[str, bytes]
 ) -> None:
     training = Stage(
@@ -76,7 +76,7 @@ def test_a_model_that_is_published_stands_without_its_last_checkpoint(
     assert outputs(project).items() <= untouched.items()
 
 
-def test_interrupted_with_its_workers_it_saves_and_fails(
+def test_training_interrupted_with_its_workers_saves_and_fails(
     project: Path, untouched: dict[str, bytes]
 ) -> None:
     """Ctrl-C reaches every process of the terminal's foreground."""
@@ -96,10 +96,10 @@ def fail_after(last: int, fail: Callable[[], object]) -> None:
     """Have this process's training do something after a step, before it is saved."""
     from tinyllm.training.display.watch import Watch
 
-    told = Watch.step
+    record_step = Watch.step
 
     def failing(self: Watch, step: int, values: dict[str, float]) -> None:
-        told(self, step, values)
+        record_step(self, step, values)
         if step == last:
             fail()
 
@@ -124,34 +124,34 @@ def no_number_in_a_weight() -> None:
     clip = loop.clip_gradient
     calls = iter(range(1000))
 
-    def spoilt(model: Model, limit: float | None, processes: Processes = ALONE) -> Tensor:
+    def corrupt(model: Model, limit: float | None, processes: Processes = ALONE) -> Tensor:
         if next(calls) == 3 * INTERVAL + 1:
             parameter = next(model.parameters())
             assert parameter.grad is not None
             parameter.grad[0, 0] = math.nan
         return clip(model, limit, processes)
 
-    loop.clip_gradient = spoilt
+    loop.clip_gradient = corrupt
 
 
 @pytest.mark.parametrize(
-    ("fail", "told"),
+    ("fail", "expected"),
     [
         (too_large_for_torch, r"out of memory.*train\.micro_batch_size"),
         (too_large_for_python, r"out of memory.*train\.micro_batch_size"),
         (no_number_in_a_weight, rf"training diverged at step {3 * INTERVAL + 1}: .*nan"),
     ],
 )
-def test_a_failure_in_mid_training_keeps_the_last_checkpoint(
-    project: Path, untouched: dict[str, bytes], fail: Callable[[], None], told: str
+def test_a_failure_during_training_keeps_the_last_checkpoint(
+    project: Path, untouched: dict[str, bytes], fail: Callable[[], None], expected: str
 ) -> None:
-    assert re.search(told, error_of(Stage(project, "train", *TRAIN, before=fail)))
+    assert re.search(expected, error_of(Stage(project, "train", *TRAIN, before=fail)))
     assert checkpoint_steps(project) == [2 * INTERVAL, 3 * INTERVAL]
     assert resumed_at(run(project, "train", *TRAIN)) == 3 * INTERVAL
     assert final_state(project) == untouched
 
 
-def test_a_batch_that_memory_cannot_hold_is_told(project: Path) -> None:
+def test_a_batch_too_large_for_memory_is_reported(project: Path) -> None:
     change(project, {"batch_size": "100000"})
     line = error_of(Stage(project, "train", *TRAIN, before=limit_memory))
     assert "out of memory" in line and "train.micro_batch_size" in line

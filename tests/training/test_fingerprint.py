@@ -73,29 +73,29 @@ def inputs(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", Train.model_fields)
-def test_another_value_of_any_setting_of_training_is_another_training(name: str) -> None:
+def test_changing_any_training_setting_makes_another_training(name: str) -> None:
     before = identity.take(PARAMS, NO_CODE, [])
     after = identity.take(changed("train", name), NO_CODE, [])
     assert after.name != before.name
-    told = after.differences(before)
-    assert f"train.{name}" in told
+    differences = after.differences(before)
+    assert f"train.{name}" in differences
     # One that is derived from it may differ too.
     derived = ("n_kv_head", "micro_batch_size", "decay_steps")
-    assert set(told) <= {f"train.{n}" for n in (name, *derived)}
+    assert set(differences) <= {f"train.{n}" for n in (name, *derived)}
 
 
-def test_another_seed_is_another_training() -> None:
+def test_changing_the_seed_makes_another_training() -> None:
     after = identity.take(PARAMS.model_copy(update={"seed": PARAMS.seed + 1}), NO_CODE, [])
     assert after.differences(identity.take(PARAMS, NO_CODE, [])) == ["seed"]
 
 
 @pytest.mark.parametrize("name", Runtime.model_fields)
-def test_how_it_runs_and_is_shown_makes_no_other_training(name: str) -> None:
+def test_changing_a_runtime_setting_makes_no_other_training(name: str) -> None:
     after = identity.take(changed("runtime", name), NO_CODE, [])
     assert after == identity.take(PARAMS, NO_CODE, [])
 
 
-def test_any_other_byte_of_its_inputs_is_another_training(inputs: list[Path]) -> None:
+def test_changing_any_byte_of_the_inputs_makes_another_training(inputs: list[Path]) -> None:
     before = identity.take(PARAMS, NO_CODE, inputs)
     files = [f for path in inputs for f in [path, *path.rglob("*")] if f.is_file()]
     assert len(files) == 5
@@ -111,7 +111,7 @@ def test_any_other_byte_of_its_inputs_is_another_training(inputs: list[Path]) ->
     assert set(after.differences(before)) == {str(inputs[1] / "new"), files[0].as_posix()}
 
 
-def test_another_line_of_any_code_that_it_runs_is_another_training(
+def test_changing_any_code_makes_another_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in source_files.PACKAGES:
@@ -128,7 +128,9 @@ def test_another_line_of_any_code_that_it_runs_is_another_training(
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Compute)])
-def test_other_hardware_is_refused_or_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_hardware_is_an_error_or_reported(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     value = getattr(COMPUTE, name)
     other = value + 1 if isinstance(value, int) else f"not {value}"
     now = Compute(**{**asdict(COMPUTE), name: other})

@@ -105,7 +105,7 @@ def run(seed: int = 1, num_workers: int = 0, **changes: Any) -> Run:
 # ----- it learns
 
 
-def test_the_loss_falls_far_below_a_guess() -> None:
+def test_the_loss_falls_far_below_that_of_a_guess() -> None:
     ended = run(max_steps=150, eval_interval=50)
     losses = [row["val_loss"] for row in ended.evaluations]
     assert losses[0] == pytest.approx(math.log(61), abs=0.02)
@@ -119,7 +119,7 @@ def test_every_optimizer_learns(optimizer: str) -> None:
     assert ended.evaluations[-1]["val_loss"] < 3.5
 
 
-def test_the_weights_are_fp32_whatever_it_computes_in() -> None:
+def test_the_weights_are_fp32_in_any_precision() -> None:
     assert all(p.dtype == torch.float32 for p in run(max_steps=5).model.parameters())
 
 
@@ -127,7 +127,7 @@ def test_the_weights_are_fp32_whatever_it_computes_in() -> None:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_the_same_seed_ends_in_the_same_weights_and_another_does_not(dropout: float) -> None:
+def test_only_the_same_seed_ends_in_the_same_weights(dropout: float) -> None:
     one = run(dropout=dropout)
     torch.manual_seed(99)
     torch.rand(10)
@@ -145,7 +145,7 @@ class Second(SingleProcess):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_each_process_draws_a_dropout_of_its_own_and_nothing_else(dropout: float) -> None:
+def test_processes_differ_only_in_dropout(dropout: float) -> None:
     first, second = (
         Run(train_settings(dropout=dropout), processes=each).train() for each in (ALONE, Second())
     )
@@ -155,7 +155,7 @@ def test_each_process_draws_a_dropout_of_its_own_and_nothing_else(dropout: float
 @any_arithmetic
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 @pytest.mark.parametrize("eval_interval", [1, 5, 100])
-def test_how_often_it_is_evaluated_changes_no_weight(dropout: float, eval_interval: int) -> None:
+def test_the_evaluation_interval_changes_no_weight(dropout: float, eval_interval: int) -> None:
     often = run(dropout=dropout, eval_interval=eval_interval)
     assert_same_weights(often.model, run(dropout=dropout, eval_interval=4).model)
 
@@ -221,7 +221,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(
     assert (gradient - plain).norm() <= arithmetic.rounding * plain.norm()
 
 
-def test_the_gradient_is_clipped_to_its_limit_and_its_norm_told() -> None:
+def test_the_gradient_is_clipped_and_its_norm_recorded() -> None:
     model = random_model().train()
     ids = random_ids(8, 17)
     _, gradient = whole_gradient(model, ids[:, :-1], ids[:, 1:], None)
@@ -236,7 +236,7 @@ def test_the_gradient_is_clipped_to_its_limit_and_its_norm_told() -> None:
 
 
 @any_arithmetic
-def test_what_was_measured_is_told_as_it_happens() -> None:
+def test_measurements_are_recorded_as_they_happen() -> None:
     ended = run(max_steps=10, eval_interval=4)
     assert [step for step, _ in ended.seen.steps] == list(range(10))
     assert [step for step, _, _ in ended.seen.evaluations] == [0, 4, 8, 10]
@@ -251,7 +251,7 @@ def test_what_was_measured_is_told_as_it_happens() -> None:
 
 
 @any_arithmetic
-def test_the_best_weights_or_the_last_are_left() -> None:
+def test_the_best_or_the_last_weights_are_saved() -> None:
     # Training text and validation text have nothing in common, so that learning the one ends in
     # ever worse guesses about the other.
     for save in ("best", "last"):
@@ -262,12 +262,12 @@ def test_the_best_weights_or_the_last_are_left() -> None:
         assert ended.best.loss == losses[ended.best.step]
         left = score(ended.model, windows_of(NOISE), ended.settings.batch_size).loss
         assert left == losses[ended.best.step if save == "best" else 40]
-        told = [step for step, _, best in ended.seen.evaluations if best]
-        assert told[-1] == ended.best.step
+        improved = [step for step, _, best in ended.seen.evaluations if best]
+        assert improved[-1] == ended.best.step
 
 
 @any_arithmetic
-def test_without_a_better_loss_training_ends_early() -> None:
+def test_training_without_improvement_ends_early() -> None:
     still: dict[str, Any] = {"learning_rate": 1e-30, "min_learning_rate": 0.0, "max_steps": 100}
     for patience, interval in [(1, 10), (3, 7)]:
         ended = run(**still, patience=patience, eval_interval=interval)
@@ -278,7 +278,7 @@ def test_without_a_better_loss_training_ends_early() -> None:
 
 
 @any_arithmetic
-def test_evaluations_are_stale_from_the_last_improvement_on() -> None:
+def test_stale_evaluations_count_from_the_last_improvement() -> None:
     model = random_model()
     state = TrainState(model, make_optimizer(model, train_settings()))
     stale = []
@@ -310,7 +310,7 @@ def test_training_mode_is_kept_through_evaluations() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_gradient_that_is_no_number_stops_training_before_it_spoils_a_weight(
+def test_a_nan_gradient_stops_training_before_it_changes_a_weight(
     value: float,
 ) -> None:
     ended = Run(train_settings(grad_clip=None))
@@ -328,13 +328,13 @@ def test_a_gradient_that_is_no_number_stops_training_before_it_spoils_a_weight(
     assert_same_weights(ended.model, Run(seven).train().model)
 
 
-def test_a_learning_rate_out_of_all_bounds_is_told() -> None:
+def test_divergence_from_a_huge_learning_rate_is_reported() -> None:
     with pytest.raises(ValueError, match="training diverged"):
         run(learning_rate=1e30, grad_clip=None, max_steps=50)
 
 
 @pytest.mark.parametrize("save", ["best", "last"])
-def test_a_last_step_that_spoils_the_weights_is_told(save: str) -> None:
+def test_a_last_step_that_makes_weights_nan_is_reported(save: str) -> None:
     ended = Run(train_settings(learning_rate=1e39, warmup_steps=0, max_steps=1, save=save))
     with pytest.raises(ValueError, match="training diverged"):
         ended.train()

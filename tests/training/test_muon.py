@@ -22,7 +22,7 @@ def learn(model: Model, *optimizers: torch.optim.Optimizer, steps: int = 3) -> N
         model.zero_grad()
 
 
-def test_it_learns_what_torch_s_muon_and_adamw_learn() -> None:
+def test_it_trains_the_same_weights_as_torchs_muon_and_adamw() -> None:
     settings = train_settings(
         optimizer="muon", learning_rate=0.01, weight_decay=0.2, momentum=0.8,
         embedding_rate_multiplier=2.0,
@@ -48,7 +48,7 @@ def test_it_learns_what_torch_s_muon_and_adamw_learn() -> None:
         torch.testing.assert_close(a, b, rtol=0.0, atol=2e-3)
 
 
-def test_it_goes_on_from_its_state() -> None:
+def test_it_resumes_from_its_state() -> None:
     """As a checkpoint keeps it."""
     model = random_model(tiny_config(n_layer=1))
     optimizer = make_optimizer(model, train_settings(optimizer="muon"))
@@ -63,7 +63,7 @@ def test_it_goes_on_from_its_state() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 6, 24)])
-def test_rows_come_out_orthonormal_or_nearly_so(shape: tuple[int, int, int]) -> None:
+def test_rows_become_nearly_orthonormal(shape: tuple[int, int, int]) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     values = torch.linalg.svdvals(orthogonal(x))
     assert values.min() > 0.6 and values.max() < 1.3

@@ -23,7 +23,7 @@ TORCHS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.opt
 
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("name", TORCHS)
-def test_each_name_computes_what_torchs_own_does(name: str) -> None:
+def test_each_optimizer_computes_the_same_as_torchs(name: str) -> None:
     """Over some steps, with its state put elsewhere in between: the same bits."""
     ours, theirs = random_model(), random_model()
     settings = train_settings(optimizer=name, weight_decay=0.1)
@@ -75,7 +75,7 @@ sys.exit("torch._dynamo" in sys.modules)
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_a_step_does_not_wait_for_torchs_compiler(name: str) -> None:
+def test_a_step_does_not_import_torchs_compiler(name: str) -> None:
     subprocess.run([sys.executable, "-c", SCRIPT, name], cwd=ROOT, check=True)
 
 
@@ -93,7 +93,7 @@ def test_only_matrices_decay() -> None:
         assert decay[id(parameter)] == (0.3 if parameter.ndim >= 2 else 0.0)
 
 
-def test_frozen_weights_are_left_alone() -> None:
+def test_frozen_weights_do_not_change() -> None:
     model = random_model()
     model.embedding.weight.requires_grad_(False)
     optimizer = make_optimizer(model, train_settings())
@@ -137,7 +137,7 @@ def test_each_setting_has_an_effect(name: str, change: dict[str, Any]) -> None:
     assert not torch.equal(after_steps(optimizer=name, **change), base)
 
 
-def test_decoupled_decay_shrinks_weights_that_have_no_gradient() -> None:
+def test_decoupled_decay_shrinks_weights_without_gradient() -> None:
     model = random_model()
     optimizer = make_optimizer(model, train_settings(weight_decay=0.5, learning_rate=0.1))
     before = model.embedding.weight.detach().clone()

@@ -86,7 +86,7 @@ def run_ranks(project: Path, size: int) -> str:
         (3, {"sharding": "full", "micro_batch_size": "2"}),
     ],
 )
-def test_the_number_of_processes_does_not_change_what_is_computed(
+def test_the_number_of_processes_does_not_change_the_result(
     project: Path, alone: pd.DataFrame, size: int, settings: dict[str, str]
 ) -> None:
     change(project, SAME | settings)
@@ -97,7 +97,7 @@ def test_the_number_of_processes_does_not_change_what_is_computed(
 
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("arithmetic", [ARITHMETICS[0], ARITHMETICS[-1]], ids=str, indirect=True)
-def test_several_processes_end_in_the_same_bytes_though_killed(project: Path) -> None:
+def test_several_killed_processes_end_in_the_same_bytes(project: Path) -> None:
     """Three: the sum of two numbers is the same in any order. And with dropout."""
     change(project, {"batch_size": "6", "processes": "3"})
     shutil.copytree(project, project.with_name("untouched"))
@@ -111,7 +111,7 @@ def test_several_processes_end_in_the_same_bytes_though_killed(project: Path) ->
     assert final_state(project) == final_state(project.with_name("untouched"))
 
 
-def test_a_checkpoint_is_gone_on_from_by_another_number_of_processes(
+def test_another_number_of_processes_can_resume_a_checkpoint(
     project: Path, alone: pd.DataFrame
 ) -> None:
     change(project, SAME | {"resume": "any", "checkpoint_steps": "4"})
@@ -132,7 +132,7 @@ def has_saved(project: Path, step: int) -> bool:
     return checkpoint_steps(project)[-1:] == [step]
 
 
-def test_machines_that_differ_do_not_train_together(project: Path) -> None:
+def test_machines_that_differ_are_an_error(project: Path) -> None:
     other = Path(shutil.copytree(project, project.with_name("other")))
     for place, width in ((project, "32"), (other, "64")):
         change(place, {"processes": "2", "d_model": width})
@@ -171,7 +171,7 @@ def launch_training(project: Path) -> Stage:
     return Stage(project, "train", *TRAIN, environment=environment)
 
 
-def test_a_rank_that_dies_ends_all_with_its_name_and_a_rerun_resumes(launched: Path) -> None:
+def test_a_killed_rank_ends_all_and_is_named_and_a_rerun_resumes(launched: Path) -> None:
     shutil.copytree(launched, launched.with_name("untouched"))
     run_ranks(launched.with_name("untouched"), 2)
     training = launch_training(launched)
@@ -203,7 +203,7 @@ def test_a_rank_that_dies_ends_all_with_its_name_and_a_rerun_resumes(launched: P
     ("signals", "reason"),
     [([], "the end of DVC"), ([signal.SIGTERM], "SIGTERM"), ([signal.SIGHUP], "SIGHUP")],
 )
-def test_the_end_of_dvc_is_no_second_signal(
+def test_the_exit_of_dvc_is_no_second_signal(
     launched: Path, signals: list[signal.Signals], reason: str
 ) -> None:
     """Where a whole group got one, it ended DVC at once, and training is in mid-step yet."""
@@ -217,13 +217,13 @@ def test_the_end_of_dvc_is_no_second_signal(
     training.send(DVC_IS_GONE)
     assert training.wait() == -DVC_IS_GONE
     psutil.wait_procs(processes, timeout=30)
-    told = re.search(
+    stopped = re.search(
         rf"stopped by {reason} at step (\d+) of {MAX_STEPS}, saved", training.printed()
     )
-    assert told and has_saved(launched, int(told[1])), training.printed()
+    assert stopped and has_saved(launched, int(stopped[1])), training.printed()
 
 
-def test_a_signal_to_all_processes_of_a_machine_is_one(launched: Path) -> None:
+def test_a_signal_to_all_processes_counts_once(launched: Path) -> None:
     """A rank gets it twice: as one of them, and from the launcher."""
     change(launched, {"batch_size": "32768", "micro_batch_size": "64"})
     training = launch_training(launched)
@@ -233,8 +233,10 @@ def test_a_signal_to_all_processes_of_a_machine_is_one(launched: Path) -> None:
         rank.send_signal(signal.SIGTERM)
     training.send(signal.SIGTERM)
     assert training.wait() == 130
-    told = re.search(rf"stopped by SIGTERM at step (\d+) of {MAX_STEPS}, saved", training.printed())
-    assert told and has_saved(launched, int(told[1])), training.printed()
+    stopped = re.search(
+        rf"stopped by SIGTERM at step (\d+) of {MAX_STEPS}, saved", training.printed()
+    )
+    assert stopped and has_saved(launched, int(stopped[1])), training.printed()
 
     training = launch_training(launched)
     training.wait_for("resuming at step")

@@ -45,7 +45,7 @@ def read(path: Path) -> list[dict[str, float]]:
         return [{key: float(v) for key, v in row.items()} for row in csv.DictReader(file)]
 
 
-def test_the_tables_hold_every_number_in_full(tmp_path: Path, state: TrainState) -> None:
+def test_the_tables_have_every_number_in_full_precision(tmp_path: Path, state: TrainState) -> None:
     report.write(tmp_path / "reports", state)
     assert read(tmp_path / "reports" / "steps.csv") == state.history.steps.rows()
     assert read(tmp_path / "reports" / "evaluations.csv") == state.history.evaluations.rows()
@@ -53,7 +53,7 @@ def test_the_tables_hold_every_number_in_full(tmp_path: Path, state: TrainState)
 
 
 @pytest.mark.parametrize(("save", "step"), [("best", 5), ("last", 10)])
-def test_the_metrics_are_those_of_the_weights_that_are_saved(
+def test_the_metrics_are_those_of_the_saved_weights(
     tmp_path: Path, state: TrainState, save: str, step: int
 ) -> None:
     if save == "last":
@@ -77,7 +77,7 @@ def test_the_reports_have_the_same_bytes_every_time(tmp_path: Path, state: Train
     assert (tmp_path / "one" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_evaluations_are_plain_lines_where_there_is_no_terminal(
+def test_without_a_terminal_evaluations_are_plain_lines(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with Progress(10, first_step=0, step_tokens=64) as progress:
@@ -91,7 +91,7 @@ def test_evaluations_are_plain_lines_where_there_is_no_terminal(
     assert "0.3333 bits/byte" in second and "accuracy 20.0%" in second and "tok/s" in second
 
 
-def test_an_evaluation_takes_nothing_from_the_speed_and_a_save_does(
+def test_the_speed_includes_saves_and_excludes_evaluations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0

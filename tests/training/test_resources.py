@@ -9,7 +9,7 @@ import pytest
 from tinyllm.training.display.resources import Resources
 
 
-def test_readings_are_as_far_apart_as_asked() -> None:
+def test_readings_respect_the_interval() -> None:
     resources = Resources(interval=0.1)
     assert resources.read() == {}  # CPU load needs two moments
     time.sleep(0.11)
@@ -18,7 +18,7 @@ def test_readings_are_as_far_apart_as_asked() -> None:
     assert Resources(interval=3600).read() == {}
 
 
-def test_readings_are_plausible_and_named_as_mlflow_names_them() -> None:
+def test_readings_are_plausible_and_have_mlflows_names() -> None:
     resources = Resources(interval=0.05)
     deadline = time.monotonic() + 0.1
     while time.monotonic() < deadline:  # keep a CPU busy
@@ -31,7 +31,7 @@ def test_readings_are_plausible_and_named_as_mlflow_names_them() -> None:
     assert 10 < process < 1e6
 
 
-def test_a_system_that_does_not_tell_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_readings_does_not_stop_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(*_: Any) -> None:
         raise PermissionError(13, "Permission denied", "/proc/stat")
 

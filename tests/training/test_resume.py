@@ -45,7 +45,7 @@ def kill_after_a_checkpoint(project: Path) -> None:
 
 
 @pytest.mark.usefixtures("arithmetic")
-def test_killed_ten_times_it_ends_in_the_same_bytes_and_loses_little(
+def test_a_training_killed_ten_times_ends_in_the_same_bytes(
     project: Path, untouched: dict[str, bytes]
 ) -> None:
     """Each time, no more than one interval's steps are done again."""
@@ -79,11 +79,11 @@ def remember_steps() -> None:
     from tinyllm.training.display.watch import Watch
 
     file = os.open("steps.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    told = Watch.step
+    record_step = Watch.step
 
     def remembered(self: Watch, step: int, values: dict[str, float]) -> None:
         os.write(file, f"{step}\n".encode())
-        told(self, step, values)
+        record_step(self, step, values)
 
     Watch.step = remembered  # type: ignore[method-assign]  # nothing else counts repeats
 
@@ -96,7 +96,7 @@ def remember_steps() -> None:
     indirect=["arithmetic"],
 )
 @pytest.mark.usefixtures("arithmetic")
-def test_asked_to_stop_it_saves_and_fails(
+def test_a_signal_makes_training_save_and_fail(
     project: Path, untouched: dict[str, bytes], number: signal.Signals
 ) -> None:
     process = Stage(project, "train", *TRAIN, slow=0.05)
@@ -115,7 +115,7 @@ def test_asked_to_stop_it_saves_and_fails(
     ("environment", "again"),
     [({}, "`dvc repro`"), ({"DVC_EXP_NAME": "wide-boar"}, "the same `dvc exp run`")],
 )
-def test_what_goes_on_from_there_is_told(
+def test_the_command_that_resumes_is_printed(
     project: Path, environment: dict[str, str], again: str
 ) -> None:
     process = Stage(project, "train", *TRAIN, slow=0.05, environment=environment)
@@ -125,7 +125,7 @@ def test_what_goes_on_from_there_is_told(
     assert process.printed().rstrip().endswith(f"saved; {again} resumes from there")
 
 
-def test_a_second_signal_ends_it_at_once(project: Path, untouched: dict[str, bytes]) -> None:
+def test_a_second_signal_ends_training_at_once(project: Path, untouched: dict[str, bytes]) -> None:
     process = Stage(project, "train", *TRAIN, slow=2)
     process.wait_for("step  0/")
     process.send(signal.SIGINT)
@@ -136,7 +136,9 @@ def test_a_second_signal_ends_it_at_once(project: Path, untouched: dict[str, byt
     assert final_state(project) == untouched
 
 
-def test_two_at_once_are_refused(project: Path, untouched: dict[str, bytes]) -> None:
+def test_a_second_process_of_the_same_training_fails(
+    project: Path, untouched: dict[str, bytes]
+) -> None:
     first = Stage(project, "train", *TRAIN, slow=0.3)
     first.wait_for("step  0/")
     second = Stage(project, "train", *TRAIN, before=be_impatient)
@@ -152,7 +154,7 @@ def be_impatient() -> None:
     resume.LOCK_PATIENCE = 0.5
 
 
-def test_other_hardware_is_refused_unless_it_is_allowed(project: Path) -> None:
+def test_resuming_on_other_hardware_fails_unless_allowed(project: Path) -> None:
     kill_after_a_checkpoint(project)
     change(project, {"threads": "2"})
     refused = Stage(project, "train", *TRAIN)
@@ -170,7 +172,7 @@ def test_other_hardware_is_refused_unless_it_is_allowed(project: Path) -> None:
 
 
 @pytest.mark.parametrize("resume", ["exact", "any"])
-def test_what_other_hardware_has_finished_is_trained_again(
+def test_a_training_finished_on_other_hardware_is_trained_again(
     project: Path, resume: str, chosen: Arithmetic
 ) -> None:
     other = "fp32" if chosen.precision == "bf16" else "bf16"
@@ -188,7 +190,7 @@ def test_what_other_hardware_has_finished_is_trained_again(
     assert outputs(project) == before
 
 
-def test_damage_to_another_trainings_checkpoint_stops_nothing(project: Path) -> None:
+def test_a_corrupt_checkpoint_of_another_training_does_not_stop_this_one(project: Path) -> None:
     kill_after_a_checkpoint(project)
     (fingerprint,) = (project / ".tinyllm/trainings").glob("*/fingerprint.json")
     fingerprint.write_bytes(b"")
@@ -197,7 +199,7 @@ def test_damage_to_another_trainings_checkpoint_stops_nothing(project: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "remade", "told"),
+    ("setting", "value", "remade", "reason"),
     [
         ("seed", "2", [], "seed changed"),
         ("d_model", "64", [], "train.d_model changed"),
@@ -205,8 +207,8 @@ def test_damage_to_another_trainings_checkpoint_stops_nothing(project: Path) -> 
         ("vocab_size", "299", ["tokenize", "split"], "data/tokenizer/"),
     ],
 )
-def test_another_training_is_never_gone_on_from_and_why_is_told(
-    project: Path, setting: str, value: str, remade: list[str], told: str
+def test_another_trainings_checkpoint_is_not_resumed_and_the_reason_is_printed(
+    project: Path, setting: str, value: str, remade: list[str], reason: str
 ) -> None:
     kill_after_a_checkpoint(project)
     change(project, {setting: value})
@@ -214,12 +216,12 @@ def test_another_training_is_never_gone_on_from_and_why_is_told(
         run(project, stage, *(TOKENIZE if stage == "tokenize" else SPLIT))
     printed = run(project, "train", *TRAIN)
     (line,) = [line for line in printed.splitlines() if "starting from scratch" in line]
-    assert told in line
+    assert reason in line
     assert "resuming" not in printed
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "reports/splits.json"])
-def test_inputs_edited_meanwhile_are_an_error_that_names_them(project: Path, name: str) -> None:
+def test_inputs_edited_during_training_are_named_in_an_error(project: Path, name: str) -> None:
     process = Stage(project, "train", *TRAIN, slow=0.02)
     process.wait_for("step  0/")
     if name == "params.yaml":
@@ -232,7 +234,7 @@ def test_inputs_edited_meanwhile_are_an_error_that_names_them(project: Path, nam
     assert f"error: changed while train ran: {named};" in process.printed()
 
 
-def test_code_edited_meanwhile_is_an_error_and_then_another_training(
+def test_code_edited_during_training_is_an_error_and_then_another_training(
     prepared: Path, tmp_path: Path
 ) -> None:
     project = with_code(prepared, tmp_path)
@@ -275,7 +277,7 @@ def test_what_is_only_shown_may_change_between_a_kill_and_a_resume_and_the_loop_
         edited.write("\n")
     printed = start_training(project).communicate(timeout=PATIENCE)[0]
     assert "resuming" not in printed
-    assert re.search("starting anew.*tinyllm/training/loop.py", printed), printed
+    assert re.search("starting from scratch.*tinyllm/training/loop.py", printed), printed
 
 
 def with_code(prepared: Path, folder: Path) -> Path:
@@ -298,7 +300,9 @@ def start_training(project: Path) -> "subprocess.Popen[str]":
     )
 
 
-def test_a_finished_training_is_written_again(project: Path, untouched: dict[str, bytes]) -> None:
+def test_a_finished_training_writes_its_results_again(
+    project: Path, untouched: dict[str, bytes]
+) -> None:
     run(project, "train", *TRAIN)
     for name in OUTPUTS:
         shutil.rmtree(project / name)

@@ -12,19 +12,19 @@ SETTINGS = train_settings(
 )
 
 
-def test_the_first_step_moves_and_the_first_after_warm_up_has_the_full_rate() -> None:
+def test_the_first_step_has_a_rate_and_the_first_after_warm_up_the_full_rate() -> None:
     assert learning_rate(0, SETTINGS) == pytest.approx(0.01 / 11)
     assert learning_rate(9, SETTINGS) == pytest.approx(0.01 * 10 / 11)
     assert learning_rate(10, SETTINGS) == pytest.approx(0.01)
 
 
-def test_warm_up_is_a_straight_line() -> None:
+def test_warm_up_is_linear() -> None:
     rates = [learning_rate(step, SETTINGS) for step in range(11)]
     for before, after in pairwise(rates):
         assert after - before == pytest.approx(0.01 / 11)
 
 
-def test_the_cosine_falls_to_the_lowest_rate_and_stays_there() -> None:
+def test_the_cosine_falls_to_the_minimum_and_stays_there() -> None:
     rates = [learning_rate(step, SETTINGS) for step in range(10, 81)]
     assert all(after < before for before, after in pairwise(rates))
     assert learning_rate(45, SETTINGS) == pytest.approx((0.01 + 0.001) / 2)  # half-way

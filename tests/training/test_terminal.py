@@ -54,7 +54,7 @@ def _read_a_little(reader: int) -> None:
 
 
 @pytest.mark.parametrize("lost", [a_pipe_that_is_closed, a_terminal_that_goes_away, a_full_disk])
-def test_a_training_that_can_not_print_ends_as_any_other(
+def test_a_training_that_cannot_print_gives_the_same_result(
     project: Path, untouched: dict[str, bytes], lost: Callable[[], None]
 ) -> None:
     training = Stage(project, "train", *TRAIN, before=lost)
@@ -71,7 +71,7 @@ def no_locks() -> None:
     fcntl.flock = flock
 
 
-def test_a_training_without_locks_ends_as_any_other(
+def test_a_training_without_locks_gives_the_same_result(
     project: Path, untouched: dict[str, bytes]
 ) -> None:
     first = Stage(project, "train", *TRAIN, before=no_locks, slow=0.02)
