@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tinyllm.common.addresses import without_passwords
@@ -9,8 +12,8 @@ from tinyllm.data.readers.compression import bounded
 from tinyllm.data.readers.decoding import line_feeds
 from tinyllm.data.readers.layout import Layout
 from tinyllm.data.readers.raw_folder import FILES, Manifest, write_manifest
-from tinyllm.data.sources.catalogue import CATALOGUE, OWN, PACKAGES, check_source
-from tinyllm.data.sources.docstrings import docstrings, licence
+from tinyllm.data.sources.catalogue import CATALOGUE, PACKAGES, check_source
+from tinyllm.data.sources.docstrings import docstrings, installed, licence
 from tinyllm.data.sources.downloads import addresses_of, from_network
 from tinyllm.data.sources.fetch import Patience
 from tinyllm.data.sources.folder import Found, refusals_named
@@ -34,42 +37,65 @@ def bring(
     """
     files = folder / FILES
     files.mkdir()
-    if settings.source in OWN:
-        layout, stated = layout_of(settings), settings.licence
-    else:
-        check_source(settings.source)
-        entry = CATALOGUE[settings.source]
-        layout, stated = entry.layout, entry.licence
-    source = _origin(settings)
-    if settings.source == PACKAGES:
-        found, keep = _from_packages(settings.packages, files)
-        stated = _licences(settings)
-    elif settings.source == "path":
-        found, keep = from_path(settings, layout, files)
-    else:
-        patience = patience or Patience()
-        if settings.source == "url":
-            addresses = addresses_of(settings, patience.stall)
-        else:
-            addresses = list(CATALOGUE[settings.source].addresses)
-        found, keep = from_network(
-            addresses, layout, files, downloads, settings.max_bytes, patience
-        )
+    source = source_of(settings, downloads, patience or Patience())
+    layout = source.layout
+    found, keep = source.collect(files)
     found = with_members(found, layout, settings.max_bytes)
     with progress("read") as each, refusals_named(found):
-        reading = Reading(layout, bounded(settings.max_bytes, source), each)
+        reading = Reading(layout, bounded(settings.max_bytes, source.origin), each)
         described = take_in(found, keep, files, reading)
     findings = reading.findings
     manifest = Manifest(
-        source, stated, layout, sum(file.documents for file in described), reading.text, described,
-        skipped=findings.skipped, replaced=findings.replaced,
+        source.origin, source.licence, layout, sum(file.documents for file in described),
+        reading.text, described, skipped=findings.skipped, replaced=findings.replaced,
         notes=findings.notes(layout.separator, layout.document_start),
     )  # fmt: skip
     if manifest.documents == 0:
         notes = "".join(f"; {note}" for note in manifest.notes)
-        raise ValueError(f"the corpus is empty: {source} holds no text{notes}")
+        raise ValueError(f"the corpus is empty: {source.origin} holds no text{notes}")
     write_manifest(folder, manifest)
     return manifest
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the settings of `download` stand for, of whatever kind it is.
+
+    Attributes:
+        origin: of the text, as the manifest names it.
+        layout: how documents lie in the files.
+        licence: of the text; None: not stated.
+        collect: finds or makes the files of a corpus, and gives them with a function that puts one
+            into the folder `files`, which is its argument.
+    """
+
+    origin: str
+    layout: Layout
+    licence: str | None
+    collect: Callable[[Path], tuple[list[Found], Keep]]
+
+
+def source_of(settings: Download, downloads: Path, patience: Patience) -> Source:
+    """The source that the settings name; none of its text is read yet.
+
+    Raises:
+        ValueError: there is no such source or package, or an address stands for no file.
+    """
+    origin = _origin(settings)
+    fetched = partial(from_network, downloads=downloads, most=settings.max_bytes, patience=patience)
+    if settings.source == "path":
+        layout = layout_of(settings)
+        return Source(origin, layout, settings.licence, partial(from_path, settings, layout))
+    if settings.source == "url":
+        layout, addresses = layout_of(settings), addresses_of(settings, patience.stall)
+        return Source(origin, layout, settings.licence, partial(fetched, addresses, layout))
+    check_source(settings.source)
+    entry = CATALOGUE[settings.source]
+    if settings.source == PACKAGES:
+        packages = settings.packages
+        return Source(origin, entry.layout, _licences(packages), partial(_from_packages, packages))
+    collect = partial(fetched, entry.addresses, entry.layout)
+    return Source(origin, entry.layout, entry.licence, collect)
 
 
 def _origin(settings: Download) -> str:
@@ -99,8 +125,8 @@ def layout_of(settings: Download) -> Layout:
     )
 
 
-def _licences(settings: Download) -> str:
-    names = {licence(package.split("==")[0]) or "not stated" for package in settings.packages}
+def _licences(packages: list[str]) -> str:
+    names = {licence(installed(package)) or "not stated" for package in packages}
     return "; ".join(sorted(names))
 
 

@@ -23,16 +23,7 @@ def docstrings(requirement: str) -> Iterator[str]:
     Raises:
         ValueError: the package is not installed, in another version, or without Python source.
     """
-    package, wanted = requirement.split("==")
-    try:
-        installed = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        raise ValueError(f"download.packages: {package} is not installed") from None
-    if installed != wanted:
-        raise ValueError(
-            f"download.packages: {package} {installed} is installed, not {wanted}; "
-            f"install {requirement} or write {package}=={installed}"
-        )
+    package = installed(requirement)
     seen: set[str] = set()
     for path in source_files(package):
         try:
@@ -45,6 +36,28 @@ def docstrings(requirement: str) -> Iterator[str]:
                 yield text
     if not seen:
         raise ValueError(f"download.packages: {package} has no docstrings in Python source")
+
+
+def installed(requirement: str) -> str:
+    """The name of a package that is installed in the version wanted.
+
+    Args:
+        requirement: package and version, like "pandas==3.1.1".
+
+    Raises:
+        ValueError: it is not installed, or in another version.
+    """
+    package, wanted = requirement.split("==")
+    try:
+        found = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        raise ValueError(f"download.packages: {package} is not installed") from None
+    if found != wanted:
+        raise ValueError(
+            f"download.packages: {package} {found} is installed, not {wanted}; "
+            f"install {requirement} or write {package}=={found}"
+        )
+    return package
 
 
 def _in_source_order(node: ast.AST) -> Iterator[str]:
