@@ -13,6 +13,7 @@ from tests.test_pipeline_file import (
     module_of,
     modules_started,
     place,
+    tree_of,
 )
 
 # From the top down. A stage imports neither the command nor what knows DVC, so that both stand
@@ -78,3 +79,32 @@ def test_the_module_of_a_process_is_named_where_it_is_started() -> None:
         for module in modules_started(path):
             named = isinstance(module, ast.Constant)
             assert named or module_of(path) in UNNAMED, place(path, module)
+
+
+# Below experiments/, what names a command of DVC to the user, and why.
+NAMES_DVC = {
+    "tinyllm.common.console": "completes errors of the type RunAgain",
+    "tinyllm.settings.page": "writes the page of settings",
+    "tinyllm.tracking.provenance": "records the command that repeats a run",
+    "tinyllm.training.checkpoints.resume": "an experiment is resumed by another command",
+}
+
+
+def test_what_is_below_experiments_tells_nobody_to_run_dvc() -> None:
+    below = {
+        module_of(path)
+        for path in SOURCES
+        if path.name != "__init__.py"
+        if floor_of(module_of(path)) > FLOORS.index("tinyllm.experiments")
+        if any("dvc repro" in text or "dvc exp" in text for text in texts(path))
+    }
+    assert below == NAMES_DVC.keys()
+
+
+def texts(path: Path) -> list[str]:
+    """The texts in a file that are no docstrings."""
+    nodes = list(ast.walk(tree_of(path)))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    said = {ast.get_docstring(n, clean=False) for n in nodes if isinstance(n, documented)}
+    found = [str(node.value) for node in nodes if isinstance(node, ast.Constant)]
+    return [text for text in found if text not in said]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tinyllm.common.addresses import without_passwords
+from tinyllm.common.errors import RunAgain
 
 NO_WINDOWS = (
     "error: tinyllm runs on Linux and macOS, not on Windows itself: on Windows, run it in WSL "
@@ -114,6 +115,8 @@ def _usable(encoding: str) -> str:
 
 def cause(error: Exception) -> str | None:
     """What to tell of an error that a user can mend; None: it is another."""
+    if isinstance(error, RunAgain):
+        return f"{error}; run `dvc repro`"
     if isinstance(error, (ValueError, OSError)):
         return str(error)
     return lack(error) if isinstance(error, (MemoryError, RuntimeError)) else None

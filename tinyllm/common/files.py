@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tinyllm.common.errors import RunAgain
 from tinyllm.common.os_processes import is_alive
 
 CHECKSUMS = "checksums.json"
@@ -141,9 +142,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{path} is missing: run `dvc repro`") from None
+        raise RunAgain(f"{path} is missing") from None
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): run `dvc repro`") from None
+        raise RunAgain(f"{path} is damaged ({error})") from None
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -172,7 +173,7 @@ def checksums(folder: Path) -> dict[str, str]:
     """
     sums = read_json(folder / CHECKSUMS)
     if not isinstance(sums, dict):
-        raise ValueError(f"{folder / CHECKSUMS} is damaged: run `dvc repro`")
+        raise RunAgain(f"{folder / CHECKSUMS} is damaged")
     return sums
 
 
@@ -187,7 +188,7 @@ def checked(folder: Path, name: str, sums: Mapping[str, str] | None = None) -> P
     """
     path = folder / name
     if not path.is_file():
-        raise ValueError(f"{path} is missing: run `dvc repro`")
+        raise RunAgain(f"{path} is missing")
     if (checksums(folder) if sums is None else sums).get(name) != sha256_of(path):
-        raise ValueError(f"{path} is damaged: its SHA-256 is not the recorded one; run `dvc repro`")
+        raise RunAgain(f"{path} is damaged: its SHA-256 is not the recorded one")
     return path

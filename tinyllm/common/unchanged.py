@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from tinyllm.common.errors import RunAgain
 from tinyllm.common.fingerprint import (
     Fingerprint,
     Parts,
@@ -83,9 +84,9 @@ class MadeFrom:
         if changed:
             shown = ", ".join(changed[:5])
             more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-            raise ValueError(
+            raise RunAgain(
                 f"changed while {self.stage} ran: {shown}{more}; the result belongs to neither "
-                "state, so it is not published. Put it back or keep the change, and run `dvc repro`"
+                "state, so it is not published. Undo or keep the change"
             )
 
 

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyllm.common.errors import RunAgain
 from tinyllm.common.files import checked, read_json, seal, write_json
 from tinyllm.data.split_rule import SPLITS
 
@@ -250,7 +251,7 @@ def write_splits(tokens_folder: Path, folders: dict[str, Path]) -> dict[str, Spl
         try:
             _sort(tokens_folder, index, files)
         except ValueError as error:
-            raise ValueError(f"{tokens_folder} is damaged: {error}; run `dvc repro`") from None
+            raise RunAgain(f"{tokens_folder} is damaged: {error}") from None
     summaries = {}
     for split, folder in folders.items():
         sha256 = files[split].sha256()
