@@ -24,6 +24,7 @@ COMPUTE = Compute("cpu", "fp32", 1, "a processor", "AVX2", "2.0", "2.4")
 # Another valid value, where one can't be derived from the present one.
 OTHERS: dict[str, Any] = {
     "optimizer": "sgd",
+    "schedule": "linear",
     "save": "last",
     "architecture": "llama",
     "n_head": 2,

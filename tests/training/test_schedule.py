@@ -1,11 +1,14 @@
 """The learning rate, at its ends and between."""
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 
 from tests.helpers import train_settings
-from tinyllm.training.optimizers.schedules import learning_rate
+from tinyllm.settings.train import Train
+from tinyllm.training.optimizers.schedules import SCHEDULES, learning_rate
 
 SETTINGS = train_settings(
     max_steps=100, warmup_steps=10, decay_steps=80, learning_rate=0.01, min_learning_rate=0.001
@@ -32,6 +35,24 @@ def test_the_cosine_falls_to_the_minimum_and_stays_there() -> None:
     assert {learning_rate(step, SETTINGS) for step in range(80, 120)} == {0.001}
 
 
+def test_the_linear_schedule_falls_by_as_much_each_step_to_the_same_end() -> None:
+    settings = SETTINGS.model_copy(update={"schedule": "linear"})
+    rates = [learning_rate(step, settings) for step in range(10, 81)]
+    assert rates[0] == pytest.approx(0.01) and rates[-1] == 0.001
+    for before, after in pairwise(rates):
+        assert before - after == pytest.approx(0.009 / 70)
+
+
+@pytest.mark.parametrize("decay", SCHEDULES.values(), ids=SCHEDULES)
+def test_every_schedule_falls_from_1_to_0(decay: Callable[[float], float]) -> None:
+    assert decay(0) == 1 and decay(1) == pytest.approx(0)
+    assert all(decay(n / 100) > decay((n + 1) / 100) for n in range(100))
+
+
+def test_params_yaml_can_name_every_schedule_and_no_other() -> None:
+    assert set(get_args(Train.model_fields["schedule"].annotation)) == SCHEDULES.keys()
+
+
 def test_without_warm_up_the_first_step_has_the_full_rate() -> None:
     assert learning_rate(0, train_settings(warmup_steps=0)) == 0.01
 
@@ -49,7 +70,7 @@ def test_every_setting_of_the_schedule_has_an_effect() -> None:
     base = [learning_rate(step, SETTINGS) for step in range(100)]
     for change in (
         {"learning_rate": 0.02}, {"min_learning_rate": 0.0}, {"warmup_steps": 11},
-        {"decay_steps": 79},
+        {"decay_steps": 79}, {"schedule": "linear"},
     ):  # fmt: skip
         changed = SETTINGS.model_copy(update=change)
         assert [learning_rate(step, changed) for step in range(100)] != base

@@ -24,6 +24,7 @@ class Train(Section):
     weight_decay: NonNegative
     grad_clip: Positive | None
     max_steps: Count
+    schedule: Literal["cosine", "linear"]
     learning_rate: Positive
     min_learning_rate: NonNegative
     embedding_rate_multiplier: Positive

@@ -1,12 +1,16 @@
-"""The learning rate of each step."""
+"""The learning rate of each step, by the schedules that `train.schedule` can name.
+
+To add one: a function here, and a line in SCHEDULES. `tinyllm.settings.train` lists the names.
+"""
 
 import math
+from collections.abc import Callable
 
 from tinyllm.settings.train import Train
 
 
 def learning_rate(step: int, settings: Train) -> float:
-    """Linear warm-up, then a cosine down to `min_learning_rate` at `decay_steps`, then constant.
+    """Linear warm-up, then a fall to `min_learning_rate` at `decay_steps`, then constant.
 
     Step 0 has a rate above 0 (a rate of 0 would waste the step), and the first step after warm-up
     has the full rate.
@@ -18,4 +22,22 @@ def learning_rate(step: int, settings: Train) -> float:
     if step >= decay_steps:
         return lowest
     progress = (step - settings.warmup_steps) / (decay_steps - settings.warmup_steps)
-    return lowest + (highest - lowest) * (1 + math.cos(math.pi * progress)) / 2
+    return lowest + (highest - lowest) * SCHEDULES[settings.schedule](progress)
+
+
+def cosine(progress: float) -> float:
+    """Fall slowly at both ends."""
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def linear(progress: float) -> float:
+    """Fall by the same amount each step."""
+    return 1 - progress
+
+
+# The share of the way from the lowest to the highest rate, 1 to 0, by the progress from the end of
+# warm-up (0) to `decay_steps` (1).
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "cosine": cosine,
+    "linear": linear,
+}
