@@ -91,6 +91,12 @@ def test_corpus_and_machine_are_reported_together(project: Path) -> None:
     assert "a.txt" in text and "b.jsonl holds records" in records
 
 
+def test_a_model_that_no_memory_holds_is_reported_before_it_is_built(project: Path) -> None:
+    change(project, {"n_layer": "1000", "d_model": "20000"})
+    with pytest.raises(ValueError, match=r"^out of memory: .*,\d{3},\d{3},\d{3} parameters"):
+        check()
+
+
 def test_a_corpus_that_is_missing_or_empty_is_reported(project: Path) -> None:
     (project / "corpus" / "a.txt").rename(project / "corpus" / "a.pdf")
     assert "none of its 1 file(s)" in problems()[0]

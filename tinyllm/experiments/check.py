@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import psutil
+import torch
+
 from tinyllm.common.addresses import without_passwords
 from tinyllm.common.files import project_root
 from tinyllm.common.units import about, megabytes
@@ -27,6 +30,8 @@ from tinyllm.data.sources.unread_files import printable
 from tinyllm.data.tokenize.published import SIZES
 from tinyllm.experiments.estimate import Estimate, estimate
 from tinyllm.experiments.pipeline import argument_of
+from tinyllm.models.config import ModelConfig
+from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.download import Download
 from tinyllm.settings.load import Params, load_params
 from tinyllm.settings.tokenize import Tokenize
@@ -37,6 +42,7 @@ from tinyllm.training.distributed.launch import processes_here
 SHOWN = 3  # documents, packages or addresses
 WIDTH = 66  # characters of a document that are shown
 PATIENCE = 2.0  # seconds for the first records of files
+STATE_BYTES = 16  # a parameter: itself, its gradient and AdamW's two averages, in fp32
 LABEL = 11  # characters, the spaces after it included
 # A line of the report: what it is about, or nothing where the line before it is continued.
 Row = tuple[str, str]
@@ -66,6 +72,7 @@ def check() -> None:
         raise ValueError("\n".join([f"{len(wrong)} problem(s):", *wrong]))
     assert compute is not None
     config = model_config(params.train, vocabulary(params.tokenize))
+    check_memory(config, compute)
     cost = estimate(config, params.train, compute)
     free = shutil.disk_usage(project_root()).free
     if cost.checkpoint > free:
@@ -98,6 +105,28 @@ def _compute(params: Params) -> Compute:
     machine = Machine(local_size=here, size=here * params.hardware.nodes)
     check_share(params.train, machine.size)
     return choose(params.hardware, machine)
+
+
+def check_memory(config: ModelConfig, compute: Compute) -> None:
+    """See that a model can be trained in the memory there is; activations are not counted.
+
+    Raises:
+        ValueError: it is too large, even for building it.
+    """
+    with torch.device("meta"):
+        parameters = TinyLLM(config).n_parameters
+    shared = compute.world_size if compute.sharding == "full" else 1
+    needed = STATE_BYTES * parameters // shared
+    if compute.device == "cuda":
+        available, _ = torch.cuda.mem_get_info()
+    else:
+        available = psutil.virtual_memory().available
+    if needed > available:
+        raise ValueError(
+            f"out of memory: {parameters:,} parameters take {needed / 1e9:,.1f} GB with gradient "
+            f"and optimizer state, and {available / 1e9:,.1f} GB are free; make train.d_model or "
+            "train.n_layer smaller"
+        )
 
 
 def vocabulary(settings: Tokenize) -> int:
