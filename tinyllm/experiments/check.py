@@ -14,6 +14,7 @@ import torch
 
 from tinyllm.common.addresses import without_passwords
 from tinyllm.common.files import project_root
+from tinyllm.common.os_processes import available_cores
 from tinyllm.common.units import about, megabytes
 from tinyllm.compiler import missing
 from tinyllm.compute import Compute, choose
@@ -127,6 +128,11 @@ def check_memory(config: ModelConfig, compute: Compute) -> None:
             f"and optimizer state, and {available / 1e9:,.1f} GB are free; make train.d_model or "
             "train.n_layer smaller"
         )
+
+
+def busy_cores() -> int:
+    """How many cores other programs kept busy in the last minute."""
+    return min(available_cores(), round(os.getloadavg()[0]))
 
 
 def vocabulary(settings: Tokenize) -> int:
@@ -253,3 +259,5 @@ def _costs(cost: Estimate, free: int) -> Iterator[Row]:
     else:
         shown = f"{about(cost.training + cost.evaluating)} to train"
     yield "time", shown
+    if busy := busy_cores():
+        yield "", f"other programs use {busy} of this machine's cores; without them it is faster"

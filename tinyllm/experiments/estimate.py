@@ -65,7 +65,7 @@ class Timer:
         del state
         self.times.append(time.perf_counter())
         elapsed, steps = self.times[-1] - self.times[0], len(self.times) - 1
-        if elapsed > SECONDS or (elapsed > SECONDS / 2 and steps >= FEWEST):
+        if elapsed > 2 * SECONDS or (elapsed > SECONDS / 2 and steps >= FEWEST):
             raise Enough
 
     def seconds(self) -> float:
