@@ -1,6 +1,4 @@
-"""What many tests share: a small corpus, a small tokenizer, a pipeline that has run, and torch
-left as it was found.
-"""
+"""Shared fixtures: a small corpus, a small tokenizer, a pipeline that has run, a clean torch."""
 
 import os
 import signal
@@ -24,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--arithmetic",
         choices=[str(each) for each in ARITHMETICS],
         default=str(ARITHMETICS[0]),
-        help="how the network is computed in tests of whole trainings that do not try every way",
+        help="arithmetic of the whole trainings in tests that don't use the fixture arithmetic",
     )
 
 
@@ -36,13 +34,13 @@ def documents() -> list[str]:
 
 @pytest.fixture(scope="session")
 def tokenizer(documents: list[str]) -> Tokenizer:
-    """A vocabulary of 320 tokens, learned from the documents."""
+    """A tokenizer with 320 tokens, trained on the documents."""
     return Tokenizer.train(documents, 320)
 
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's database without runs, which takes seconds to make."""
+    """MLflow's database without runs; creating one takes seconds."""
     database = tmp_path_factory.mktemp("template") / "mlflow.db"
     prepare(f"sqlite:///{database}")
     return database
@@ -50,7 +48,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=ARITHMETICS, ids=str)
 def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Arithmetic:
-    """Each precision, with the kernels written for a CPU and with the formulas that a GPU runs."""
+    """Each precision, with the CPU kernels and with the formulas that a GPU runs."""
     chosen: Arithmetic = request.param
     monkeypatch.setattr(helpers, "DTYPE", chosen.dtype)
     if chosen.plain:
@@ -60,7 +58,7 @@ def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture(params=[*ARCHITECTURES, "olmo"])
 def architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each architecture of the registry, and one added to it, for the models that a test makes."""
+    """Each architecture of the registry, and an added one, for the models that a test makes."""
     monkeypatch.setitem(ARCHITECTURES, "olmo", "tests.models.olmo:Olmo")
     monkeypatch.setattr(helpers, "ARCHITECTURE", request.param)
     name: str = request.param
@@ -69,17 +67,17 @@ def architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def tiktoken_cache(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """GPT-2's vocabulary as tiktoken caches it; the test is skipped where it is not at hand."""
+    """GPT-2's vocabulary in tiktoken's cache; skips the test if it is missing."""
     folder = Path(os.environ.get("TIKTOKEN_CACHE_DIR") or ROOT.parent / "shared/data/tiktoken")
     if not folder.is_dir():
-        pytest.skip("GPT-2's vocabulary is not here, and tests use no network: TIKTOKEN_CACHE_DIR")
+        pytest.skip("GPT-2's vocabulary is not in TIKTOKEN_CACHE_DIR, and tests use no network")
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(folder))
     return folder
 
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_as_usual() -> None:
-    """Under `nohup`, or in a shell's background, some are ignored, and by all that is started."""
+    """Reset signals that are ignored under `nohup` or in a shell's background."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -88,8 +86,8 @@ def signals_as_usual() -> None:
 def torch_as_it_was() -> Iterator[None]:
     """Undo what a test sets for the whole process.
 
-    One thread: models this small gain nothing from a second, and lose much to waiting for it where
-    other processes want the processor too (19 s instead of 0.3 s for one test).
+    Tests use one thread: a second one does not speed up models this small, and slows them down if
+    other processes use the processor (19 s instead of 0.3 s for one test).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Small things that tests make: documents, settings, models."""
+"""Small documents, settings and models for tests."""
 
 import random
 import re
@@ -37,7 +37,7 @@ class Arithmetic:
 
     Attributes:
         precision: as in `hardware.precision`.
-        plain: by the plain formulas, as on a GPU, instead of the kernels written for a CPU.
+        plain: whether to use the plain formulas, as on a GPU, instead of the CPU kernels.
     """
 
     precision: str
@@ -50,7 +50,7 @@ class Arithmetic:
 
     @property
     def rounding(self) -> float:
-        """The relative error of logits and gradients: bf16 has 8 bits, and dozens of operations."""
+        """The relative error of logits and gradients: 8 bits in bf16, dozens of operations."""
         return 0.03 if self.precision == "bf16" else 1e-5
 
     def __str__(self) -> str:
@@ -59,14 +59,14 @@ class Arithmetic:
 
 ARITHMETICS = [Arithmetic(p, plain) for p in ("fp32", "bf16") for plain in (False, True)]
 EXACT = [arithmetic for arithmetic in ARITHMETICS if arithmetic.precision == "fp32"]
-# Of the models that tests make; the fixtures `arithmetic` and `architecture` set them.
+# Defaults of the models that tests make; the fixtures `arithmetic` and `architecture` set them.
 DTYPE = torch.float32
 ARCHITECTURE = "qwen3"
 SPLIT = Split(validation_fraction=0.1, test_fraction=0.1, near_duplicates=1_000_000)
 
 _SYLLABLES = re.findall("..", "bacedifoguhajekilomunaperisotuvawexiyozu")
-# Of many scripts and kinds: letters with and without case, digits, marks, every white space,
-# control characters, emoji with joiners and variation selectors, private use, beyond the BMP.
+# Characters of many scripts and kinds: letters with and without case, digits, marks, white space,
+# control characters, emoji with joiners and variation selectors, private use, outside the BMP.
 ALPHABET = [chr(code) for code in [*range(0x180), *range(0x370, 0x400), *range(0x590, 0x5B0)]]
 ALPHABET += "\u1680\u180e\u2000\u2003\u2009\u200b\u200d\u2028\u2029\u202f\u205f\u3000\ufeff\ufe0f"
 ALPHABET += "日本語한국어ไทยहिन्दी①½Ⅷ٣৪\u0301\u0308\ue000\ufffd\uffff"
@@ -75,7 +75,7 @@ WORDS = ["the", " and", " of", "ing", "  ", "\n", "\r\n", "\n\n", "'ll", "'S", "
 
 
 def make_documents(count: int, seed: int, prefix: str = "") -> list[str]:
-    """Documents of made-up words, which repeat enough for a tokenizer to learn something."""
+    """Documents of made-up words, which repeat often enough to train a tokenizer."""
     chance = random.Random(seed)
     words = ["".join(chance.choices(_SYLLABLES, k=chance.randint(1, 3))) for _ in range(200)]
     documents = []
@@ -89,7 +89,7 @@ def make_documents(count: int, seed: int, prefix: str = "") -> list[str]:
 
 
 def corpus_of(documents: Sequence[str]) -> Corpus:
-    """Documents as a corpus that can be opened again and again."""
+    """Documents as a corpus that can be opened repeatedly."""
     return lambda: (Piece(text, True) for text in documents)
 
 
@@ -107,7 +107,7 @@ def encode(
 
 
 def read_documents(folder: Path) -> list[str]:
-    """The text of each document of a raw folder, in order, empty ones left out."""
+    """The text of each document of a raw folder, in order, without empty ones."""
     documents = [""]
     for piece in read_pieces(folder):
         documents[-1] += piece.text
@@ -124,7 +124,7 @@ def content_hash(text: str) -> int:
 
 
 def split_of(text: str, settings: Split) -> str:
-    """The split of one document among many, none of which is much like it."""
+    """The split of a document that has no near-duplicates."""
     hashes = np.array([content_hash(text)], dtype=np.uint64)
     return SPLITS[split_codes(hashes, settings)[0]]
 
@@ -151,19 +151,19 @@ AWKWARD = [
 
 
 def random_text(chance: random.Random, longest: int = 40) -> str:
-    """Text of anything that UTF-8 can hold."""
+    """Text of any characters that UTF-8 can encode."""
     pieces = ALPHABET if chance.random() < 0.5 else WORDS + ALPHABET[32:127]
     return "".join(chance.choices(pieces, k=chance.randint(0, longest)))
 
 
 def many_texts(count: int) -> list[str]:
-    """The awkward ones, and so many of anything."""
+    """Awkward texts, and `count` random ones."""
     chance = random.Random(5)
     return [*AWKWARD, *(random_text(chance, 60) for _ in range(count))]
 
 
 def train_settings(**changes: Any) -> Train:
-    """The training section of params.yaml, made small, with changes; checked like the original."""
+    """The training section of params.yaml, reduced and changed; validated like the original."""
     small = {
         "architecture": ARCHITECTURE, "n_kv_head": None, "tie_embeddings": False,
         "n_layer": 2, "n_head": 2, "d_model": 32, "context_length": 16, "dropout": 0.0,
@@ -192,9 +192,9 @@ def generator(seed: int) -> torch.Generator:
 
 @torch.no_grad()
 def random_model(config: ModelConfig | None = None, seed: int = 1) -> Model:
-    """A model in evaluation mode whose every weight matters, as after training.
+    """A model in evaluation mode in which every weight matters, as after training.
 
-    Fresh weights would not do: some begin at zero, so that whole layers change nothing.
+    Some initial weights are zero, so that whole layers would have no effect.
     """
     model = TinyLLM(config or tiny_config(), generator(seed))
     model.compute_dtype = DTYPE
@@ -212,7 +212,7 @@ def random_ids(*shape: int, seed: int = 0, vocab_size: int = 61) -> torch.Tensor
 
 
 def markov_tokens(count: int, seed: int = 0, vocab_size: int = 61) -> Tokens:
-    """Ids in which most follow from the one before, so that there is something to learn."""
+    """Ids that mostly depend on the previous one, so that a model can learn them."""
     chance = np.random.default_rng(seed)
     ids = [0]
     for jump in chance.random(count - 1) < 0.1:
@@ -221,7 +221,7 @@ def markov_tokens(count: int, seed: int = 0, vocab_size: int = 61) -> Tokens:
 
 
 def windows_of(tokens: Tokens, context_length: int = 16, vocab_size: int = 61) -> Windows:
-    """All of some tokens, ready to be scored, as if each id stood for one byte."""
+    """Windows for scoring all tokens, as if each id were one byte."""
     sizes = np.ones(vocab_size, dtype=np.int64)
     return make_windows(tokens, sizes, vocab_size - 1, context_length)
 
@@ -234,7 +234,7 @@ def assert_same_weights(a: Model, b: Model) -> None:
 
 
 class Recorder:
-    """A watcher and saver of training that only remembers what it is told."""
+    """A watcher and saver of training that only records its calls."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, dict[str, float]]] = []
@@ -251,7 +251,7 @@ class Recorder:
 
 
 def flip_bit(path: Path, offset: int) -> None:
-    """Damage one byte of a file; a negative offset counts from its end."""
+    """Flip one bit of a file; a negative offset counts from its end."""
     data = bytearray(path.read_bytes())
     data[offset] ^= 0x10
     path.write_bytes(data)

@@ -1,6 +1,6 @@
-"""A clone of what the developer has, in which tests run the pipeline with `dvc repro`.
+"""A clone of the working tree, in which tests run the pipeline with `dvc repro`.
 
-One clone runs everything once; the tests that change something do so in copies of it.
+One clone runs everything once; tests that change something use copies of it.
 """
 
 import os
@@ -53,13 +53,13 @@ SMALL: dict[str, object] = {
 
 @dataclass(frozen=True)
 class Project:
-    """A clone, and how commands see the world in it."""
+    """A clone, and the environment of commands in it."""
 
     root: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def world(self) -> dict[str, str]:
-        """The environment, without the developer's own settings of Git, DVC and MLflow."""
+        """The environment, without the developer's settings of Git, DVC and MLflow."""
         foreign = ("GIT_", "DVC_", "MLFLOW_")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         return kept | {
@@ -89,11 +89,11 @@ class Project:
         return self.run("python", "-m", "dvc", *arguments, check=check)
 
     def repro(self) -> list[str]:
-        """`dvc repro`. Returns the stages that it ran, in order."""
+        """Run `dvc repro`. Returns the stages that it ran, in order."""
         return stages_run(self.dvc("repro").stdout)
 
     def commit(self) -> str:
-        """Commit all there is. Returns the revision."""
+        """Commit everything. Returns the revision."""
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", "what there is")
         return self.run("git", "rev-parse", "HEAD").stdout.strip()
@@ -121,7 +121,7 @@ class Project:
         }
 
     def runs(self) -> list[Any]:
-        """The runs of this project's MLflow store, once all that was recorded has been sent."""
+        """The runs in this project's MLflow store, once all journals have been sent."""
         from mlflow import MlflowClient
 
         journals = self.root / ".tinyllm" / "journals"
@@ -140,13 +140,13 @@ def stages_run(output: str) -> list[str]:
 
 
 def words(seed: str, documents: int) -> str:
-    """Some documents; of the same seed the same."""
+    """Some documents, the same for the same seed."""
     draw = random.Random(seed)
     return SEPARATOR.join(" ".join(draw.choices(VOCABULARY, k=12)) for _ in range(documents))
 
 
 def clone(root: Path) -> Project:
-    """A repository of what the developer has, committed or not, with a tiny model and corpus."""
+    """A repository of the working tree, committed or not, with a tiny model and corpus."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=SOURCE,
@@ -171,17 +171,17 @@ def clone(root: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A clone in which `dvc repro` has run everything once; not to be changed."""
+    """A clone in which `dvc repro` has run everything once. Don't change it."""
     project = clone(tmp_path_factory.mktemp("pipeline") / "clone")
     assert project.repro() == STAGES
     project.commit()
-    project.runs()  # all sent: nothing goes on writing here
+    project.runs()  # all journals are sent: no process writes here any more
     return project
 
 
 @pytest.fixture
 def copy(ran: Project, tmp_path: Path) -> Project:
-    """A copy of that clone to change, with an MLflow store of its own."""
+    """A copy of that clone to change, with its own MLflow store."""
     root = tmp_path / "copy"
     shutil.copytree(ran.root, root, symlinks=True, ignore=shutil.ignore_patterns(*TRACKING))
     return Project(root)
@@ -189,16 +189,16 @@ def copy(ran: Project, tmp_path: Path) -> Project:
 
 @pytest.fixture
 def quiet(copy: Project) -> Project:
-    """The same without MLflow, which saves seconds. (That it reruns nothing is tested below.)"""
+    """The same without MLflow, which saves seconds. (A test checks that this reruns nothing.)"""
     copy.set({"runtime.tracker": "none"})
     return copy
 
 
 @pytest.fixture
 def here(ran: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A copy, with its checkpoints, in the current folder; commands and this process see the same.
+    """A copy with its checkpoints as the current folder, for commands and for this process.
 
-    DVC knows the time and size of every file in it.
+    DVC has recorded the time and size of every file in it.
     """
     root = tmp_path / "copy"
     ignored = shutil.ignore_patterns("mlflow.db", "mlartifacts", "__pycache__")

@@ -1,4 +1,4 @@
-"""The `tinyllm` command, as one types it."""
+"""The `tinyllm` command line."""
 
 import subprocess
 import sys

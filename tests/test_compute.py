@@ -1,4 +1,4 @@
-"""Device, precision, threads, and whose random numbers are whose."""
+"""Device, precision, threads, and the owners of random numbers."""
 
 import os
 from typing import Any
@@ -31,7 +31,7 @@ def test_each_use_of_random_numbers_has_its_own_seed() -> None:
         for index in (0, 1, 11, 100)
     ]
     assert len(set(uses)) == len(uses)
-    assert all(0 <= seed < 1 << 63 for seed in uses)  # what torch and numpy take
+    assert all(0 <= seed < 1 << 63 for seed in uses)  # the range of torch and numpy
 
 
 def test_a_generator_depends_on_seed_and_owner() -> None:
@@ -44,7 +44,7 @@ def test_a_generator_depends_on_seed_and_owner() -> None:
 def test_the_configured_threads_are_used() -> None:
     before = torch.get_num_threads()
     one, all_cores = choose(hardware(threads=1)), choose(hardware())
-    assert torch.get_num_threads() == before  # nothing is set by choosing
+    assert torch.get_num_threads() == before  # choosing sets nothing
     set_up(one.threads)
     assert torch.get_num_threads() == 1
     set_up(all_cores.threads)
@@ -60,7 +60,7 @@ def test_the_configured_precision_is_used(precision: str, dtype: torch.dtype) ->
     assert (compute.precision, compute.dtype) == (precision, dtype)
 
 
-# What torch says of a processor, and what `auto` is to mean there.
+# Capabilities that torch reports of a processor, and the precision that `auto` selects.
 CPUS: list[tuple[dict[str, Any], str]] = [
     ({"cpu_name": "Intel Xeon", "avx512_f": True, "avx512_bf16": True, "amx_bf16": True}, "bf16"),
     ({"cpu_name": "Intel Xeon", "avx512_f": True, "avx512_bf16": True}, "fp32"),
@@ -77,7 +77,7 @@ MODERN = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
 def fake_card(
     monkeypatch: pytest.MonkeyPatch, name: str, capability: tuple[int, int], kernels: list[str]
 ) -> None:
-    """A CUDA device as torch sees it."""
+    """A CUDA device as reported by torch."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
@@ -105,7 +105,7 @@ def test_auto_is_bf16_where_a_cpu_multiplies_it_faster(
         ("NVIDIA H100", (9, 0), "bf16"),
         ("NVIDIA B200", (10, 0), "bf16"),
         ("NVIDIA GeForce RTX 5090", (12, 0), "bf16"),
-        ("one of tomorrow", (13, 0), "bf16"),
+        ("a future GPU", (13, 0), "bf16"),
     ],
 )
 def test_auto_selects_a_gpu_and_reports_missing_bf16(
@@ -121,7 +121,7 @@ def test_auto_selects_a_gpu_and_reports_missing_bf16(
     expected = [f"hardware.precision: fp32, since {name} does not compute in bf16"]
     assert lines == (expected if precision == "fp32" else [])
     assert choose(hardware(device="auto")).device == "cuda"
-    assert capsys.readouterr().out == ""  # what scores is in fp32 anyway
+    assert capsys.readouterr().out == ""  # scoring uses fp32 anyway
 
 
 def test_on_an_apple_gpu_auto_is_fp32_without_compilation(
@@ -145,7 +145,7 @@ def test_a_gpu_without_kernels_is_skipped(
     assert choose(hardware(device="auto"), ALONE).device == "cpu"
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("hardware.device: cpu, since torch ") and "no kernels for GTX" in line
-    assert gpus(hardware(device="auto")) == 0  # processes to start
+    assert gpus(hardware(device="auto")) == 0  # the number of processes to start
     with pytest.raises(ValueError, match=r"^hardware.device = 'cuda': torch .* no kernels for GTX"):
         choose(hardware(device="cuda"), ALONE)
     assert choose(hardware(device="cpu"), ALONE).device == "cpu"
@@ -174,7 +174,7 @@ def test_if_torch_cannot_compile_auto_skips_it_and_true_fails(
         expected = f"^hardware.compile = true: torch can't compile here: no Triton for {device}"
         with pytest.raises(ValueError, match=expected):
             choose(hardware(device=device, compile=True), ALONE)
-        assert not choose(hardware(device=device, compile=True)).compiled  # evaluates all the same
+        assert not choose(hardware(device=device, compile=True)).compiled  # evaluation works anyway
         assert not choose(hardware(device=device, compile=False), ALONE).compiled
     assert capsys.readouterr().out == ""
 

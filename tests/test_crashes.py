@@ -1,4 +1,4 @@
-"""Whatever is killed, the next `dvc repro` ends as if nothing had been: real DVC, real SIGKILL."""
+"""After any process is killed, the next `dvc repro` gives the same result: real DVC and SIGKILL."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import pytest
 from tests.pipeline import STAGES, Project, clone, stages_run
 from tinyllm.common.os_processes import is_alive
 
-# Where a stage is killed: with everything written and one of its outputs, this one, not yet there.
+# The moment of a kill: everything is written, except that this output is not yet in place.
 LAST_OUTPUTS = {
     "download": "raw",
     "tokenize": "tokens",
@@ -21,7 +21,7 @@ LAST_OUTPUTS = {
     "train": "train",
     "evaluate": "evaluate",
 }
-# Python runs a module of this name when it starts.
+# Python runs a module with this name when it starts.
 HOOK = """
 import os, pathlib, signal, sys, time
 
@@ -53,13 +53,13 @@ LONG = {
 
 
 def half_written(project: Project) -> list[Path]:
-    """What a killed process has left under a temporary name."""
+    """Temporary files that a killed process has left."""
     folders = [project.root / name for name in ("data", "models", "reports", ".tinyllm/trainings")]
     return [path for folder in folders for path in folder.rglob(".*.tmp")]
 
 
 def start_training(project: Project) -> subprocess.Popen[str]:
-    """Start `dvc repro train`, and wait until training has saved something."""
+    """Start `dvc repro train`, and wait until training has saved a checkpoint."""
     process = subprocess.Popen(
         ["python", "-m", "dvc", "repro", "train"],
         cwd=project.root,
@@ -79,7 +79,7 @@ def start_training(project: Project) -> subprocess.Popen[str]:
 def test_after_a_kill_in_any_stage_the_next_repro_gives_the_same_outputs(
     ran: Project, tmp_path: Path
 ) -> None:
-    """The stage itself in some, in others DVC, which leaves an orphan that still has much to do."""
+    """In some stages the stage is killed, in others DVC, which leaves a running orphan."""
     root = tmp_path / "clone"
     (hooks := tmp_path / "hooks").mkdir()
     (hooks / "sitecustomize.py").write_text(HOOK)
@@ -90,7 +90,7 @@ def test_after_a_kill_in_any_stage_the_next_repro_gives_the_same_outputs(
     for victim, stage in zip(["dvc", "stage", "dvc", "stage", "dvc"], STAGES, strict=True):
         hook = {"KILL": f"{victim} {stage} {LAST_OUTPUTS[stage]}", "PYTHONPATH": str(hooks)}
         killed = Project(root, {**hook, "ORPHANS": str(orphans)})
-        with log.open("w") as printed:  # not a pipe, which would wait for the orphan's end
+        with log.open("w") as printed:  # not a pipe, which would wait for the orphan to exit
             ended = subprocess.run(
                 ["python", "-m", "dvc", "repro"],
                 cwd=root, env=killed.world(), stdout=printed, stderr=printed, check=False,
@@ -109,8 +109,8 @@ def test_after_a_kill_in_any_stage_the_next_repro_gives_the_same_outputs(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_dvc_and_training_counts_once(copy: Project, number: signal.Signals) -> None:
-    """As a batch system, or a terminal that closes, sends it."""
-    # Its steps take longer than to notice that DVC has ended.
+    """As a batch system or a closing terminal sends it."""
+    # A step takes longer than noticing that DVC has exited.
     copy.set({**LONG, "train.batch_size": 16384, "runtime.checkpoint_steps": 1})
     stopped = start_training(copy)
     os.killpg(stopped.pid, number)
@@ -119,7 +119,7 @@ def test_a_signal_to_dvc_and_training_counts_once(copy: Project, number: signal.
 
 
 def test_training_stops_when_dvc_is_killed_and_resumes(copy: Project) -> None:
-    """What it started ends by itself, and only then does the next one go on, from where it was."""
+    """Training stops on its own; then the next `dvc repro` resumes it."""
     copy.set(LONG)
     killed = start_training(copy)
     killed.kill()

@@ -1,7 +1,7 @@
-"""A file that is not what was written is refused in a line, and a pickle in its place never runs.
+"""A corrupt file is an error of one line, and a pickle in its place never runs.
 
-Stages run in this process, each file that they read is replaced in turn, and so are those that
-nothing but `sync` and DVC read.
+Stages run in this process. Each file that they read is replaced in turn, and each file that only
+`sync` and DVC read.
 """
 
 import os
@@ -28,12 +28,12 @@ from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.outbox import sync
 
 MARKER = Path("sprung")
-# What is written for transformers, not for us.
+# Files for transformers, which tinyllm does not read.
 NOT_READ = {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}
 
 
 class Trap:
-    """Loading a pickle of it leaves a file behind."""
+    """Loading a pickle of this object creates a file."""
 
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return os.system, (f"touch '{MARKER.absolute()}'",)
@@ -68,7 +68,7 @@ PICKLES = [plain, text, of_torch, in_an_array, in_yaml]
 def test_the_planted_pickles_work(
     plant: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read as they should never be, they do run."""
+    """Unsafe loading runs them."""
     monkeypatch.chdir(tmp_path)
     plant(path := tmp_path / "file")
     if plant is in_yaml:
@@ -81,7 +81,7 @@ def test_the_planted_pickles_work(
 
 
 def stage(name: str) -> Callable[[], None]:
-    """A stage's main function, which takes its arguments from dvc.yaml."""
+    """A stage's main function, with its arguments from dvc.yaml."""
 
     def run() -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -97,7 +97,7 @@ def command(name: str) -> list[str]:
 
 
 def refusal(main: Callable[[], object]) -> str | None:
-    """The line in which a command says why it failed; None if it did not fail."""
+    """The error line of a command; None if it did not fail."""
 
     def run() -> None:
         main()
@@ -114,7 +114,7 @@ def refusal(main: Callable[[], object]) -> str | None:
 
 
 def inputs(name: str) -> Iterator[Path]:
-    """The data that a stage reads, by dvc.yaml."""
+    """The data that a stage reads according to dvc.yaml."""
     for word in yaml.safe_load(Path("dvc.yaml").read_text())["stages"][name]["deps"]:
         path = Path(word.replace("${download.path}", "corpus"))
         if path.parts[0] in ("corpus", "data", "models", "reports"):
@@ -123,7 +123,7 @@ def inputs(name: str) -> Iterator[Path]:
 
 @pytest.fixture
 def quiet(here: Project) -> Project:
-    """Without MLflow, and without checkpoints: training begins."""
+    """Without MLflow and without checkpoints, so that training starts from scratch."""
     here.set({"runtime.tracker": "none"})
     shutil.rmtree(".tinyllm")
     return here
@@ -148,7 +148,7 @@ def test_a_stage_rejects_any_file_with_a_flipped_bit(quiet: Project, name: str) 
 @pytest.mark.parametrize("sealed", [False, True], ids=["", "sealed"])
 @pytest.mark.parametrize("name", STAGES)
 def test_no_stage_runs_a_pickle(quiet: Project, name: str, sealed: bool) -> None:
-    """Not even one that whoever planted it has given the right checksum."""
+    """Not even one with the right checksum."""
     assert quiet.root == Path.cwd()
     settings = [Path("params.yaml")] if "--params" in command(name) else []
     for path in [*inputs(name), *settings]:
@@ -156,7 +156,7 @@ def test_no_stage_runs_a_pickle(quiet: Project, name: str, sealed: bool) -> None
         if sealed and path == seal_of_it:
             continue
         whole = path.read_bytes()
-        guarded = seal_of_it.exists() and not sealed  # all the same then
+        guarded = seal_of_it.exists() and not sealed  # the seal covers it
         for plant in PICKLES[:1] if guarded else PICKLES:
             plant(path)
             if sealed and seal_of_it.exists():
@@ -172,7 +172,7 @@ def test_no_stage_runs_a_pickle(quiet: Project, name: str, sealed: bool) -> None
 
 @pytest.fixture
 def waiting(here: Project, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Path:
-    """All that is kept between runs: checkpoints, a journal that was sent and one that waits."""
+    """All files kept between runs: checkpoints, a sent journal and a waiting one."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")  # no follower starts
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here.root / 'mlflow.db'}")
     shutil.copyfile(empty_database, "mlflow.db")
@@ -186,7 +186,7 @@ def waiting(here: Project, monkeypatch: pytest.MonkeyPatch, empty_database: Path
 
 
 def planted(folder: str) -> Iterator[Path]:
-    """Each file of a kind in turn, replaced by one pickle and by another; then all is as before."""
+    """Each file of a kind in turn, replaced by each pickle; restores the file afterwards."""
     for path in files_in(Path(".tinyllm") / folder):
         for plant in (plain, of_torch):
             plant(path)
@@ -197,7 +197,7 @@ def planted(folder: str) -> Iterator[Path]:
 
 
 def test_training_runs_no_pickle_in_its_state_folder(waiting: Path) -> None:
-    """It refuses a checkpoint; of a record for MLflow it makes a new one, and goes on."""
+    """It rejects a checkpoint; it replaces a journal for MLflow and continues."""
     assert waiting == Path.cwd()
     for path in planted("trainings"):
         of_a_checkpoint = path.parent.name.startswith("step-")
@@ -226,7 +226,7 @@ def test_no_pickle_in_reports_or_dvc_files_is_run(
         whole = path.read_bytes()
         for plant in (plain, in_yaml):
             plant(path)
-            # A run is rebuilt of what training and evaluation read and wrote.
+            # A run is rebuilt from files that training and evaluation read and wrote.
             mains = (verify,) if path.parent.name == "corpus" else (verify, rebuild)
             for main in mains:
                 error = refusal(main)

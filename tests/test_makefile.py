@@ -1,4 +1,4 @@
-"""What `make` does before anything is installed. (.ci/run is the test of what it does after.)"""
+"""`make` before anything is installed. (.ci/run tests it afterwards.)"""
 
 import json
 import os
@@ -18,7 +18,7 @@ MAKEFILE = Path(__file__).resolve().parents[1] / "Makefile"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A project of its own, without an environment."""
+    """A project without an environment."""
     root = tmp_path / "a path with spaces"
     root.mkdir()
     shutil.copy(MAKEFILE, root)
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run make, as if no other make ran the tests."""
+    """Run make, without variables of a make that runs the tests."""
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
     return subprocess.run(
         ["make", *arguments],
@@ -68,8 +68,8 @@ def test_a_complete_environment_is_not_changed(folder: Path) -> None:
     python.parent.mkdir(parents=True)
     python.symlink_to(shutil.which("false") or "")
     (folder / ".venv" / ".installed").touch()
-    assert make(folder, "setup", "--question").returncode == 0  # nothing to do
-    python.unlink()  # by an upgrade of the system
+    assert make(folder, "setup", "--question").returncode == 0  # up to date
+    python.unlink()  # as an upgrade of the system does
     assert make(folder, "setup", "--question").returncode == 1
 
 
@@ -78,10 +78,10 @@ def test_a_failed_or_interrupted_setup_starts_from_scratch(
 ) -> None:
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.symlink_to(sys.executable)  # made, but with nothing installed
+    python.symlink_to(sys.executable)  # created, but with nothing installed
     (folder / ".venv" / ".installing").touch()
     (folder / ".venv" / "half-written").touch()
-    monkeypatch.setenv("PIP_NO_INDEX", "true")  # so that pip fails, for want of setuptools
+    monkeypatch.setenv("PIP_NO_INDEX", "true")  # pip fails, because setuptools is missing
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     linked = folder / "a python"
     linked.symlink_to(Path(sys.executable).resolve())
@@ -141,16 +141,16 @@ def test_clean_deletes_only_caches(folder: Path) -> None:
 
 @pytest.fixture
 def other(folder: Path) -> Path:
-    """An environment elsewhere that is complete, to which the project's `.venv` is a link."""
+    """A complete environment elsewhere, to which the project's `.venv` links."""
     other = folder.parent / "other" / ".venv"
     python = other / "bin" / "python"
     python.parent.mkdir(parents=True)
-    # It answers as the one that runs this test does, in which nothing must be installed either.
+    # It is a wrapper of the environment that runs this test, and refuses pip.
     refuse = 'case "$*" in *pip*) touch "$(dirname "$0")/pip-was-here"; exit 1;; esac'
     python.write_text(f'#!/bin/sh\n{refuse}\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     (other / ".installed").touch()
-    os.utime(other / ".installed", (1e9, 1e9))  # older than this clone's files
+    os.utime(other / ".installed", (1e9, 1e9))  # older than the files of this clone
     (folder / ".venv").symlink_to(other)
     (folder / "pyproject.toml").write_text(
         f'[project]\ndependencies = ["torch=={version("torch").split("+")[0]}", '
@@ -216,7 +216,7 @@ def test_a_configured_index_is_passed_to_pip(folder: Path) -> None:
 
 
 def test_pip_installs_the_build_of_torch_on_that_index(tmp_path: Path) -> None:
-    """Of two builds of the version that is pinned, the one whose name says more."""
+    """Of two builds of the pinned version, pip selects the one with a local version."""
     for index, build in (("pypi", "2.13.0"), ("cpu", "2.13.0+cpu")):
         package = tmp_path / index / "torch"
         package.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Pictures: the same bytes every time, whatever was measured."""
+"""Pictures: the same bytes every time, for any measurements."""
 
 import math
 import os
@@ -27,7 +27,7 @@ def evaluation(step: int, loss: float) -> dict[str, float]:
     [
         ([3.0 - i / 100 for i in range(200)], [3.0, 2.0, 1.0], 2),
         ([3.0], [3.0, 2.9], 1),
-        ([3.0, 3.0], [3.0, 3.0, 3.0], 0),  # nothing learned
+        ([3.0, 3.0], [3.0, 3.0, 3.0], 0),  # no improvement
         ([3.0, 2.0], [3.0, 2.0, math.inf], 1),
         ([3.0, 2.0], [0.0, 0.0, 0.0], 0),
     ],
@@ -103,7 +103,7 @@ figure.figsize: not a size
 
 
 def drawn(folder: Path, script: str = DRAW, **environment: str) -> tuple[dict[str, bytes], str]:
-    """What a process of its own draws, with its current folder elsewhere; and what it prints."""
+    """The pictures and output of a separate process whose current folder is elsewhere."""
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", script, str(folder)],
@@ -124,7 +124,7 @@ def test_the_users_matplotlib_settings_change_nothing(tmp_path: Path) -> None:
     home = tmp_path / "two" / "config"
     (home / "stylelib").mkdir(parents=True)
     (home / "stylelib" / "classic.mplstyle").write_bytes(b"font.size: 40\n\xff")
-    (home / "matplotlibrc").write_bytes(b"\xff\xfe")  # no UTF-8
+    (home / "matplotlibrc").write_bytes(b"\xff\xfe")  # invalid UTF-8
     (tmp_path / "two" / "matplotlibrc").write_text(HOSTILE)
     environment = {
         "MPLBACKEND": "module://matplotlib_inline.no_such_backend",
@@ -150,7 +150,7 @@ def test_a_picture_that_cannot_be_drawn_is_reported(tmp_path: Path) -> None:
 
 
 def test_no_curve_crosses_the_caption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever way the loss goes: falling, rising, or falling late."""
+    """For a loss that falls, rises, or falls late."""
     captions: list[Any] = []
 
     def remember(axes: Any, best: dict[str, float]) -> None:
@@ -164,6 +164,6 @@ def test_no_curve_crosses_the_caption(tmp_path: Path, monkeypatch: pytest.Monkey
         loss_curve(tmp_path / "a.png", steps, [evaluation(0, 3.0), evaluation(99, 0.6)], 99)
         axes, *texts = captions
         (caption,) = [text for text in texts if "best: " in text.get_text()]
-        # Above the axes, which clip every curve.
+        # The caption is above the axes, which clip every curve.
         assert caption.get_window_extent().y0 > axes.get_window_extent().y1
         captions.clear()

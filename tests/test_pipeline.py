@@ -1,4 +1,4 @@
-"""The pipeline as its users run it: `dvc repro`, in a clone of what the developer has."""
+"""The pipeline as users run it: `dvc repro` in a clone of the working tree."""
 
 import re
 import shutil
@@ -72,7 +72,7 @@ def test_runtime_settings_rerun_nothing(copy: Project) -> None:
     assert copy.repro() == []
 
 
-# What else the modules of NO_RESULT may do, with no effect on any output.
+# Changes of the modules in NO_RESULT that must not affect any output.
 OTHER_WAYS = {
     "tinyllm/common/console.py": "cause = str\n",
     "tinyllm/common/unchanged.py": "MadeFrom.__exit__ = lambda *a: None\n",
@@ -95,7 +95,7 @@ def test_display_code_reruns_nothing_and_changes_no_output(copy: Project) -> Non
     for name, code in OTHER_WAYS.items():
         copy.append(name, f"\n# another way\n{code}")
     assert copy.repro() == []
-    shutil.rmtree(copy.root / ".tinyllm", ignore_errors=True)  # no finished training is taken
+    shutil.rmtree(copy.root / ".tinyllm", ignore_errors=True)  # so that training runs again
     printed = copy.dvc("repro", "--force").stdout
     assert stages_run(printed) == STAGES
     assert "evaluated" in printed
@@ -103,7 +103,7 @@ def test_display_code_reruns_nothing_and_changes_no_output(copy: Project) -> Non
 
 
 def test_two_clones_produce_the_same_bytes(ran: Project, tmp_path: Path) -> None:
-    """Whatever the order of sets, the path, the place, the workers and the tracker."""
+    """With different orders of sets, paths, numbers of workers and trackers."""
     root = tmp_path / "a path with spaces"
     ran.run("git", "clone", "--quiet", str(ran.root), str(root))
     other = Project(root, {"PYTHONHASHSEED": "2", "LC_ALL": "C", "TZ": "Asia/Kolkata"})
@@ -115,7 +115,7 @@ def test_two_clones_produce_the_same_bytes(ran: Project, tmp_path: Path) -> None
 
 
 def test_a_hostile_terminal_and_matplotlib_change_nothing(quiet: Project) -> None:
-    """As Jupyter and Colab set them up for all that they start; and an old Windows terminal."""
+    """As Jupyter and Colab configure every process they start; and an old Windows terminal."""
     picture = quiet.root / "reports" / "evaluate" / "comparison.png"
     before = sha256_of(picture)
     prompts = ["你好 ", "a\0b", "🏃"]

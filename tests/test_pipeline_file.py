@@ -1,6 +1,6 @@
-"""dvc.yaml says all that the stages depend on, and nothing else does (docs: its opening comment).
+"""dvc.yaml declares everything that the stages depend on, and is the only source of paths.
 
-What is read here is source code, with `ast`: imports inside functions count as any others.
+The tests parse the source code with `ast`, including imports inside functions.
 """
 
 import ast
@@ -24,7 +24,7 @@ PACKAGES = ("stages", "tinyllm")
 SOURCES = sorted(p.relative_to(ROOT) for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
 SECTIONS = set(Params.model_fields)
 NOT_A_DEPENDENCY = "runtime"  # the section that changes no result
-# DVC's own name for the settings, under which provenance.py asks Git what changed in them.
+# DVC's name of the settings file, which provenance.py passes to Git.
 SETTINGS = "params.yaml"
 
 
@@ -56,7 +56,7 @@ def with_packages(module: str) -> Iterator[Path]:
 
 
 def imported_names(path: Path) -> Iterator[str]:
-    """What a file imports, anywhere in it; of `from a import b` both a and a.b, if that is one.
+    """The modules that a file imports anywhere; for `from a import b` both a and a.b if it exists.
 
     A reference like "a.b:c" counts as an import of a.b.
     """
@@ -98,7 +98,7 @@ def imports(path: Path) -> set[Path]:
 
 
 def decides_nothing(path: Path) -> bool:
-    """Whether a file is one that law 3 exempts: no result depends on it."""
+    """Whether law 3 exempts a file: no result depends on it."""
     module = module_of(path)
     return any(module == name or module.startswith(f"{name}.") for name in NO_RESULT)
 
@@ -107,7 +107,7 @@ def closure(path: Path, follow_all: bool = False) -> set[Path]:
     """A file, and the project files that it imports, directly or not.
 
     Args:
-        follow_all: also those that decide no result.
+        follow_all: whether to include files that no result depends on.
     """
     found, waiting = set[Path](), set(with_packages(module_of(path)))
     while waiting:
@@ -119,7 +119,7 @@ def closure(path: Path, follow_all: bool = False) -> set[Path]:
 
 
 def last_name(node: ast.expr) -> str | None:
-    """`a` of `a`, `b.a`, `a(...)` and `b.a(...)`."""
+    """The name `a` in `a`, `b.a`, `a(...)` and `b.a(...)`."""
     if isinstance(node, ast.Call):
         return last_name(node.func)
     return getattr(node, "attr", getattr(node, "id", None))
@@ -130,7 +130,7 @@ def place(path: Path, node: ast.AST) -> str:
 
 
 def names(entries: list[str | dict[str, Any]]) -> list[str]:
-    """dvc.yaml writes `- name`, or `- name: {options}`."""
+    """The names of entries `- name` or `- name: {options}` in dvc.yaml."""
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
@@ -139,12 +139,12 @@ def deps(stage: str) -> list[str]:
 
 
 def code_deps(stage: str) -> list[str]:
-    """The dependencies that are code: modules, and folders of them."""
+    """The dependencies on code: modules and folders of modules."""
     return [dep for dep in deps(stage) if PurePosixPath(dep).parts[0] in PACKAGES]
 
 
 def files_in(dep: str) -> list[str]:
-    """What DVC hashes of a dependency on code, `.dvcignore` taken into account."""
+    """The files that DVC hashes for a dependency on code, without those in `.dvcignore`."""
     path = ROOT / dep
     found = path.rglob("*") if path.is_dir() else [path]
     return [
@@ -165,7 +165,7 @@ def script(stage: str) -> Path:
 
 
 def arguments(stage: str) -> dict[str, str]:
-    """The options of a stage's command and the paths that they give."""
+    """The options of a stage's command, with their paths."""
     words = STAGES[stage]["cmd"].split()
     assert words[:3] == ["python", "-m", f"stages.{stage}"]
     return dict(zip(words[3::2], words[4::2], strict=True))
@@ -195,7 +195,7 @@ def test_modules_without_effect_on_results_exist_and_have_a_reason() -> None:
 
 
 def test_dvc_hashes_no_module_without_effect_on_results() -> None:
-    """A folder of code is a dependency as a whole, but for those."""
+    """A folder of code is a dependency except for these modules."""
     from dvc.repo import Repo
 
     with Repo(ROOT) as repo:
@@ -214,7 +214,7 @@ def test_every_stage_depends_on_the_libraries(stage: str) -> None:
 
 
 def test_every_import_is_in_the_graph() -> None:
-    """An import by a name made up at run time would be missing above."""
+    """An import by a name computed at run time would be missing above."""
     hidden = {"import_module", "__import__", "run_module", "run_path"}
     for path in SOURCES:
         for node in ast.walk(tree_of(path)):
@@ -250,7 +250,7 @@ def test_there_is_no_import_cycle() -> None:
 
 
 def settings_read(path: Path) -> set[str]:
-    """What a file reads from a value called params: a section as a whole, or a key of it."""
+    """The settings that a file reads from a value called params: whole sections, or keys."""
     tree = tree_of(path)
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     read = set()
@@ -272,7 +272,7 @@ def is_params(node: ast.expr) -> bool:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_settings_read_are_those_declared(stage: str) -> None:
-    """A section as a whole is declared, or each of its keys that is read, and then no more."""
+    """A stage declares a whole section, or exactly those of its keys that are read."""
     declared = set(STAGES[stage].get("params", []))
     read = set[str]().union(*map(settings_read, closure(script(stage))))
     read = {name for name in read if section(name) != NOT_A_DEPENDENCY}
@@ -281,7 +281,7 @@ def test_the_settings_read_are_those_declared(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_compares_exactly_its_dependencies(stage: str) -> None:
-    """Each stage takes its inputs and settings before its work, and compares them at the end."""
+    """Each stage hashes its inputs and settings before its work, and compares them at the end."""
     (made,) = [
         node
         for node in ast.walk(tree_of(script(stage)))
@@ -309,7 +309,7 @@ def test_settings_of_training_only_do_not_rerun_the_evaluation() -> None:
 
 
 def assigned(stage: str, name: str) -> ast.expr:
-    """What a stage assigns to a name."""
+    """The expression that a stage assigns to a name."""
     (value,) = [
         node.value
         for node in ast.walk(tree_of(script(stage)))
@@ -326,7 +326,7 @@ def test_settings_without_effect_on_results_are_no_dependency() -> None:
 
 
 def test_settings_are_called_params_everywhere() -> None:
-    """So that `settings_read` sees all that is read."""
+    """So that `settings_read` finds every setting."""
     for path in SOURCES:
         for node in ast.walk(tree_of(path)):
             for name, value in settings_named(node):
@@ -334,7 +334,7 @@ def test_settings_are_called_params_everywhere() -> None:
 
 
 def settings_named(node: ast.AST) -> Iterator[tuple[str | None, str | None]]:
-    """The name that a piece of code gives the whole settings, and the one it takes them from."""
+    """The names that code assigns the whole settings to, and from."""
     match node:
         case ast.arg(arg=name, annotation=ast.expr() as annotation):
             if re.search(r"\bParams\b", ast.unparse(annotation)):
@@ -350,7 +350,7 @@ def settings_named(node: ast.AST) -> Iterator[tuple[str | None, str | None]]:
 
 
 def paths() -> list[str]:
-    """Every path that dvc.yaml gives a stage."""
+    """Every path in the commands of dvc.yaml."""
     given = {path for stage in STAGES for path in arguments(stage).values()}
     return sorted(given - {SETTINGS})
 
@@ -365,7 +365,7 @@ def test_no_path_is_repeated_in_code() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_paths_in_a_command_are_declared(stage: str) -> None:
-    """A path in the command that is no dependency, no output: DVC would not know of it."""
+    """DVC would ignore a path in a command that is neither a dependency nor an output."""
     code = {*code_deps(stage), "requirements.lock"}
     data = {dep for dep in deps(stage) if dep not in code and "${" not in dep}
     declared = data | set(outs(stage)) | ({SETTINGS} if STAGES[stage].get("params") else set())
@@ -374,7 +374,7 @@ def test_the_paths_in_a_command_are_declared(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_failing_stage_keeps_its_outputs(stage: str) -> None:
-    """DVC deletes an output before its stage starts, unless it persists."""
+    """DVC deletes an output before its stage starts, unless it has `persist: true`."""
     for entry in STAGES[stage]["outs"]:
         assert isinstance(entry, dict), entry
         ((_, options),) = entry.items()
@@ -383,7 +383,7 @@ def test_a_failing_stage_keeps_its_outputs(stage: str) -> None:
 
 @pytest.mark.parametrize("kind", ["metrics", "plots"])
 def test_every_metric_and_plot_is_an_output(kind: str) -> None:
-    """Each metric and plot stands in an output of a stage."""
+    """Each metric and plot is in an output of a stage."""
     made = [PurePosixPath(out) for stage in STAGES for out in outs(stage)]
     for entry in PIPELINE[kind]:
         shown = [entry] if isinstance(entry, str) else list(next(iter(entry.values()))["y"])
@@ -406,7 +406,7 @@ def test_only_evaluate_reads_the_test_split() -> None:
 
 
 def test_an_experiment_keeps_the_comments_of_params_yaml(tmp_path: Path) -> None:
-    """`dvc exp run -S` writes the file anew: null as nothing, and else only what was changed."""
+    """`dvc exp run -S` rewrites the file: null becomes empty; otherwise only changes differ."""
     from dvc.utils.hydra import apply_overrides
 
     before = Path(SETTINGS).read_text(encoding="utf-8")

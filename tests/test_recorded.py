@@ -1,4 +1,4 @@
-"""What is recorded is what was used: in dvc.lock, in a clone, and on a run's page.
+"""The recorded inputs are those that were used: in dvc.lock, in a clone, and on a run's page.
 
 Every case is a real `dvc repro`, or the commands of a real run's note in a fresh clone.
 """
@@ -13,8 +13,8 @@ from tests.pipeline import Project
 from tinyllm.common.files import sha256_of
 from tinyllm.tracking.provenance import hydra
 
-# Python runs this file before anything else. In one stage it waits for a file to be opened, and
-# then changes another one: the edit comes in the middle of the stage, on a machine of any speed.
+# Python runs this file at its start. In one stage it waits until a file is opened, and then changes
+# another one: the edit happens in the middle of the stage on a machine of any speed.
 EDITOR = """
 import sys
 
@@ -32,12 +32,12 @@ if {stage!r} in getattr(sys, "orig_argv", []):
 
 @dataclass(frozen=True)
 class Edit:
-    """What somebody does while a stage runs.
+    """An edit while a stage runs.
 
     Attributes:
-        opened: the file that the stage opens just then.
+        opened: the file that triggers the edit when the stage opens it.
         edit: a line of Python.
-        named: what the stage's error names.
+        named: the name in the stage's error.
     """
 
     stage: str
@@ -51,7 +51,7 @@ def append(name: str, text: str) -> str:
 
 
 def rewrite(name: str) -> str:
-    """Another text of the same size, and the time set back, as some editors and tools do."""
+    """Change a text without its size, and restore its time, as some editors and tools do."""
     before = f"import os; old = os.stat({name!r}); text = open({name!r}).read()"
     changed = f"open({name!r}, 'w').write(text[::-1])"
     return f"{before}; {changed}; os.utime({name!r}, ns=(old.st_atime_ns, old.st_mtime_ns))"
@@ -62,7 +62,7 @@ def write(name: str, old: str, new: str) -> str:
     return f"{read}; open({name!r}, 'w').write(text.replace({old!r}, {new!r}))"
 
 
-WRITTEN = ".tmp"  # the download's manifest, under its temporary name: the texts have been read
+WRITTEN = ".tmp"  # the download's manifest under its temporary name, after reading the texts
 EDITS = {
     "a text that grows": Edit(
         "download", WRITTEN, append("corpus/small.txt", "\nlate"), "corpus/small.txt"
@@ -101,7 +101,7 @@ EDITS = {
 
 
 def with_editor(project: Project, edit: Edit) -> Project:
-    """The project, in which somebody edits when a stage runs."""
+    """The project, with an edit while a stage runs."""
     folder = project.root.parent / "editor"
     folder.mkdir()
     values = {"stage": f"stages.{edit.stage}", "opened": edit.opened, "edit": edit.edit}
@@ -119,7 +119,7 @@ def test_an_edit_during_a_stage_fails_it_and_nothing_is_recorded(
     assert failed.returncode != 0
     (line,) = [line for line in failed.stderr.splitlines() if line.startswith("error: changed")]
     assert line.startswith(f"error: changed while {edit.stage} ran: {edit.named}; ")
-    after = quiet.outputs()  # dvc.lock among them
+    after = quiet.outputs()  # includes dvc.lock
     assert {n: d for n, d in after.items() if before[n] != d and n != edit.named} == {}
     assert after.keys() == before.keys()
     assert f"{edit.stage}:" in quiet.dvc("status", edit.stage).stdout
@@ -142,7 +142,7 @@ def test_a_growing_text_is_read_once_it_stops_growing(quiet: Project) -> None:
 
 
 def test_a_clone_with_converted_line_endings_is_up_to_date(ran: Project, tmp_path: Path) -> None:
-    """Git on Windows is often set to convert them; DVC compares bytes."""
+    """Git on Windows often converts them; DVC compares bytes."""
     root = tmp_path / "clone"
     ran.run("git", "clone", "--quiet", "--config", "core.autocrlf=true", str(ran.root), str(root))
     copied = Project(root)
@@ -156,7 +156,7 @@ def test_a_clone_with_converted_line_endings_is_up_to_date(ran: Project, tmp_pat
 def test_the_note_of_an_experiment_reproduces_its_model_in_a_fresh_clone(
     copy: Project, empty_database: Path, tmp_path: Path
 ) -> None:
-    """DVC prepares it within a second, in which Git does not see an edit of the same size."""
+    """DVC prepares it within a second, in which Git misses an edit of the same size."""
     settings = tmp_path / "gitconfig"
     settings.write_text("[diff]\n\tnoprefix = true\n\torderFile = /nowhere\n")
     copy = Project(copy.root, {"GIT_CONFIG_GLOBAL": str(settings)})
@@ -176,7 +176,7 @@ def test_the_note_of_an_experiment_reproduces_its_model_in_a_fresh_clone(
     fresh.dvc("checkout")
     before = fresh.outputs()
     shutil.copyfile(artifacts / "changes.patch", fresh.root / "changes.patch")
-    shutil.copyfile(empty_database, fresh.root / "mlflow.db")  # MLflow takes seconds to make one
+    shutil.copyfile(empty_database, fresh.root / "mlflow.db")  # MLflow takes seconds to create one
     note = run.data.tags["mlflow.note.content"]
     fresh.run("bash", "-e", "-c", note.split("```")[1].removeprefix("sh"))
     weights = "models/tinyllm/model.safetensors"

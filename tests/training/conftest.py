@@ -1,6 +1,6 @@
-"""What the tests of whole trainings share.
+"""Fixtures of the tests of whole trainings.
 
-They compute as the option --arithmetic says, but for those that take the fixture `arithmetic`.
+They use the arithmetic of the option --arithmetic, except tests with the fixture `arithmetic`.
 """
 
 import functools
@@ -16,7 +16,7 @@ from tests.training.project import TRAIN, compute_by, final_state, prepare, run
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with everything that training needs; not to be changed."""
+    """A project with everything that training needs. Don't change it."""
     project = tmp_path_factory.mktemp("prepared") / "project"
     prepare(project)
     return project
@@ -44,7 +44,7 @@ def project(prepared: Path, tmp_path: Path, chosen: Arithmetic) -> Path:
 def trained(
     prepared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Arithmetic], dict[str, bytes]]:
-    """What a training ends in that nothing has interrupted, by how it computes."""
+    """The result of an uninterrupted training, by arithmetic."""
 
     @functools.cache
     def train(arithmetic: Arithmetic) -> dict[str, bytes]:
@@ -60,5 +60,5 @@ def trained(
 def untouched(
     trained: Callable[[Arithmetic], dict[str, bytes]], chosen: Arithmetic
 ) -> dict[str, bytes]:
-    """What a training ends in that nothing has interrupted."""
+    """The result of an uninterrupted training."""
     return trained(chosen)

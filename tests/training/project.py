@@ -1,7 +1,7 @@
 """A small project, and its training stage as a process that can be killed.
 
 The processes are forked from one that has imported everything, which takes a fiftieth of the time
-of starting Python anew (5 s); what they run is the stage as `dvc repro` runs it.
+of starting Python (5 s); they run the stage as `dvc repro` does.
 """
 
 import io
@@ -44,10 +44,10 @@ TRAIN = (
     "--model", "models/tinyllm", "--reports", "reports/train",
 )  # fmt: skip
 PLAIN = "plain-formulas"  # a file in a project whose stages compute as on a GPU
-PATIENCE = 300.0  # seconds until a test gives a process up
+PATIENCE = 300.0  # seconds until a test stops waiting for a process
 
 _forks = multiprocessing.get_context("forkserver")
-# What the stages import within their functions; torch's own late imports take a second more.
+# Modules that the stages import inside functions; torch's own late imports take another second.
 _forks.set_forkserver_preload(
     [
         "torch._inductor.config", "torch.distributed.launcher.api", "matplotlib.pyplot", "pandas",
@@ -68,11 +68,11 @@ class Stage:
     """A stage that runs as a process.
 
     Args:
-        project: where it runs; what it prints goes to a file in there.
-        name: of the stage.
-        slow: seconds that each training step takes longer.
-        before: is called in the process before the stage.
-        environment: variables of its own.
+        project: folder to run in; the output goes to a file in it.
+        name: name of the stage.
+        slow: seconds added to each training step.
+        before: function called in the process before the stage.
+        environment: additional environment variables.
     """
 
     def __init__(
@@ -95,13 +95,13 @@ class Stage:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL, and see it gone."""
+        """Send SIGKILL and wait until the process has exited."""
         self.process.kill()
         self.wait()
         assert self.process.exitcode == -signal.SIGKILL, self.printed()
 
     def wait(self, patience: float = PATIENCE) -> int:
-        """Its exit status; negative: the signal that ended it."""
+        """Wait for its exit status; a negative one is the signal that ended it."""
         self.process.join(patience)
         if self.process.exitcode is None:
             self.process.kill()
@@ -109,7 +109,7 @@ class Stage:
         return self.process.exitcode
 
     def wait_until(self, reached: Callable[[], bool]) -> None:
-        """Wait for something that this process is to do."""
+        """Wait until a condition holds while this process runs."""
         deadline = time.monotonic() + PATIENCE
         while not reached():
             assert self.process.exitcode is None, self.printed()
@@ -117,7 +117,7 @@ class Stage:
             time.sleep(0.005)
 
     def wait_for(self, words: str) -> None:
-        """Wait until it has printed some words."""
+        """Wait until the process has printed some words."""
         self.wait_until(lambda: words in self.printed())
 
 
@@ -125,7 +125,7 @@ def _run(
     project: Path, name: str, arguments: tuple[str, ...], slow: float,
     before: Callable[[], None] | None, printed: Path, environment: Mapping[str, str],
 ) -> None:  # fmt: skip
-    multiprocessing.set_start_method("fork", force=True)  # of data workers, as it is elsewhere
+    multiprocessing.set_start_method("fork", force=True)  # for data workers, as elsewhere
     os.chdir(project)
     os.environ.update(environment, DVC_ROOT=str(project))
     log = os.open(printed, os.O_WRONLY | os.O_APPEND)
@@ -144,14 +144,14 @@ def _run(
 
 
 def use_plain_formulas() -> None:
-    """Have this process compute by the formulas that a GPU runs."""
+    """Make this process compute with the formulas that a GPU runs."""
     from tinyllm.models import formulas
 
     formulas.uses_cpu_kernels = lambda x: False  # noqa: ARG005
 
 
 def compute_by(project: Path, arithmetic: Arithmetic) -> None:
-    """Set how a project's trainings compute."""
+    """Set the arithmetic of a project's trainings."""
     change(project, {"precision": arithmetic.precision})
     if arithmetic.plain:
         (project / PLAIN).touch()
@@ -210,18 +210,18 @@ def outputs(project: Path) -> dict[str, bytes]:
 
 
 def final_state(project: Path) -> dict[str, bytes]:
-    """Weights, optimizer and history at the end of the training, to the bit; and its outputs."""
+    """The bytes of weights, optimizer and history at the end of the training, and its outputs."""
     (last,) = trainings(project).glob(f"*/step-{MAX_STEPS:09d}")
     return {f.name: f.read_bytes() for f in sorted(last.iterdir())} | outputs(project)
 
 
 def checkpoint_steps(project: Path) -> list[int]:
-    """Steps of the checkpoints that are kept, the oldest first."""
+    """Steps of the kept checkpoints, oldest first."""
     return sorted(int(path.name[5:]) for path in trainings(project).glob("*/step-*"))
 
 
 def resumed_at(printed: str) -> int:
-    """The step from which a training went on."""
+    """The step at which a training resumed."""
     found = re.search(rf"resuming at step (\d+) of {MAX_STEPS}", printed)
     assert found, printed
     return int(found[1])

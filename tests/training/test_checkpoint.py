@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, and a flaw in one is found before it is gone on from."""
+"""Checkpoints are complete or absent, and a corrupt one is detected before training resumes."""
 
 import fcntl
 import os
@@ -31,7 +31,7 @@ def checkpoints(folder: Path, name: str = "a") -> Checkpoints:
 
 
 def make_state(step: int) -> TrainState:
-    """A state that has been trained a little, so that the optimizer has its averages."""
+    """A state after a few steps, so that the optimizer has averages."""
     model = random_model(seed=step)
     state = TrainState(model, make_optimizer(model, train_settings()))
     model.loss(torch.tensor([[1, 2, 3]]), torch.tensor([[2, 3, 4]])).backward()
@@ -39,7 +39,7 @@ def make_state(step: int) -> TrainState:
     state.step = step
     state.history.add_step(step, {"loss": 1 / 3, "learning_rate": 1e-3, "grad_norm": 2.0})
     state.observe(1.0 + step, keep_weights=True)
-    state.observe(2.0 + step, keep_weights=True)  # which is no better
+    state.observe(2.0 + step, keep_weights=True)  # no improvement
     return state
 
 
@@ -163,7 +163,7 @@ def test_a_corrupt_new_checkpoint_keeps_the_old_ones(
 
 
 def forgetful(path: Path) -> str:
-    """The hash of what was to be written, on a disk that gives back something else."""
+    """The hash of a file as written, on a disk that returns other bytes."""
     return "0" * 64 if ".tmp" in str(path) else files.sha256_of(path)
 
 
@@ -185,7 +185,7 @@ def test_a_pickle_in_place_of_any_file_is_never_run(tmp_path: Path) -> None:
 
 
 def save_in_a_child(folder: Path, hook: Callable[[str], None] | None) -> int:
-    """Save step 6 in a process of its own, with a hook at each thing that touches the disk."""
+    """Save step 6 in a separate process, with a hook at each operation on the disk."""
     child = os.fork()
     if child == 0:
         try:
@@ -230,7 +230,7 @@ def test_a_process_killed_at_any_point_of_a_save_leaves_an_intact_checkpoint(
         shutil.rmtree(folder)
         if status == 0:
             break
-    assert ends.count(4) > 5 and ends.count(6) > 2  # there were points before and after
+    assert ends.count(4) > 5 and ends.count(6) > 2  # kills before and after completion
 
 
 def test_a_full_disk_is_reported_and_the_older_checkpoint_is_kept(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def no_folder(state: Path) -> None:
 
 
 def read_only(state: Path) -> None:
-    """Root may write anywhere, so that this stands for it: nothing can be made in /proc."""
+    """A folder in /proc, where even root can't create files."""
     state.symlink_to("/proc/self")
 
 

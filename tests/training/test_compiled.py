@@ -1,4 +1,4 @@
-"""Training with torch's compiler: the same network, and as exact as without."""
+"""Training with torch's compiler: the same network, as exact as without it."""
 
 import math
 import os
@@ -25,19 +25,19 @@ from tinyllm.compiler import cpp_compiler, obstacle
 from tinyllm.training.compiled import compile_training
 
 pytestmark = pytest.mark.slow
-BOTH = [arithmetic for arithmetic in ARITHMETICS if arithmetic.plain]  # which is what is compiled
-COMPILING = 400.0  # seconds until a test gives up, on a machine that has other work
+BOTH = [arithmetic for arithmetic in ARITHMETICS if arithmetic.plain]  # compilation uses formulas
+COMPILING = 400.0  # seconds until a test gives up, on a busy machine
 PROBE = "from tinyllm.compiler import obstacle; print(obstacle('cpu'))"
 
 
 @pytest.fixture(scope="session")
 def compiler() -> None:
-    """Skips the test where torch can't compile: nothing else here needs a compiler."""
+    """Skip the test if torch can't compile: other tests need no compiler."""
     if reason := obstacle("cpu"):
         pytest.skip(f"torch can't compile here: {reason}")
 
 
-# In bf16 alone, as on a GPU: compiling for a whole training takes a quarter of a minute.
+# In bf16 only, as on a GPU: compiling for a whole training takes 15 s.
 @pytest.mark.usefixtures("compiler", "arithmetic")
 @pytest.mark.parametrize("arithmetic", BOTH[1:], ids=str, indirect=True)
 def test_an_interrupted_compiled_training_ends_in_the_same_bytes(
@@ -68,7 +68,7 @@ def test_an_interrupted_compiled_training_ends_in_the_same_bytes(
 
 
 def forget_place() -> None:
-    """Of the cache, which torch has settled when its modules were imported before the fork."""
+    """Reset the cache folder, which torch set when it was imported before the fork."""
     os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)
 
 
@@ -96,7 +96,7 @@ def test_the_compiled_gradient_is_the_models_and_scoring_is_unchanged(
 
 
 def compiler_without_headers(folder: Path) -> Path:
-    """A compiler that answers what it is, and finds no header of Python's."""
+    """A compiler that reports its version but does not find Python's headers."""
     script = folder / "no-headers"
     script.write_text(
         f'#!/bin/sh\ncase "$*" in *-o*) echo "a.h:1: fatal error: Python.h: No such file or '

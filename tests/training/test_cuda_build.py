@@ -1,9 +1,9 @@
-"""What CUDA would refuse, found without a GPU: tensors that have a device and a type but no data.
+"""Operations that CUDA rejects, tested without a GPU on tensors with a device and type but no data.
 
-These tests need a CUDA build of torch and are skipped with a CPU build, which refuses such tensors.
-Nothing is installed for them: `python -m pytest -m cuda_build` runs them in an environment whose
-torch is pip's default one on Linux. No gradient can be taken there (torch asks CUDA's driver), so
-the last test takes one with meta tensors, which any build has.
+These tests need a CUDA build of torch and are skipped with a CPU build, which rejects such tensors.
+Run them with `python -m pytest -m cuda_build` in an environment with pip's default torch for Linux.
+They can't compute gradients (torch asks CUDA's driver), so the last test uses meta tensors, which
+every build supports.
 """
 
 from collections.abc import Iterator
@@ -31,8 +31,8 @@ ON_CUDA = torch.device("cuda", 0)
 
 @pytest.fixture(params=PRECISIONS, ids=str)
 def model(request: pytest.FixtureRequest, architecture: str) -> Iterator[Model]:
-    """A model on CUDA without data; what the test makes there has none either."""
-    del architecture  # it is what tiny_config names
+    """A model on CUDA without data; other tensors of the test have none either."""
+    del architecture  # tiny_config uses it
     with FakeTensorMode(allow_non_fake_inputs=True):
         with ON_CUDA:
             model = TinyLLM(tiny_config(dropout=0.1))
@@ -92,7 +92,7 @@ def test_texts_are_generated_with_a_cache(model: Model) -> None:
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "muon"])
 def test_a_whole_step_runs_without_data(name: str, dtype: torch.dtype) -> None:
-    """Types and shapes of the formulas that a GPU runs, their gradient and the optimizer's step."""
+    """Types and shapes of a GPU's formulas, their gradient and the optimizer's step."""
     with torch.device("meta"):
         model = TinyLLM(tiny_config(dropout=0.1))
     model.compute_dtype = dtype

@@ -1,4 +1,4 @@
-"""What training reads is opened and checked before any work."""
+"""Training opens and checks its data before any work."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from tinyllm.training.distributed.processes import ALONE, Processes, SingleProce
 
 @pytest.fixture
 def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
-    """What the stages before training leave."""
+    """The outputs of the stages before training."""
     folders = {split: tmp_path / split for split in SPLITS}
     for made in folders.values():
         made.mkdir()

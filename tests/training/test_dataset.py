@@ -1,4 +1,4 @@
-"""The batch of each step: a function of seed and step, and of nothing else."""
+"""The batch of each step is a function of seed and step only."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tinyllm.training.dataset import Batches, loader
 
-# All different, so that each token tells where it stood.
+# All different, so that each token identifies its position.
 TOKENS = np.arange(1003, dtype=np.uint16)
 
 
@@ -20,7 +20,7 @@ def assert_same(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor]) -> None:
 
 
 def epoch_starts(data: Batches, epoch: int) -> list[int]:
-    """Where the windows of an epoch begin, in the order in which training sees them."""
+    """The starts of an epoch's windows, in the order of training."""
     count = data.windows_per_epoch
     rows = range(epoch * count, (epoch + 1) * count)
     steps = {row // data.batch_size for row in rows}
@@ -37,7 +37,7 @@ def test_a_batch_has_windows_and_the_next_tokens() -> None:
 
 
 def test_any_steps_batch_can_be_looked_up() -> None:
-    """Steps may be asked for in any order, any number of times, in any process."""
+    """Steps can be requested in any order, any number of times, in any process."""
     one, two = batches(), batches()
     forwards = {step: one[step] for step in range(60)}
     for step in [59, 3, 3, 31, 0, 15, 16, 14]:
@@ -80,9 +80,9 @@ def test_an_epoch_has_each_window_once_and_no_token_twice(epoch: int, length: in
     data = batches(tokens=TOKENS[:length])
     starts = epoch_starts(data, epoch)
     assert len(starts) == data.windows_per_epoch
-    assert np.all(np.diff(sorted(starts)) == 16)  # side by side: none overlaps, none is left out
+    assert np.all(np.diff(sorted(starts)) == 16)  # adjacent: no overlap, no gap
     assert min(starts) >= 0 and max(starts) + 16 < length
-    assert length - 16 * len(starts) <= 2 * 16  # all but the edges
+    assert length - 16 * len(starts) <= 2 * 16  # everything except the edges
 
 
 def test_each_epoch_has_its_own_order_and_its_own_windows() -> None:

@@ -1,4 +1,4 @@
-"""Whole trainings of every architecture: interrupted, shared by processes, loaded elsewhere."""
+"""Whole trainings of every architecture: killed, with several processes, and in transformers."""
 
 import shutil
 from pathlib import Path
@@ -31,7 +31,7 @@ SHAPES = [
 
 @pytest.fixture(params=ARCHITECTURES)
 def of_each(request: pytest.FixtureRequest, project: Path) -> Path:
-    """A project whose trainings make a network of an architecture."""
+    """A project that trains a network of each architecture."""
     change(project, {"architecture": request.param})
     return project
 

@@ -1,4 +1,4 @@
-"""Training that fails keeps its last good checkpoint, says why in one line, and can go on."""
+"""A failed training keeps its last intact checkpoint, prints one line, and can resume."""
 
 import math
 import re
@@ -28,7 +28,7 @@ from tinyllm.training.distributed.processes import ALONE, Processes
 
 
 def error_of(failed: Stage) -> str:
-    """The one line that a failed stage ends with."""
+    """The error line of a failed stage."""
     assert failed.wait() == 1, failed.printed()
     assert "Traceback" not in failed.printed(), failed.printed()
     *_, line = failed.printed().splitlines()
@@ -60,7 +60,7 @@ def lose_the_checkpoints_once_the_model_is_published() -> None:
         keep(self, model, reports)
         folder = trainings(Path.cwd())
         shutil.rmtree(folder)
-        folder.touch()  # where a folder must be
+        folder.touch()  # a file in place of a folder
 
     Watch.keep = keep_and_lose  # type: ignore[method-assign]
 
@@ -79,7 +79,7 @@ def test_a_published_model_is_kept_without_its_last_checkpoint(
 def test_training_interrupted_with_its_workers_saves_and_fails(
     project: Path, untouched: dict[str, bytes]
 ) -> None:
-    """Ctrl-C reaches every process of the terminal's foreground."""
+    """Ctrl-C reaches every process in the terminal's foreground."""
     change(project, {"num_workers": "1"})
     training = Stage(project, "train", *TRAIN, slow=0.03)
     training.wait_until(lambda: checkpoint_steps(project) != [])
@@ -93,7 +93,7 @@ def test_training_interrupted_with_its_workers_saves_and_fails(
 
 
 def fail_after(last: int, fail: Callable[[], object]) -> None:
-    """Have this process's training do something after a step, before it is saved."""
+    """Make this process's training call a function after a step, before it is saved."""
     from tinyllm.training.display.watch import Watch
 
     record_step = Watch.step
@@ -117,7 +117,7 @@ def too_large_for_python() -> None:
 
 
 def no_number_in_a_weight() -> None:
-    """What a processor or memory at fault, or a flaw in a kernel, may do."""
+    """The effect of a faulty processor or memory, or of a bug in a kernel."""
     from tinyllm.models.model import Model
     from tinyllm.training import loop
 
@@ -159,6 +159,6 @@ def test_a_batch_too_large_for_memory_is_reported(project: Path) -> None:
 
 
 def limit_memory() -> None:
-    """Let this process have a little more memory than it has, as a container would."""
+    """Limit this process to a little more memory than it uses, as a container does."""
     used = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20),) * 2)

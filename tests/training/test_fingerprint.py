@@ -1,4 +1,4 @@
-"""Whatever decides a training's result tells it from another; what decides none does not."""
+"""Everything that decides a training's result is in its fingerprint, and nothing else."""
 
 import shutil
 from dataclasses import asdict, fields
@@ -21,7 +21,7 @@ PARAMS = load_params(ROOT / "params.yaml")
 STAGE = "stages.train"
 NO_CODE = "tinyllm"  # an empty module
 COMPUTE = Compute("cpu", "fp32", 1, "a processor", "AVX2", "2.0", "2.4")
-# Another valid value, where one can't be derived from the present one.
+# Another valid value, for settings where one can't be derived from the current value.
 OTHERS: dict[str, Any] = {
     "optimizer": "sgd",
     "schedule": "linear",
@@ -39,7 +39,7 @@ OTHERS: dict[str, Any] = {
 
 
 def another(section: Train | Runtime, name: str) -> Any:
-    """A valid value of a setting that is not the present one."""
+    """A valid value of a setting other than the current one."""
     value = getattr(section, name)
     if name in OTHERS:
         return OTHERS[name]
@@ -54,7 +54,7 @@ def another(section: Train | Runtime, name: str) -> Any:
 
 
 def changed(section: str, name: str) -> Params:
-    """The settings with another value of one, checked like the originals."""
+    """The settings with another value of one, validated like the originals."""
     settings = getattr(PARAMS, section)
     values = PARAMS.model_dump()
     values[section] = settings.model_dump() | {name: another(settings, name)}
@@ -80,7 +80,7 @@ def test_changing_any_training_setting_makes_another_training(name: str) -> None
     assert after.name != before.name
     differences = after.differences(before)
     assert f"train.{name}" in differences
-    # One that is derived from it may differ too.
+    # Settings derived from it may differ too.
     derived = ("n_kv_head", "micro_batch_size", "decay_steps")
     assert set(differences) <= {f"train.{n}" for n in (name, *derived)}
 

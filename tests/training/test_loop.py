@@ -1,4 +1,4 @@
-"""The training loop: it learns, and the same settings always end in the same weights."""
+"""The training loop learns, and the same settings always give the same weights."""
 
 import math
 from typing import Any
@@ -37,13 +37,13 @@ from tinyllm.training.state import Best, TrainState
 
 TRAIN, VALIDATION = markov_tokens(3000, seed=1), markov_tokens(400, seed=2)
 pytestmark = pytest.mark.usefixtures("arithmetic")
-# For what does not depend on how the network is computed.
+# For tests that do not depend on the arithmetic.
 any_arithmetic = pytest.mark.parametrize("arithmetic", ARITHMETICS[:1], ids=str, indirect=True)
 NOISE = np.random.default_rng(1).integers(0, 61, 400).astype(np.uint16)
 
 
 class Run:
-    """A training, from first weights to last."""
+    """A training, from initial to final weights."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ def test_the_loss_falls_far_below_that_of_a_guess() -> None:
     ended = run(max_steps=150, eval_interval=50)
     losses = [row["val_loss"] for row in ended.evaluations]
     assert losses[0] == pytest.approx(math.log(61), abs=0.02)
-    assert losses[-1] < 1.5 < losses[0] - 2  # of a floor of 0.1 * ln(610) + 0.9 * ln(1 / 0.9) = 0.7
+    assert losses[-1] < 1.5 < losses[0] - 2  # the floor is 0.1 * ln(610) + 0.9 * ln(1 / 0.9) = 0.7
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
@@ -139,7 +139,7 @@ def test_only_the_same_seed_ends_in_the_same_weights(dropout: float) -> None:
 
 
 class Second(SingleProcess):
-    """A process that is not the first, with a batch of its own."""
+    """A process that is not the first, with its own batch."""
 
     rank = 1
 
@@ -194,7 +194,7 @@ def test_each_setting_changes_the_weights(change: dict[str, Any]) -> None:
 def whole_gradient(
     model: Model, inputs: Tensor, targets: Tensor, size: int | None
 ) -> tuple[float, Tensor]:
-    """Loss, and the gradient of all weights, of one batch in micro-batches."""
+    """Loss and gradient of all weights, of one batch in micro-batches."""
     model.zero_grad()
     loss = accumulate_gradient(model, inputs, targets, size).item()
     return loss, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
@@ -207,13 +207,13 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(
     model = random_model().train()
     ids = random_ids(8, 17)
     inputs, targets = ids[:, :-1], ids[:, 1:].clone()
-    for row in range(8):  # from no target left to all of them: the mean of means would be wrong
+    for row in range(8):  # from no target to all: a mean of means would be wrong
         targets[row, : 16 - 2 * row] = IGNORE
     expected_loss, expected = whole_gradient(model, inputs, targets, None)
     loss, gradient = whole_gradient(model, inputs, targets, size)
     assert loss == pytest.approx(expected_loss, rel=arithmetic.rounding)
     assert (gradient - expected).norm() <= arithmetic.rounding * expected.norm()
-    # It is the gradient of the mean over the targets that count.
+    # It is the gradient of the mean over the targets that are not IGNORE.
     model.zero_grad()
     counted = int((targets != IGNORE).sum())
     (model.loss(inputs, targets) / counted).backward()
@@ -232,7 +232,7 @@ def test_the_gradient_is_clipped_and_its_norm_recorded() -> None:
     assert clip_gradient(model, None).item() == pytest.approx(norm / 4, rel=1e-4)
 
 
-# ----- what is told and kept
+# ----- what is recorded and kept
 
 
 @any_arithmetic
@@ -252,8 +252,8 @@ def test_measurements_are_recorded_as_they_happen() -> None:
 
 @any_arithmetic
 def test_the_best_or_the_last_weights_are_saved() -> None:
-    # Training text and validation text have nothing in common, so that learning the one ends in
-    # ever worse guesses about the other.
+    # Training and validation text have nothing in common, so training increases the validation
+    # loss.
     for save in ("best", "last"):
         ended = Run(train_settings(save=save, max_steps=40, eval_interval=5), validation=NOISE)
         ended.train()
@@ -323,7 +323,7 @@ def test_a_nan_gradient_stops_training_before_it_changes_a_weight(
     ended.model.head_weight.register_hook(plant)
     with pytest.raises(ValueError, match=r"^training diverged at step 7: .*train\.learning_rate"):
         ended.train()
-    # What is left are the weights after seven steps of the same schedule.
+    # The weights are those after seven steps of the same schedule.
     seven = ended.settings.resolve().model_copy(update={"max_steps": 7})
     assert_same_weights(ended.model, Run(seven).train().model)
 

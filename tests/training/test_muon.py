@@ -44,12 +44,12 @@ def test_it_trains_the_same_weights_as_torchs_muon_and_adamw() -> None:
     embedding = torch.optim.AdamW([table], lr=0.02, betas=betas, weight_decay=0.2)
     learn(theirs, muon, head, embedding)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-        # They moved by some 0.03; torch's rounds to bf16 on the way.
+        # They moved by about 0.03; torch's rounds to bf16 in between.
         torch.testing.assert_close(a, b, rtol=0.0, atol=2e-3)
 
 
 def test_it_resumes_from_its_state() -> None:
-    """As a checkpoint keeps it."""
+    """Saved and loaded as in a checkpoint."""
     model = random_model(tiny_config(n_layer=1))
     optimizer = make_optimizer(model, train_settings(optimizer="muon"))
     learn(model, optimizer)
@@ -70,7 +70,7 @@ def test_rows_become_nearly_orthonormal(shape: tuple[int, int, int]) -> None:
 
 
 def test_small_directions_survive_fp32() -> None:
-    """A wide matrix is iterated by its gram matrix, in which small singular values are squared."""
+    """A wide matrix is iterated with its gram matrix, which squares small singular values."""
     x = torch.randn(2, 16, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     u, _, v = torch.linalg.svd(x, full_matrices=False)
     x = u * torch.logspace(0, -9, 16, dtype=torch.float64) @ v

@@ -1,4 +1,4 @@
-"""The optimizers by name, and that each of their settings has an effect."""
+"""The optimizers by name, and the effect of each of their settings."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ TORCHS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.opt
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("name", TORCHS)
 def test_each_optimizer_computes_the_same_as_torchs(name: str) -> None:
-    """Over some steps, with its state put elsewhere in between: the same bits."""
+    """The same bits over some steps, with the state saved and loaded in between."""
     ours, theirs = random_model(), random_model()
     settings = train_settings(optimizer=name, weight_decay=0.1)
     optimizer = make_optimizer(ours, settings)
@@ -80,7 +80,7 @@ def test_a_step_does_not_import_torchs_compiler(name: str) -> None:
 
 
 def test_only_matrices_decay() -> None:
-    model = random_model()  # whose norms have weights
+    model = random_model()  # its norms have weights
     optimizer = make_optimizer(model, train_settings(weight_decay=0.3))
     decay = {
         id(parameter): group["weight_decay"]

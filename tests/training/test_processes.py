@@ -1,4 +1,4 @@
-"""Several processes train the same model as one, and end in an orderly way or not at all."""
+"""Several processes train the same model as one, and stop together when one fails."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ from tests.training.project import (
 from tinyllm.common.os_processes import DVC_IS_GONE
 from tinyllm.training.checkpoints.interruption import ECHO
 
-# What a training is to give whatever the number of processes; bf16 would round elsewhere.
+# Settings whose result does not depend on the number of processes; bf16 would round differently.
 SAME = {"optimizer": "adamw", "dropout": "0.0", "precision": "fp32", "batch_size": "12",
         "max_steps": "20", "eval_interval": "10", "eval_tokens": "2000"}  # fmt: skip
 NEAR = 1e-5
@@ -38,7 +38,7 @@ NEAR = 1e-5
 
 @pytest.fixture(scope="module")
 def alone(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """What a single process measures with the settings `SAME`."""
+    """The measurements of a single process with the settings `SAME`."""
     project = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("alone") / "project"))
     change(project, SAME)
     run(project, "train", *TRAIN)
@@ -55,7 +55,7 @@ def start(
     project: Path, size: int, *, slow: float = 0, before: Callable[[], None] | None = None,
     projects: list[Path] | None = None,
 ) -> list[Stage]:  # fmt: skip
-    """Start a training's processes as `torchrun` does, without the seconds that they import."""
+    """Start a training's processes as `torchrun` does, without waiting for imports."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -69,7 +69,7 @@ def start(
 
 
 def run_ranks(project: Path, size: int) -> str:
-    """Train with so many processes to the end. Returns what the first one printed."""
+    """Train with some processes to the end. Returns the output of the first one."""
     change(project, {"processes": str(size)})
     processes = start(project, size)
     for rank in processes:
@@ -98,7 +98,7 @@ def test_the_number_of_processes_does_not_change_the_result(
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("arithmetic", [ARITHMETICS[0], ARITHMETICS[-1]], ids=str, indirect=True)
 def test_several_killed_processes_end_in_the_same_bytes(project: Path) -> None:
-    """Three: the sum of two numbers is the same in any order. And with dropout."""
+    """With three, because the sum of two numbers does not depend on the order. With dropout."""
     change(project, {"batch_size": "6", "processes": "3"})
     shutil.copytree(project, project.with_name("untouched"))
     run_ranks(project.with_name("untouched"), 3)
@@ -152,9 +152,9 @@ def test_machines_that_differ_are_an_error(project: Path) -> None:
 
 @pytest.fixture
 def launched(project: Path) -> Iterator[Path]:
-    """A project for two processes; none is left afterwards.
+    """A project for two processes; kills leftovers afterwards.
 
-    What the launcher starts is the stage as it is, with the kernels written for a CPU.
+    The launcher starts the unchanged stage, with the CPU kernels.
     """
     (project / PLAIN).unlink(missing_ok=True)
     change(project, {"processes": "2"})
@@ -206,7 +206,7 @@ def test_a_killed_rank_ends_all_and_is_named_and_a_rerun_resumes(launched: Path)
 def test_the_exit_of_dvc_is_no_second_signal(
     launched: Path, signals: list[signal.Signals], reason: str
 ) -> None:
-    """Where a whole group got one, it ended DVC at once, and training is in mid-step yet."""
+    """A signal to the whole process group ends DVC at once, while training is still in a step."""
     change(launched, {"batch_size": "32768", "micro_batch_size": "64"})
     training = launch_training(launched)
     training.wait_for("step  0/")
@@ -224,7 +224,7 @@ def test_the_exit_of_dvc_is_no_second_signal(
 
 
 def test_a_signal_to_all_processes_counts_once(launched: Path) -> None:
-    """A rank gets it twice: as one of them, and from the launcher."""
+    """Each rank receives it twice: directly, and from the launcher."""
     change(launched, {"batch_size": "32768", "micro_batch_size": "64"})
     training = launch_training(launched)
     training.wait_for("step  0/")

@@ -1,4 +1,4 @@
-"""What a training leaves for people."""
+"""The reports of a training."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Readings of the machine come as often as asked, under names that MLflow shows apart."""
+"""Readings of the machine respect the interval, under the names of MLflow's system metrics."""
 
 import time
 from typing import Any
@@ -11,7 +11,7 @@ from tinyllm.training.display.resources import Resources
 
 def test_readings_respect_the_interval() -> None:
     resources = Resources(interval=0.1)
-    assert resources.read() == {}  # CPU load needs two moments
+    assert resources.read() == {}  # CPU load is measured between two readings
     time.sleep(0.11)
     assert resources.read()
     assert resources.read() == {}

@@ -1,4 +1,4 @@
-"""Training that is interrupted, and goes on, ends in the same bytes as one that never was."""
+"""A resumed training ends in the same bytes as an uninterrupted one."""
 
 import os
 import random
@@ -48,7 +48,7 @@ def kill_after_a_checkpoint(project: Path) -> None:
 def test_a_training_killed_ten_times_ends_in_the_same_bytes(
     project: Path, untouched: dict[str, bytes]
 ) -> None:
-    """Each time, no more than one interval's steps are done again."""
+    """Each kill costs at most the steps of one interval."""
     chance = random.Random(3)
     whole, steps = [0], project / "steps.txt"
     for _ in range(10):
@@ -59,9 +59,9 @@ def test_a_training_killed_ten_times_ends_in_the_same_bytes(
         time.sleep(chance.uniform(0, 0.01))
         process.kill()
         done = [int(step) for step in steps.read_text().split()]
-        assert done[0] == whole[-1]  # it went on from the last checkpoint
+        assert done[0] == whole[-1]  # it resumed from the last checkpoint
         whole = checkpoint_steps(project) or [0]
-        # One that is being written does not count yet, so that its interval is lost as well.
+        # A checkpoint that is still being written does not count, so its interval is lost too.
         writing = any(trainings(project).glob("*/.step-*"))
         assert done[-1] + 1 - whole[-1] <= INTERVAL + 1 + writing * INTERVAL
         assert outputs(project) == {}
@@ -75,7 +75,7 @@ def has_done(steps: Path, count: int) -> bool:
 
 
 def remember_steps() -> None:
-    """Have a training leave the number of each step in a file when it is done."""
+    """Make a training append the number of each completed step to a file."""
     from tinyllm.training.display.watch import Watch
 
     file = os.open("steps.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -88,7 +88,7 @@ def remember_steps() -> None:
     Watch.step = remembered  # type: ignore[method-assign]  # nothing else counts repeats
 
 
-# Each with another arithmetic, since a whole training is dear.
+# Each with another arithmetic, because whole trainings are slow.
 @pytest.mark.parametrize(
     ("number", "arithmetic"),
     list(zip([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ARITHMETICS[1:], strict=True)),
@@ -164,7 +164,7 @@ def test_resuming_on_other_hardware_fails_unless_allowed(project: Path) -> None:
     printed = run(project, "train", *TRAIN)
     assert "may differ in its last bits" in printed and "resuming at step" in printed
     assert "already trained" in run(project, "train", *TRAIN)
-    change(project, {"resume": "exact"})  # which a result of both is for neither
+    change(project, {"resume": "exact"})  # now exact for neither hardware
     for threads in ("2", "1"):
         change(project, {"threads": threads})
         refused = Stage(project, "train", *TRAIN)

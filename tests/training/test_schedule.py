@@ -1,4 +1,4 @@
-"""The learning rate, at its ends and between."""
+"""The learning rate at its ends and in between."""
 
 from collections.abc import Callable
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Whatever becomes of the terminal that a training prints to, it trains on and is saved."""
+"""A training continues and is saved if its terminal or output file fails."""
 
 import errno
 import fcntl
@@ -17,7 +17,7 @@ from tests.training.project import TRAIN, Stage, final_state
 
 
 def print_to(descriptor: int) -> None:
-    """Have this process print there, in letters that no test needs but every user has."""
+    """Make this process print to a descriptor, including non-ASCII letters."""
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     sys.stdout = open(1, "w", encoding="latin-1", buffering=1, closefd=False)  # noqa: SIM115
@@ -32,7 +32,7 @@ def a_pipe_that_is_closed() -> None:
 
 
 def a_terminal_that_goes_away() -> None:
-    """A connection lost under `nohup`, or a window closed that started it in the background."""
+    """A lost connection under `nohup`, or a closed window with a training in the background."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     terminal, writer = pty.openpty()
     print_to(writer)
@@ -63,7 +63,7 @@ def test_a_training_that_cannot_print_gives_the_same_result(
 
 
 def no_locks() -> None:
-    """As on Lustre or old NFS."""
+    """A file system without flock, like Lustre or old NFS."""
 
     def flock(*_: Any) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
