@@ -1,4 +1,4 @@
-"""What simpler predictors need for the same text."""
+"""Bits per byte of simpler predictors on the same text."""
 
 import lzma
 import math
@@ -19,7 +19,7 @@ TRAIN = np.array([0, 1, 2, 0, 1, END, 1, 1, 0, 3, END], dtype=np.uint16)
 
 
 def bits(train: np.ndarray, *test: int, vocab_size: int = 6) -> float:
-    """Bits that a bigram model of some tokens needs for others, <|endoftext|> before them."""
+    """Bits of a bigram model of some tokens for others, which follow <|endoftext|>."""
     return bigram_bits_per_byte(train, np.array(test, dtype=np.uint16), vocab_size, END, 1)
 
 
@@ -52,7 +52,7 @@ def test_a_bigram_learns_frequent_pairs() -> None:
     train, test = markov_tokens(20_000, seed=1), markov_tokens(2_000, seed=2)
     shuffled = np.random.default_rng(1).permutation(test)
     of_test = bigram_bits_per_byte(train, test, 61, 60, 2_000)
-    # A jump, one time in ten, costs log2(61) more than its choice.
+    # A jump, one time in ten, costs log2(61) bits more.
     entropy = 0.1 * math.log2(610) + 0.9 * math.log2(1 / 0.9)
     assert entropy * 0.9 < of_test < entropy + 0.5
     assert bigram_bits_per_byte(train, shuffled, 61, 60, 2_000) > 2 * of_test

@@ -1,4 +1,4 @@
-"""The last word on a model: scores of the test split, and samples."""
+"""The final evaluation of a model: scores on the test split, and samples."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_every_test_token_is_scored_once(
     test = split_of(tokenizer, make_documents(10, seed=3))
     scores, predictions = final_scores.predict_test(model, tokenizer, test, settings(stride=stride))
     assert scores.tokens == len(test.tokens) == len(predictions.losses)
-    # The bytes are those of the documents: nothing is counted for what stands between them.
+    # The bytes are those of the documents, without the tokens between them.
     nats = scores.loss * scores.tokens
     assert scores.bits_per_byte == pytest.approx(nats / np.log(2) / test.summary.bytes, rel=1e-9)
 
@@ -73,7 +73,7 @@ def test_each_prompt_has_a_sample_that_is_the_same_every_time(
     assert final_scores.write_samples(model, tokenizer, settings(), seed=2) != samples
     twice = final_scores.write_samples(model, tokenizer, settings(prompts=["The ", "The "]), seed=1)
     assert twice[0].text != twice[1].text
-    # Each has random numbers of its own: leaving one out changes no other.
+    # Each has its own random numbers: removing one changes no other.
     two = settings(prompts=["The ", "Ba ce"])
     fewer = final_scores.write_samples(model, tokenizer, two, seed=1)
     assert fewer == samples[:2]

@@ -1,4 +1,4 @@
-"""The score of a model: each token counts once, whatever the windows and the batches."""
+"""A model's score counts each token once, for any windows and batches."""
 
 import math
 from itertools import product
@@ -22,14 +22,14 @@ SHAPES = [
 
 
 def numbered(count: int) -> np.ndarray:
-    """Tokens that are all different, so that each can be told from the others."""
+    """Tokens that are all different, so that each can be identified."""
     return np.arange(count, dtype=np.uint16)
 
 
 def windows_over(
     count: int, context_length: int, stride: int | None, limit: int | None = None
 ) -> Windows:
-    sizes = np.arange(END + 1) + 1  # bytes of each token
+    sizes = np.arange(END + 1) + 1  # size of each token in bytes
     return make_windows(numbered(count), sizes, END, context_length, stride=stride, limit=limit)
 
 
@@ -82,17 +82,17 @@ def test_a_limit_selects_evenly_spaced_windows(limit: int, stride: int | None) -
 
 @pytest.fixture
 def near(arithmetic: Arithmetic) -> float:
-    """What a loss may differ by, relatively, where only rounding differs: it is a mean of many."""
+    """The relative tolerance of a mean loss that differs only by rounding."""
     return 2e-6 if arithmetic.precision == "fp32" else 5e-3
 
 
 def reference(model: Model, tokens: np.ndarray, stride: int) -> tuple[float, int]:
-    """Nats of all tokens and how many were guessed, one token at a time."""
+    """Nats of all tokens, and the number of right predictions, computed one token at a time."""
     context_length = model.config.context_length
     stream = torch.tensor([60, *tokens.tolist()])
     nats, right = 0.0, 0
     for target in range(1, len(stream)):
-        new = (target - 1) // stride * stride  # where the window's new targets begin
+        new = (target - 1) // stride * stride  # the start of the window's new targets
         begin = max(0, new + stride - context_length)
         with torch.no_grad():
             logits = model(stream[None, begin:target])[0, -1].double()
@@ -123,9 +123,9 @@ def test_the_batch_size_does_not_change_the_scores(stride: int | None, near: flo
     one = score(model, windows, batch_size=1)
     for batch_size in (2, 3, 7, 1000, None):
         other = score(model, windows, batch_size)
-        # Matrix products of another height are summed in another order, in fp32: each token's loss
-        # moves by some 1e-6 of itself, and their mean by less. A mean of the batches' means, which
-        # this guards against, is off by 1e-3.
+        # Matrix products of another height sum in another order in fp32: each token's loss changes
+        # by about 1e-6 of itself, and the mean by less. A mean of the batches' means, which this
+        # test excludes, is off by 1e-3.
         assert other.loss == pytest.approx(one.loss, rel=near)
         assert other.bits_per_byte == pytest.approx(one.bits_per_byte, rel=near)
         assert other.accuracy == pytest.approx(one.accuracy, abs=near)
@@ -162,7 +162,7 @@ def test_scoring_changes_nothing_and_uses_no_random_numbers(training: bool) -> N
     assert model.training is training
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
-    # In evaluation mode, nothing is dropped.
+    # In evaluation mode there is no dropout.
     assert score(model.eval(), windows, 8) == scores
 
 

@@ -1,4 +1,4 @@
-"""A run that MLflow never had, made from what DVC and Git hold: the same numbers, once, or none."""
+"""A run rebuilt from files in DVC and Git has the same numbers as the original, or is not made."""
 
 import os
 import re
@@ -19,13 +19,13 @@ from tinyllm.experiments.rebuild import rebuild
 from tinyllm.settings.load import load_params
 from tinyllm.tracking.journal import Header, Journal
 
-# What follows from the machine and the hour, so that no report has it.
+# Metrics that depend on the machine and the time, which no report contains.
 MEASURED = re.compile(r"system/.*|train/tokens_per_second")
 
 
 @pytest.fixture
 def pulled(here: Project, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Project:
-    """A folder in which nothing ever ran: DVC and Git brought what is there."""
+    """A folder in which nothing ran: its files are from DVC and Git."""
     shutil.rmtree(".tinyllm")
     shutil.copyfile(empty_database, "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here.root / 'mlflow.db'}")
@@ -34,7 +34,7 @@ def pulled(here: Project, monkeypatch: pytest.MonkeyPatch, empty_database: Path)
 
 
 def points(project: Project) -> list[tuple[str, int, float]]:
-    """Every point in a store, sorted."""
+    """Every point in the store, sorted."""
     with closing(sqlite3.connect(project.root / "mlflow.db")) as database:
         return sorted(database.execute("SELECT key, step, value FROM metrics").fetchall())
 
@@ -48,7 +48,7 @@ def runs(project: Project) -> list[Any]:
 
 
 def artifacts(project: Project) -> dict[str, str]:
-    """Each artifact of the one run and its SHA-256; torch's own file is a zip with times."""
+    """Each artifact of the only run and its SHA-256; torch's file is a zip with times."""
     (folder,) = (project.root / "mlartifacts").glob("*/artifacts")
     return {
         str(p.relative_to(folder)): sha256_of(p) for p in files_in(folder) if p.suffix != ".pth"
@@ -117,7 +117,7 @@ def test_an_unreachable_store_is_reported_in_one_line(pulled: Project) -> None:
 
 
 def test_nothing_is_rebuilt_while_a_stage_runs(pulled: Project) -> None:
-    """Its run may be the very one."""
+    """The stage's run may be the one to rebuild."""
     header = Header(stage="train", name="running")
     settings = load_params(Path("params.yaml")).runtime
     with (
@@ -146,7 +146,7 @@ def lose_the_model(_: Project) -> None:
 
 
 def change_a_number(_: Project) -> None:
-    """DVC sees neither this nor the next."""
+    """DVC does not detect this change, nor the next."""
     report = Path("reports/train/steps.csv")
     before = report.stat()
     report.write_text(report.read_text().replace("5,", "6,", 1))
@@ -186,7 +186,7 @@ def test_files_that_differ_from_dvc_lock_are_not_rebuilt(
 
 
 def test_converted_line_endings_are_reported_with_a_fix(pulled: Project) -> None:
-    """A clone of a commit that did not forbid it, where Git converts them."""
+    """A clone in which Git converts line endings, of a commit that does not forbid that."""
     for file in Path("tinyllm/data").glob("*.py"):
         file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
     with pytest.raises(ValueError, match=r"^not rebuilt: .*core\.autocrlf") as error:

@@ -1,4 +1,4 @@
-"""`make verify` finds a flipped bit in anything that the pipeline made, and says how to mend it."""
+"""`make verify` finds a flipped bit in every file of the pipeline, and prints how to repair it."""
 
 import hashlib
 import os
@@ -20,13 +20,13 @@ OUTPUTS = (
     *("data/raw", "data/tokenizer", "data/tokens", "data/splits/train", "data/splits/validation"),
     *("data/splits/test", "models/tinyllm", "reports/corpus", "reports/train", "reports/evaluate"),
 )
-# Of these DVC has no copy.
+# Outputs of which DVC keeps no copy.
 UNKEPT = (("reports", "corpus"), ("reports", "train"), ("reports", "evaluate"))
 SHARD = Path("data/tokens/tokens-00000.npy")
 
 
-def rot(path: Path) -> None:
-    """Flip a bit as a disk does: neither time, size nor mode tells of it."""
+def corrupt(path: Path) -> None:
+    """Flip a bit as a disk does: time, size and mode do not change."""
     before = path.stat()
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -37,7 +37,7 @@ def rot(path: Path) -> None:
 
 
 def verify(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The faults that `make verify` tells of; every other line is of a group that is sound."""
+    """The faults that `make verify` prints; every other line is an intact group."""
     capsys.readouterr()
     try:
         main()
@@ -50,7 +50,7 @@ def verify(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def copy_of(path: Path) -> Path:
-    """The cache's object of a file."""
+    """The object of a file in the cache."""
     return next(file for file in files_in(CACHE) if file.read_bytes() == path.read_bytes())
 
 
@@ -80,18 +80,18 @@ def test_a_bit_flipped_in_any_output_is_found(
     here: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert here.root == Path.cwd()
-    # One file of each folder at a time, until every file has had its turn.
+    # One file of each folder at a time, until every file has been tested.
     assert verify(capsys) == []
     for turn in zip_longest(*(files_in(Path(folder)) for folder in OUTPUTS)):
         files = [*filter(None, turn), Path("reports/splits.json")]
         for file in files:
-            rot(file)
+            corrupt(file)
         faults = verify(capsys)
-        # Of a folder that DVC keeps no copy of, it records one hash of all files together.
+        # For a folder without a copy, DVC records one hash of all files.
         named = [str(f.parent if f.parts[:2] in UNKEPT else f) for f in files]
         assert sorted(fault.split(" ")[0] for fault in faults) == sorted(named)
         for file in files:
-            rot(file)
+            corrupt(file)
     assert verify(capsys) == []
 
 
@@ -104,13 +104,13 @@ def test_a_bit_flipped_in_any_object_of_the_cache_is_found(
     assert {file.suffix for file in objects} == {"", ".dir"}
     for first in range(4):
         for file in objects[first::4]:
-            rot(file)
+            corrupt(file)
         faults = verify(capsys)
         assert sorted(fault.split(" ")[0] for fault in faults) == sorted(
             map(str, objects[first::4])
         )
         for file in objects[first::4]:
-            rot(file)
+            corrupt(file)
 
 
 def test_a_bit_flipped_in_an_object_of_another_version_is_found(
@@ -128,15 +128,15 @@ def test_a_bit_flipped_in_an_object_of_another_version_is_found(
     here.run("git", "checkout", "--quiet", "--", "dvc.lock", "reports")
     here.dvc("checkout", "--force")
     assert here.outputs() == before
-    (losses.parent / f"{losses.name}.AbC-d.tmp").write_bytes(b"half")  # as DVC names it
+    (losses.parent / f"{losses.name}.AbC-d.tmp").write_bytes(b"half")  # a name as DVC uses
     assert verify(capsys) == []
 
-    rot(listing)
+    corrupt(listing)
     (fault,) = verify(capsys)
     assert fault.startswith(f"{listing} is not what its name says (of a version")
     listing.unlink()
-    rot(losses)
-    rot(mine := copy_of(SHARD))
+    corrupt(losses)
+    corrupt(mine := copy_of(SHARD))
     faults = sorted(verify(capsys), key=lambda fault: "another version" in fault)
     assert [fault.partition(" ")[0] for fault in faults] == [str(mine), str(losses)]
     assert "`dvc commit --force data/tokens`" in faults[0]
@@ -148,7 +148,7 @@ def test_a_bit_flipped_in_an_object_of_another_version_is_found(
 
 
 def keep(content: bytes, kind: str) -> Path:
-    """Make an object of the cache."""
+    """Add an object to the cache."""
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest() + kind
     path = CACHE / digest[:2] / digest[2:]
     path.parent.mkdir(exist_ok=True)
@@ -165,7 +165,7 @@ def test_the_cache_is_read_even_if_none_of_its_objects_is_in_dvc_lock(
     for folder in ("data", "models", ".tinyllm"):
         shutil.rmtree(folder)
     CACHE.mkdir()
-    rot(path := keep(b"of a time long ago", ""))
+    corrupt(path := keep(b"of a time long ago", ""))
     with pytest.raises(ValueError, match="1 fault"):
         main()
     (fault,) = [line for line in capsys.readouterr().out.splitlines() if str(CACHE) in line]
@@ -198,14 +198,14 @@ def test_a_bit_flipped_in_a_checkpoint_is_found(
     files = [*files_in(next(training.glob("step-*"))), training / "fingerprint.json"]
     assert len(files) == 4
     for file in files:
-        rot(file)
+        corrupt(file)
         (fault,) = verify(capsys)
         assert (str(file) if file.name != "manifest.json" else str(file.parent)) in fault
-        rot(file)
+        corrupt(file)
 
 
 def follow(advice: str) -> None:
-    """Do what a line says: delete the file that it begins with, then run its last command."""
+    """Follow a line's advice: delete the file that it names, then run its last command."""
     named = re.search(r"; delete (?!it\b)(\S+):", advice)
     path = Path(named[1] if named else advice.partition(" ")[0])
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -215,10 +215,10 @@ def follow(advice: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "corrupt", ["file", "object", "listing", "file and object", "file and listing", "report"]
+    "targets", ["file", "object", "listing", "file and object", "file and listing", "report"]
 )
 def test_the_advice_repairs_the_fault(
-    here: Project, capsys: pytest.CaptureFixture[str], corrupt: str
+    here: Project, capsys: pytest.CaptureFixture[str], targets: str
 ) -> None:
     before = here.outputs()
     listing = next(
@@ -227,8 +227,8 @@ def test_the_advice_repairs_the_fault(
     paths = {"object": copy_of(SHARD), "listing": listing, "file": SHARD}
     paths["report"] = Path("reports/evaluate/samples.md")
     for name, path in paths.items():
-        if name in corrupt:
-            rot(path)
+        if name in targets:
+            corrupt(path)
     faults = verify(capsys)
     assert faults
     while faults:
@@ -281,7 +281,7 @@ def test_the_advice_for_a_missing_file_does_not_delete_it(
 def test_a_folder_recorded_without_a_file_is_made_again(
     here: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its seal knows of the file; DVC does not."""
+    """The seal has the file; DVC's record does not."""
     before = here.outputs()
     config = Path("models/tinyllm/generation_config.json")
     config.unlink()
@@ -294,7 +294,7 @@ def test_a_folder_recorded_without_a_file_is_made_again(
 
 
 def test_a_replaced_file_breaks_the_seal(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also where DVC has recorded it as it is."""
+    """Also if DVC has recorded the replaced file."""
     config = Path("models/tinyllm/generation_config.json")
     config.write_text("{}")
     here.dvc("commit", "--force", "train")
@@ -309,11 +309,11 @@ def test_a_fresh_clone_has_no_outputs(here: Project, tmp_path: Path) -> None:
     here.run("git", "clone", "--quiet", str(here.root), str(tmp_path / "fresh"))
     done = Project(tmp_path / "fresh").run("python", "-m", "tinyllm", "verify")
     assert "No output in dvc.lock exists here yet" in done.stdout
-    assert "reports/train" in done.stdout  # those are in Git
+    assert "reports/train" in done.stdout  # reports are in Git
 
 
 def test_a_fault_is_printed_in_one_line_and_sets_the_exit_status(here: Project) -> None:
-    rot(SHARD)
+    corrupt(SHARD)
     assert "up to date" in here.dvc("status").stdout
     done = here.run("python", "-m", "tinyllm", "verify", check=False)
     assert done.returncode == 1

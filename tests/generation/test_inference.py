@@ -1,4 +1,4 @@
-"""The network for reading and writing: what the model says, by another way."""
+"""The inference network: the model's logits, computed in another way."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def logits_by(network: Network, ids: torch.Tensor, first: int) -> torch.Tensor:
-    """Logits after so many tokens and after each that follows, read one at a time: (B, *, V)."""
+    """Logits after `first` tokens and after each following one, read one at a time (B, *, V)."""
     cache = network.new_cache(len(ids))
     hidden = [network.hidden(ids[:, :first], cache)]
     hidden += [network.hidden(ids[:, [place]], cache) for place in range(first, ids.size(1))]

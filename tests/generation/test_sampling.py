@@ -1,4 +1,4 @@
-"""Text that a model writes: the same for the same seed, and what its logits say."""
+"""Generated text is the same for the same seed, and follows the model's logits."""
 
 import resource
 from itertools import islice
@@ -12,7 +12,7 @@ from tinyllm.generation.sampling import Sampling, choose, generate, write
 from tinyllm.models.model import Model
 
 GREEDY = Sampling(12, temperature=0)
-# Draws: four standard deviations of a share are at most 4 * sqrt(0.25 / COUNT) = 0.014.
+# Draws: four standard deviations of a frequency are at most 4 * sqrt(0.25 / COUNT) = 0.014.
 COUNT = 20_000
 
 
@@ -33,16 +33,16 @@ def written_by(
     seed: int = 1,
     stop: int | None = None,
 ) -> list[list[int]]:
-    """What follows each prompt; the random numbers of one follow from the seed and its ids."""
+    """The continuation of each prompt; its random numbers depend on the seed and the prompt."""
     generators = [generator(hash((seed, *prompt)) % (1 << 60)) for prompt in prompts]
     return write(for_inference(model), prompts, sampling, generators, stop)
 
 
 @torch.no_grad()
 def written_slowly(model: Model, prompt: list[int], count: int) -> list[int]:
-    """The likeliest tokens, computed anew from the start each time.
+    """The most likely tokens, computed from scratch each time.
 
-    Where the context is full, its newer half and the new token are what the next one sees.
+    When the context is full, the next token sees its newer half and the new token.
     """
     limit = model.config.context_length
     seen, text = prompt[-limit:], []
@@ -99,7 +99,7 @@ def test_top_p_keeps_the_most_likely_tokens_up_to_that_probability(top_p: float,
 
 def test_top_p_applies_after_top_k() -> None:
     logits = torch.tensor([0.1, 0.5, 0.07, 0.33]).log()
-    # Of 0.5 and 0.33 the first alone has a share of 0.602.
+    # Among 0.5 and 0.33, the first has a probability of 0.602.
     assert set(draw(logits, Sampling(1, 1.0, top_k=2, top_p=0.6), 200)) == {1}
     assert set(draw(logits, Sampling(1, 1.0, top_k=2, top_p=0.61), 200)) == {1, 3}
 
@@ -115,7 +115,7 @@ def test_a_token_of_probability_0_is_never_drawn(top_k: int | None) -> None:
         )
 
 
-# ----- writing
+# ----- generating
 
 
 def test_the_same_seed_generates_the_same_text() -> None:
@@ -136,12 +136,12 @@ def test_only_the_given_generators_are_used() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-# In bf16 the logits of two tokens are often the same but for rounding.
+# In bf16 the logits of two tokens often differ only by rounding.
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("arithmetic", EXACT, ids=str, indirect=True)
 @pytest.mark.parametrize("context_length", [2, 3, 15, 16])
 def test_each_text_is_the_most_likely_for_any_length_and_batch(context_length: int) -> None:
-    """Past the end of the context too; a prompt that is longer counts by its end."""
+    """Also beyond the context; only the end of a longer prompt is read."""
     model = random_model(tiny_config(context_length=context_length))
     prompts = prompts_of(1, 40, 5, 17, 16, 15)
     expected = [written_slowly(model, prompt, 60) for prompt in prompts]
@@ -202,7 +202,7 @@ def test_random_numbers_are_the_same_however_many_are_drawn_at_once(
 
 
 def test_memory_grows_with_the_text_and_not_with_max_tokens() -> None:
-    """A text that ends soon, of which 100 million tokens are allowed: 400 MB of numbers each."""
+    """A text that ends soon although 100 million tokens are allowed (400 MB of random numbers)."""
     model, prompts = random_model(), prompts_of(3, 5)
     stop = written_by(model, prompts[:1], GREEDY)[0][6]
     sampling = Sampling(100_000_000, temperature=0)

@@ -1,6 +1,6 @@
-"""OLMo's network (https://arxiv.org/abs/2402.00838), as one would add it.
+"""OLMo's network (https://arxiv.org/abs/2402.00838), an example of adding an architecture.
 
-docs/architecture.md goes through it. Every test that takes the fixture `architecture` runs on it.
+docs/architecture.md explains it. Every test with the fixture `architecture` also runs on it.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from tinyllm.models.model import HFNames, Linear, Model, rotary_angles
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """Without weights and biases, in fp32."""
+    """Layer norm without weights and biases, in fp32."""
     return F.layer_norm(x.float(), x.shape[-1:]).to(x.dtype)
 
 

@@ -1,4 +1,4 @@
-"""The kernels written for a CPU and the plain formulas compute the same, in either precision."""
+"""The CPU kernels and the plain formulas compute the same, in both precisions."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from tinyllm.models.config import IGNORE
 from tinyllm.models.model import Model
 from tinyllm.models.registry import ARCHITECTURES
 
-# Relative error of a whole array: bf16 has 8 bits, and a kernel rounds a few times.
+# Relative error of a whole array: bf16 has 8 bits, and a kernel rounds several times.
 TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 0.01}
 B, T, H, K, D, C, F, V = 3, 12, 4, 2, 16, 32, 44, 61
 ANGLES = torch.rand(T, D // 2, generator=generator(3))
@@ -21,9 +21,9 @@ TARGETS = random_ids(B * T).index_fill(0, torch.tensor([0, 5]), IGNORE)
 
 
 class Case(NamedTuple):
-    """A formula to compare, how it is called, and the shapes of the tensors that differ.
+    """A formula to compare, how to call it, and the shapes of its tensor arguments.
 
-    Those of one dimension are weights of norms, which are fp32 whatever the precision.
+    Tensors of one dimension are weights of norms, which are fp32 in both precisions.
     """
 
     name: str
@@ -40,7 +40,7 @@ def heads(normalise: bool) -> Callable[..., object]:
 
 
 def attention(new: int, n_kv_head: int) -> Case:
-    """The newest tokens' queries, to keys and values of all."""
+    """Queries of the newest tokens, with keys and values of all tokens."""
     shapes: list[tuple[int, ...]] = [(B, H, new, D), (B, n_kv_head, T, D), (B, n_kv_head, T, D)]
     return Case("attend", lambda attend, q, k, v: attend(q, k, v, 0.0), shapes)
 
@@ -77,7 +77,7 @@ CASES = {
 
 
 def computed(function: Callable[..., Any], case: Case, dtype: torch.dtype) -> list[Tensor]:
-    """The results, then the gradients of the inputs, which are the same each time."""
+    """The results, then the gradients of the inputs; the inputs are the same each time."""
     chance = generator(1)
     inputs = []
     for shape in case.shapes:

@@ -1,4 +1,4 @@
-"""The model folder: it is what was trained, here and in transformers."""
+"""The model folder contains the trained model, for tinyllm and for transformers."""
 
 import json
 import math
@@ -50,7 +50,7 @@ def in_transformers(folder: Path) -> Any:
     ]
 )
 def model(request: pytest.FixtureRequest, architecture: str, tokenizer: Tokenizer) -> Model:
-    del architecture  # it is what random_model makes
+    del architecture  # random_model uses it
     return random_model(config_for(tokenizer, **request.param))
 
 
@@ -66,7 +66,7 @@ def test_transformers_computes_the_same_logits(
     ids = random_ids(3, model.config.context_length, vocab_size=tokenizer.vocab_size)
     with torch.no_grad():
         ours = model(ids)
-        assert ours.std() > 0.1  # weights of which every one matters
+        assert ours.std() > 0.1  # every weight matters
         torch.testing.assert_close(theirs(ids).logits, ours, atol=1e-4, rtol=1e-4)
 
 
@@ -82,11 +82,11 @@ def test_initial_weights_give_the_same_logits_too(tokenizer: Tokenizer, tmp_path
 def test_transformers_computes_the_same_gradient(
     model: Model, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    """Theirs is autograd's, of plain operations."""
+    """transformers uses autograd on plain operations."""
     save_model(tmp_path / "model", model, tokenizer)
     theirs = in_transformers(tmp_path / "model")
     ids = random_ids(3, model.config.context_length + 1, vocab_size=tokenizer.vocab_size)
-    ids[:, 3] = tokenizer.end_of_text  # no mere padding: it is learned like any other
+    ids[:, 3] = tokenizer.end_of_text  # it is trained like any other token, not only padding
     inputs, targets = ids[:, :-1], ids[:, 1:]
     model.loss(inputs, targets).backward()
     logits = theirs(inputs).logits.flatten(0, 1)

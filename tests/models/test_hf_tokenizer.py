@@ -1,4 +1,4 @@
-"""The model folder's tokenizer: the library that others load it with gives the same ids."""
+"""The model folder's tokenizer produces the same ids in Hugging Face's tokenizers library."""
 
 from itertools import product
 from pathlib import Path
@@ -15,9 +15,9 @@ from tinyllm.models.hf_tokenizer import write_tokenizer
 
 @pytest.fixture(scope="module")
 def byte_pairs() -> Tokenizer:
-    """Merges any two bytes, so that the ids show wherever text is cut.
+    """A tokenizer that merges any two bytes, so that the ids show where text is split.
 
-    A trained vocabulary has few tokens for odd characters: its ids are the same bytes, cut or not.
+    A trained vocabulary has few tokens for rare characters: its ids are single bytes, split or not.
     """
     tokens = [bytes([byte]) for byte in range(256)]
     tokens += [left + right for left, right in product(tokens, tokens)]
@@ -33,7 +33,7 @@ def byte_pairs() -> Tokenizer:
 
 
 def assert_same_ids(tokenizer: Tokenizer, other: Any, texts: list[str]) -> None:
-    """`other`, of the tokenizers library, agrees on every text."""
+    """Check that `other`, of the tokenizers library, agrees on every text."""
     for text, found in zip(texts, other.encode_batch(texts), strict=True):
         assert found.ids == tokenizer.encode(text).tolist(), repr(text)
         assert other.decode(found.ids, skip_special_tokens=False) == text
@@ -50,7 +50,7 @@ def test_tokenizer_json_produces_the_same_ids(tokenizer: Tokenizer, tmp_path: Pa
 
 @pytest.mark.parametrize("digits", ["{1,2}+", "{1,3}+", "{1,3}"])
 def test_tokenizer_json_splits_numbers_like_tiktoken(tmp_path: Path, digits: str) -> None:
-    """Even where its vocabulary has the whole number: tiktoken never sees that."""
+    """Even if the vocabulary has the whole number, which tiktoken never produces."""
     from tokenizers import Tokenizer as Other
 
     ranks = {bytes([byte]): byte for byte in range(256)}
@@ -68,19 +68,19 @@ def test_tokenizer_json_splits_numbers_like_tiktoken(tmp_path: Path, digits: str
 
 
 def test_tokenizer_json_splits_text_like_tiktoken(byte_pairs: Tokenizer, tmp_path: Path) -> None:
-    """At every character: both cut by Unicode's classes, each with tables of its own."""
+    """For every character: both split by Unicode classes, each with its own tables."""
     from tokenizers import Tokenizer as Other
 
     write_tokenizer(tmp_path, byte_pairs.encoding, context_length=64)
     other = Other.from_file(str(tmp_path / "tokenizer.json"))
-    # All of the basic plane save most of its Chinese and Korean, and some of what lies beyond.
+    # The basic plane without most of Chinese and Korean, and some characters outside it.
     codes = [*range(0x4E00), *range(0x4E00, 0xD800, 20), *range(0xF900, 0x33500, 17)]
     odd = [f"a{chr(c)}b {chr(c)}1{chr(c)}{chr(c)}'{chr(c)}b" for c in codes]
     assert_same_ids(byte_pairs, other, odd + many_texts(1000))
 
 
 def test_tokenizer_json_has_tokens_that_no_merge_produces(tmp_path: Path) -> None:
-    """A whole piece of text may be a token whose halves are none, in tiktoken."""
+    """In tiktoken, a whole piece of text may be a token although its halves are not."""
     from tokenizers import Tokenizer as Other
 
     ranks = {bytes([byte]): byte for byte in range(256)} | {b"abc": 256, b"ca": 257}
@@ -120,7 +120,7 @@ def test_transformers_loads_it(byte_pairs: Tokenizer, tmp_path: Path) -> None:
         assert other.decode(ids) == text
     assert other.eos_token_id == other.bos_token_id == byte_pairs.end_of_text
     assert other.model_max_length == 1_000_000
-    assert other(END_OF_TEXT)["input_ids"] == [byte_pairs.end_of_text]  # there it is special
+    assert other(END_OF_TEXT)["input_ids"] == [byte_pairs.end_of_text]  # special in transformers
 
 
 def test_the_files_have_the_same_bytes_every_time(tokenizer: Tokenizer, tmp_path: Path) -> None:

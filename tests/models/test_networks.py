@@ -1,4 +1,4 @@
-"""The network, as whoever uses it sees it."""
+"""The network's behaviour for its users."""
 
 import math
 from typing import Any
@@ -22,16 +22,16 @@ from tinyllm.models.model import Model
 from tinyllm.models.registry import TinyLLM
 
 pytestmark = pytest.mark.usefixtures("arithmetic", "architecture")
-# Grouped heads, and the embedding's weights for the head.
+# Grouped heads, and a head tied to the embedding.
 SHAPES: list[dict[str, Any]] = [{}, {"n_head": 4, "n_kv_head": 2, "tie_embeddings": True}]
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=["", "grouped and tied"])
 
-# For what does not depend on how the network is computed.
+# For tests that do not depend on the arithmetic.
 any_arithmetic = pytest.mark.parametrize("arithmetic", ARITHMETICS[:1], ids=str, indirect=True)
 
 
 def gradient(model: Model) -> torch.Tensor:
-    """Of all weights, one after the other."""
+    """The gradient of all weights, concatenated."""
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
@@ -111,7 +111,7 @@ def test_the_initial_loss_is_that_of_a_uniform_guess(
     assert loss == pytest.approx(math.log(vocab_size), abs=0.02)
 
 
-# 64 rows of 20,000 logits are more than are held at once.
+# 64 rows of 20,000 logits are more than are in memory at once.
 @pytest.mark.parametrize("vocab_size", [61, 20_000])
 @pytest.mark.parametrize("grad", [True, False])
 def test_the_loss_is_the_cross_entropy_of_the_logits(vocab_size: int, grad: bool) -> None:
@@ -150,7 +150,7 @@ def test_ignored_targets_do_not_count(arithmetic: Arithmetic) -> None:
     loss.backward()
     ignored = gradient(model)
     model.zero_grad()
-    shorter = model.loss(inputs[:, :8], targets[:, :8])  # the tokens themselves left out
+    shorter = model.loss(inputs[:, :8], targets[:, :8])  # without these tokens
     shorter.backward()
     assert loss.item() == pytest.approx(shorter.item(), rel=arithmetic.rounding)
     assert (ignored - gradient(model)).norm() < arithmetic.rounding * ignored.norm()
@@ -164,7 +164,7 @@ def test_a_batch_of_ignored_targets_has_no_gradient() -> None:
     assert not gradient(model).any()
 
 
-# In bf16 a step this small is lost in rounding; test_cpu_kernels.py compares with fp32.
+# In bf16 rounding hides a step this small; test_cpu_kernels.py compares with fp32.
 @pytest.mark.parametrize("arithmetic", EXACT, ids=str, indirect=True)
 @shapes
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -184,7 +184,7 @@ def test_the_gradient_is_the_slope_of_the_loss(
     for name, weight in model.named_parameters():
         assert weight.grad is not None
         steepness = weight.grad.norm().item()
-        # So small a step stays linear, so large a one is not lost in rounding.
+        # Small enough to be linear, and large enough to exceed rounding.
         step = 1e-3 * weight.norm().item() * weight.grad / steepness
         before = weight.detach().clone()
         with torch.no_grad():
@@ -194,7 +194,7 @@ def test_the_gradient_is_the_slope_of_the_loss(
             below = loss().item()
             weight.copy_(before)
         slope = (above - below) / (2 * step.norm().item())
-        # The loss itself is rounded to some 3e-7, and the step is 4e-3 for the smallest weight.
+        # The loss is rounded to about 3e-7, and the step is 4e-3 for the smallest weight.
         assert slope == pytest.approx(steepness, rel=5e-3, abs=2e-4), name
 
 

@@ -1,4 +1,4 @@
-"""A project's folder, with an empty MLflow database of its own."""
+"""A project folder with its own empty MLflow database."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from tests.tracking.helpers import Project
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Project:
-    """The current folder, untouched by the developer's own settings of Git, DVC and MLflow."""
+    """The current folder, without the developer's settings of Git, DVC and MLflow."""
     for name in [name for name in os.environ if name.startswith(("GIT_", "DVC_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -25,5 +25,5 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Pat
 
 @pytest.fixture
 def no_follower(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Followers cannot start: what a test records is sent when the test says so."""
+    """Followers can't start: a test sends its journals itself."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")

@@ -1,4 +1,4 @@
-"""What the tests of tracking share: a project folder with an MLflow store, and stages to kill."""
+"""Helpers for tests of tracking: a project folder with an MLflow store, and stages to kill."""
 
 import json
 import os
@@ -25,13 +25,13 @@ PYTHON = sys.executable
 EXPERIMENT = "tests"
 STEPS = 30
 
-# A stage, as far as tracking sees one. It waits for a word after its first half.
+# A stage from the viewpoint of tracking. It waits for input after its first half.
 STAGE = """
 import sys
 from tests.tracking.helpers import STEPS, header, record, settings
 from tinyllm.tracking.journal import Journal
 
-params = {f"p{i}": i for i in range(250)}  # more than MLflow takes in a call
+params = {f"p{i}": i for i in range(250)}  # more than MLflow accepts in a call
 with Journal(header(name=sys.argv[1], params=params), settings()) as journal:
     record(journal, range(STEPS // 2))
     print(journal.folder, flush=True)
@@ -49,7 +49,7 @@ def settings(**changes: Any) -> Runtime:
 
 
 def record(journal: Journal, steps: range) -> None:
-    """What a trainer records of some steps; values that JSON and SQL have no number for too."""
+    """Record some steps as a trainer does, including values that JSON and SQL can't represent."""
     for step in steps:
         odd = {0: float("inf"), 1: float("nan"), 2: float("-inf")}.get(step, float(step))
         journal.metrics(step, {"train/loss": 1 / (step + 1), "val/perplexity": odd})
@@ -57,7 +57,7 @@ def record(journal: Journal, steps: range) -> None:
 
 @dataclass(frozen=True)
 class Project:
-    """A project's folder, with MLflow's database in it."""
+    """A project folder with MLflow's database."""
 
     root: Path
 
@@ -67,7 +67,7 @@ class Project:
         return sorted(self.root.glob(".tinyllm/journals/*"))
 
     def start(self, how: str, **environment: str) -> subprocess.Popen[str]:
-        """Start a stage, and return when it has recorded its first half."""
+        """Start a stage, and wait until it has recorded its first half."""
         stage = subprocess.Popen(
             [PYTHON, "-c", STAGE, how],
             stdin=subprocess.PIPE,
@@ -82,7 +82,7 @@ class Project:
         return stage
 
     def sync(self, folder: str = ".", **environment: str) -> subprocess.CompletedProcess[str]:
-        """What a person does after an outage."""
+        """Run `tinyllm sync`, as a user does after an outage."""
         return subprocess.run(
             [PYTHON, "-m", "tinyllm", "sync"],
             cwd=self.root / folder,
@@ -94,7 +94,7 @@ class Project:
         )
 
     def wait_until_sent(self, seconds: float = 60) -> None:
-        """Wait for followers that go on in the background."""
+        """Wait for followers that continue in the background."""
         wait_until(lambda: not self.journals, seconds, "MLflow has not received everything")
 
     def runs(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Project:
         return {name: run.info.status for name, run in self.runs().items()}
 
     def points(self, run: Any) -> list[tuple[str, int]]:
-        """(metric, step) of every point that the database has of a run, sorted."""
+        """(metric, step) of every point of a run in the database, sorted."""
         with closing(sqlite3.connect(self.root / "mlflow.db")) as database:
             rows = database.execute(
                 "SELECT key, step FROM metrics WHERE run_uuid = ?", [run.info.run_id]
@@ -122,8 +122,8 @@ class Project:
 ALL_POINTS = sorted((name, s) for name in ("train/loss", "val/perplexity") for s in range(STEPS))
 
 
-def finish(stage: subprocess.Popen[str], word: str = "go on") -> tuple[float, str]:
-    """Give a stage the word, and wait for its end. Returns how long it took, and stderr."""
+def finish(stage: subprocess.Popen[str], word: str = "continue") -> tuple[float, str]:
+    """Send a stage a word, and wait until it exits. Returns the seconds, and stderr."""
     started = time.monotonic()
     _, errors = stage.communicate(word + "\n", timeout=30)
     return time.monotonic() - started, errors
@@ -154,7 +154,7 @@ def free_port() -> int:
 
 @contextmanager
 def mlflow_server(root: Path, port: int) -> Iterator[None]:
-    """A real server over the project's database; leaving kills it, as a crash would."""
+    """A real server over the project's database; leaving the context kills it, like a crash."""
     server = subprocess.Popen(
         [
             *(PYTHON, "-m", "mlflow", "server", "--host", "127.0.0.1"),

@@ -1,4 +1,4 @@
-"""A proxy before MLflow's server that refuses what a test says, as companies' proxies do."""
+"""A proxy in front of MLflow's server that refuses some requests, as corporate proxies do."""
 
 import re
 import socket
@@ -11,13 +11,13 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-RESET = 0  # instead of a status: the connection is cut while the request is being sent
+RESET = 0  # instead of a status: closes the connection while the request is being sent
 PAGE = b"<html><head><title>No</title></head><body><h1>No</h1>nginx</body></html>"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What is refused: requests whose path, and whose body if there is one, hold these."""
+    """Refuses requests whose path and body contain these."""
 
     answer: int
     path: str
@@ -26,7 +26,7 @@ class Rule:
 
 @dataclass
 class Proxy:
-    """What a test may ask of the proxy, and tell it."""
+    """The state of a proxy: its rules, and the requests that it refused."""
 
     url: str
     rules: list[Rule] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Proxy:
 
 @contextmanager
 def proxy_before(port: int) -> Iterator[Proxy]:
-    """Run a proxy before a server of this machine."""
+    """Run a proxy in front of a server on this machine."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

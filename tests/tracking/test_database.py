@@ -1,4 +1,4 @@
-"""MLflow's database is made once, whole, however many processes find none."""
+"""MLflow's database is created once and completely, by any number of processes."""
 
 import multiprocessing
 import sqlite3
@@ -17,7 +17,7 @@ def _prepare(database: Path) -> None:
         try:
             prepare(f"sqlite:///{database}")
             break
-        except RuntimeError:  # the other one is making it
+        except RuntimeError:  # the other one is creating it
             assert time.monotonic() < deadline
             time.sleep(0.1)
 

@@ -1,4 +1,4 @@
-"""A run that is interrupted and goes on is one run in MLflow, with each number once."""
+"""An interrupted and resumed stage is one run in MLflow, with each metric once."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("no_follower")
 
 
 def interrupted(project: Project, steps: range) -> None:
-    """A stage that goes on with its journal, records some steps and is interrupted."""
+    """Continue a stage's journal, record some steps and interrupt the stage."""
     with (
         suppress(KeyboardInterrupt),
         Journal(header(name="one"), settings(), project.root / "bookmark") as journal,
@@ -65,18 +65,18 @@ def test_the_description_starts_with_the_reason_until_the_stage_resumes(project:
         raise ValueError("diverged at step 7;\nlower train.learning_rate")
     assert sync(0) == 0
     assert note() == "**Failed:** diverged at step 7; lower train.learning_rate\n\nthe command"
-    _edit_note(project, f"{note()}\n\nand what somebody wrote")
+    _edit_note(project, f"{note()}\n\nand a user's text")
     with Journal(what, settings(), bookmark) as journal:
         record(journal, range(3))
         assert sync(0) == 0
-        assert note() == "the command\n\nand what somebody wrote"
+        assert note() == "the command\n\nand a user's text"
     with (
         suppress(KeyboardInterrupt),
         Journal(header(name="two"), settings()),
     ):
         raise KeyboardInterrupt("stopped by SIGTERM at step 8 of 9, saved")
     assert sync(0) == 0
-    assert note() == "the command\n\nand what somebody wrote"
+    assert note() == "the command\n\nand a user's text"
     stopped = project.runs()["two"].data.tags["mlflow.note.content"]
     assert stopped == "**Stopped:** stopped by SIGTERM at step 8 of 9, saved"
 
@@ -114,7 +114,7 @@ def test_a_finished_run_is_not_changed(project: Project, sent: str) -> None:
 @pytest.mark.parametrize("how", ["killed", "interrupted"])
 def test_events_missing_at_the_end_are_recorded_later(project: Project, how: str) -> None:
     interrupted(project, range(STEPS))
-    if how == "killed":  # there is no end
+    if how == "killed":  # without an end
         file = project.journals[0] / JOURNAL
         os.truncate(file, len(b"".join(file.read_bytes().splitlines(keepends=True)[:-1])))
     (project.root / "a.txt").write_text("a report")
@@ -130,7 +130,7 @@ def test_events_missing_at_the_end_are_recorded_later(project: Project, how: str
 def test_a_line_truncated_by_a_kill_is_written_again(project: Project) -> None:
     interrupted(project, range(10))
     file = project.journals[0] / JOURNAL
-    lines = file.read_bytes().splitlines(keepends=True)[:-1]  # killed: there is no end
+    lines = file.read_bytes().splitlines(keepends=True)[:-1]  # as after a kill: without an end
     os.truncate(file, len(b"".join(lines)) - 20)
     interrupted(project, range(9, STEPS))
     assert "resume" in [event["kind"] for event in events(project.journals[0])]
@@ -156,7 +156,7 @@ def test_workers_of_a_killed_stage_do_not_stop_training(
     with (project.journals[0] / JOURNAL).open("ab") as worker:
         fcntl.flock(worker, fcntl.LOCK_EX)
         interrupted(project, range(10, STEPS))
-        assert len(project.journals) == 2  # a run of its own then
+        assert len(project.journals) == 2  # a separate run
     assert project.journals[0] != project.journals[1]
 
 

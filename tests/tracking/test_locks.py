@@ -1,4 +1,4 @@
-"""Locks are held by one process at a time, also where the file system has none."""
+"""Locks are held by one process at a time, also on file systems without flock."""
 
 import errno
 import fcntl
@@ -14,7 +14,7 @@ import pytest
 from tests.tracking.helpers import ALL_POINTS, PYTHON, ROOT, Project, finish
 from tinyllm.tracking.locks import Lock, _say_once
 
-# Takes the place of the C library's flock, as on Lustre without -o flock and on old NFS.
+# Replaces the C library's flock, as on Lustre without -o flock and on old NFS.
 NO_FLOCK = """
 #include <errno.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@ int flock(int file, int operation) { errno = atoi(getenv("FLOCK_ERRNO")); return
 
 @pytest.fixture(scope="module")
 def no_flock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process whose file systems have no locks."""
+    """The environment of a process on file systems without flock."""
     folder = tmp_path_factory.mktemp("preload")
     (folder / "no_flock.c").write_text(NO_FLOCK)
     command = ["gcc", "-shared", "-fPIC", "-o", "no_flock.so", "no_flock.c"]
@@ -39,7 +39,7 @@ def no_flock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def lock(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], Lock]:
-    """Makes locks on one file, in a file system that has locks or answers with an error."""
+    """Makes locks on one file, on a file system with flock or one that returns an error."""
     if request.param != "flock":
 
         def flock(*_: Any) -> None:
@@ -57,7 +57,7 @@ def test_a_lock_is_held_until_released(lock: Callable[[], Lock]) -> None:
     first.release()
     assert second.acquire()
     second.release()
-    first.release()  # does no harm
+    first.release()  # has no effect
 
 
 def test_a_killed_process_holds_no_lock(lock: Callable[[], Lock], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A project in a folder of any name has its MLflow store, and all that is in it, in that folder."""
+"""A project in a folder of any name has its whole MLflow store in that folder."""
 
 import shutil
 import sqlite3
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("no_follower")
 @pytest.mark.parametrize(
     ("name", "made"),
     [
-        ("a?b#c%2Fd 'e\" ü日;x:{y}\\n$HOME.", False),  # MLflow's database is made there
+        ("a?b#c%2Fd 'e\" ü日;x:{y}\\n$HOME.", False),  # MLflow's database is created there
         ("50%25%2F..%2Fother?mode=ro&cache=x", True),
     ],
 )

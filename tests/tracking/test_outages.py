@@ -1,4 +1,4 @@
-"""Whatever state MLflow is in, a stage goes on, ends soon, and loses nothing."""
+"""In any state of MLflow, a stage continues, ends soon, and loses nothing."""
 
 import multiprocessing
 import os
@@ -30,10 +30,10 @@ from tests.tracking.helpers import (
 )
 from tinyllm.tracking.journal import Journal
 
-LONGEST_END = 6.5  # seconds: the five that a stage waits, and those of a busy machine
+LONGEST_END = 6.5  # seconds: the five that a stage waits, and more for a busy machine
 
 
-@pytest.mark.parametrize("store", ["a dead port", "a folder where nothing can be written"])
+@pytest.mark.parametrize("store", ["a dead port", "a read-only folder"])
 def test_no_store_at_all(project: Project, store: str) -> None:
     port, nowhere = f"http://127.0.0.1:{free_port()}", "sqlite:////proc/nowhere/mlflow.db"
     stage = project.start(store, MLFLOW_TRACKING_URI=port if "port" in store else nowhere)
@@ -42,7 +42,7 @@ def test_no_store_at_all(project: Project, store: str) -> None:
     assert seconds < LONGEST_END
     assert reported(errors)
 
-    (journal,) = project.journals  # the local record is complete meanwhile
+    (journal,) = project.journals  # the local record is complete
     kinds = [event["kind"] for event in events(journal)]
     assert kinds == ["run"] + ["metrics"] * 30 + ["end"]
 
@@ -78,7 +78,7 @@ def test_a_locked_database(project: Project) -> None:
     assert len(project.journals) == 1
     release.set()
     other.join()
-    project.wait_until_sent()  # by the follower, which goes on alone
+    project.wait_until_sent()  # by the follower, which continues alone
     assert project.statuses() == {"locked": "FINISHED"}
     assert project.points(project.runs()["locked"]) == ALL_POINTS
 
@@ -91,7 +91,7 @@ def _lock(root: Path, ready: Event, release: Event) -> None:
 
 
 def test_a_full_disk_of_the_store(project: Project) -> None:
-    """No file may grow beyond the database as it is, which the journal stays far below."""
+    """No file may grow beyond the database's current size; the journal is far smaller."""
     size = (project.root / "mlflow.db").stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -105,7 +105,7 @@ def test_a_full_disk_of_the_store(project: Project) -> None:
     assert reported(errors)
     (journal,) = project.journals
     wait_until(lambda: "not sent" in (journal / "follower.log").read_text(), 40, "it was sent")
-    done = project.sync()  # with room again
+    done = project.sync()  # with free space again
     assert done.returncode == 0, done.stderr
     assert project.statuses() == {"full store": "FINISHED"}
     assert project.points(project.runs()["full store"]) == ALL_POINTS
@@ -121,7 +121,7 @@ def test_a_server_killed_and_restarted(project: Project) -> None:
             lambda: len(project.points(project.runs()["survivor"])) == 30, 40, "half is not there"
         )
         assert project.statuses() == {"survivor": "RUNNING"}
-    seconds, errors = finish(stage)  # the second half, with the server gone
+    seconds, errors = finish(stage)  # the second half, without the server
     assert seconds < LONGEST_END
     assert reported(errors)
     with mlflow_server(project.root, port):
@@ -171,7 +171,7 @@ def test_a_read_only_folder(project: Project, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_full_disk(project: Project) -> None:
-    """The kernel refuses to write more to a file than the process may, as a full disk does."""
+    """The kernel limits the size of the process's files, like a full disk."""
     stage = subprocess.run(
         [PYTHON, "-c", FULL_DISK],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -184,7 +184,7 @@ def test_a_full_disk(project: Project) -> None:
     assert "trained to the end" in stage.stdout
     assert stage.stderr.count("MLflow will not receive all of this run") == 1
     project.wait_until_sent()
-    assert project.statuses() == {"full": "KILLED"}  # as far as its journal tells
+    assert project.statuses() == {"full": "KILLED"}  # according to its journal
     assert 0 < len(project.points(project.runs()["full"])) < len(ALL_POINTS)
 
 

@@ -1,4 +1,4 @@
-"""A run's page says truly where the run comes from, in real repositories."""
+"""A run's page shows the true origin of the run, in real repositories."""
 
 import os
 import subprocess
@@ -65,7 +65,7 @@ def test_a_clean_commit(repository: Path) -> None:
         "mlflow.source.git.commit": origin.commit,
         "git.dirty": "false",
     }
-    # What the pipeline writes itself is no change.
+    # The pipeline's own outputs are no change.
     (repository / "reports").mkdir()
     (repository / "reports" / "metrics.json").write_text("{}")
     (repository / "dvc.lock").write_text("{}")
@@ -76,7 +76,7 @@ def test_a_clean_commit(repository: Path) -> None:
 def test_the_note_reproduces_settings_and_code(
     repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Its command is run, in a clone, as a person would."""
+    """Runs its commands in a clone, as a user would."""
     prompts = ["it's a, [list]\n", 'C:\\temp\\ "x"', "${train.optimizer} $HOME `x` \\${y}", "é▶"]
     changed = strict_yaml.load(SETTINGS)
     changed["train"] |= {"learning_rate": 1e-05, "optimizer": "sgd", "decay_steps": 100}
@@ -148,7 +148,7 @@ def test_new_settings(repository: Path) -> None:
 
 
 def another_user(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Git's own tests set, so that it takes the repository for somebody else's."""
+    """Set the variable of Git's own tests for a repository of another user."""
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
 
 
@@ -161,7 +161,7 @@ def no_git(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_answer(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that hangs, as far as Git's caller can see."""
+    """Git hangs, as on a file system that hangs."""
     (repository / "bin").mkdir()
     (repository / "bin" / "git").write_text("#!/bin/sh\nexec sleep 60\n")
     (repository / "bin" / "git").chmod(0o755)
@@ -201,7 +201,7 @@ def test_the_origin_is_unknown_if_git_fails(
     assert line.startswith(f"git.dirty is recorded as unknown for this run. Git: {UNKNOWN[make]}")
     note = origin.note("A title")
     assert UNKNOWN[make] in note
-    assert "```" not in note  # no command makes it again
+    assert "```" not in note  # no command reproduces it
 
 
 def test_params_yaml_that_settings_cannot_reproduce_is_in_the_patch(repository: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_setting_of_another_type_has_changed(repository: Path) -> None:
 
 
 def test_a_document_that_is_not_in_git_is_named(repository: Path) -> None:
-    """Data may be large: it is in no patch, but the record does not hide it."""
+    """Data may be large: the patch excludes it, but the record names it."""
     (repository / "corpus").mkdir()
     (repository / "corpus" / "mine.txt").write_text("text")
     (repository / "notes.txt").write_text("nothing reads it")
@@ -259,7 +259,7 @@ def elsewhere(repository: Path) -> str:
 
 
 def absolute(repository: Path) -> str:
-    """In Git, but a clone would not look there."""
+    """In Git, but a clone would not read it there."""
     write_corpus(repository / "mytext")
     return str(repository / "mytext")
 
@@ -285,7 +285,7 @@ def write_corpus(folder: Path) -> None:
 
 
 def commit_and_run(repository: Path, path: str, source: str = "path") -> None:
-    """Set `download.path`, commit everything, and have a stage read it."""
+    """Set `download.path`, commit everything, and run a stage that reads it."""
     (repository / "params.yaml").write_text(f"download:\n  source: {source}\n  path: {path}\n")
     (repository / "dvc.yaml").write_text(DOWNLOAD)
     git("add", ".")
@@ -315,7 +315,7 @@ def test_a_corpus_missing_from_clones_is_named(
 
 
 def test_a_corpus_that_is_not_read_is_not_recorded(repository: Path) -> None:
-    """DVC hashes `download.path` whatever the source."""
+    """DVC hashes `download.path` for every source."""
     commit_and_run(repository, ignored(repository), source="docstrings")
     assert not provenance().dirty
 
@@ -348,7 +348,7 @@ def test_a_corpus_tracked_by_dvc_is_pulled(
     subprocess.run(["bash", "-e", "-c", command], cwd=clone, check=True, capture_output=True)
     assert (clone / "my text/a.txt").read_text() == "text"
 
-    # Changed since, and read by a stage that ran alone: what DVC tracks is not what was read.
+    # The corpus has changed and a stage has read it: DVC tracks other content.
     (repository / "my text/a.txt").write_text("other")
     subprocess.run(["dvc", "repro", "--quiet", "--single-item", "download"], check=True)
     assert provenance().dirty and "my text" in provenance().inputs
@@ -362,7 +362,7 @@ def test_a_virtual_environment_in_the_project_is_not_recorded(repository: Path) 
 
 
 def test_files_that_git_converts_are_named(repository: Path) -> None:
-    """Attributes of one's own repository, which nothing overrides."""
+    """Attributes in .git/info, which nothing overrides."""
     (repository / ".git/info").mkdir(exist_ok=True)
     (repository / ".git/info/attributes").write_text("*.py text\n")
     (repository / "code.py").write_bytes(b"x = 1\r\n")

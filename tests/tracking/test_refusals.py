@@ -1,6 +1,6 @@
-"""One thing that MLflow refuses never holds up the rest, and is never lost.
+"""An item that MLflow refuses never delays the rest, and is never lost.
 
-The server is real, and so are its refusals, or those of a proxy before it.
+The server is real; the refusals are its own, or those of a proxy in front of it.
 """
 
 import math
@@ -45,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
 
 @pytest.fixture
 def proxy(server: int, project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """What stands between this project and the server."""
+    """A proxy between this project and the server."""
     assert project.journals == []
     with proxy_before(server) as proxy:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
@@ -56,7 +56,7 @@ def proxy(server: int, project: Project, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
-    """A model's folder."""
+    """A model folder."""
     folder = tmp_path_factory.mktemp("model") / "tiny"
     save_model(folder, random_model(), tokenizer)
     return folder
@@ -64,7 +64,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Pat
 
 @pytest.fixture
 def experiment(request: pytest.FixtureRequest) -> str:
-    """An experiment of the test's own."""
+    """An experiment for each test."""
     return str(request.node.name)
 
 
@@ -99,7 +99,7 @@ def run_of(experiment: str) -> Any:
 
 
 def points(run: Any) -> list[tuple[str, int]]:
-    """(metric, step) of every point that the server has of a run, sorted."""
+    """(metric, step) of every point of a run on the server, sorted."""
     from mlflow import MlflowClient
 
     histories = [MlflowClient().get_metric_history(run.info.run_id, n) for n in run.data.metrics]
@@ -131,11 +131,11 @@ def test_refused_weights_arrive_later_and_the_rest_at_once(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if WEIGHTS in line]
     assert "kept" in line and "<" not in line
     assert len(proxy.refused) == 2  # each of the two forms of the weights, once
-    assert sync(0) == 1  # what the next stages do, soon after
+    assert sync(0) == 1  # as at the end of the next stages
     assert len(proxy.refused) == 2
     for tried, another in enumerate((403, 504, 500, 400, RESET), 2):
         proxy.rules = [Rule(another, WEIGHTS_PATH)]
-        assert sync(0, everything=True) == 1  # and what a person does
+        assert sync(0, everything=True) == 1  # as in `tinyllm sync`
         assert len(proxy.refused) == 2 * tried
 
     proxy.rules = []
@@ -251,7 +251,7 @@ def test_missing_or_corrupt_files_do_not_block_others(
     kept = train(experiment, model) / "files"
     (kept / "model" / "config.json").unlink()
     weights = kept / "model" / WEIGHTS
-    weights.unlink()  # it may be the model's own file, by another name
+    weights.unlink()  # it may be a link to the model's file
     weights.write_bytes(b"rubbish")
     assert sync(0) == 0
     assert artifacts(run_of(experiment)) >= {"notes.txt", "model/tokenizer.json"}

@@ -1,4 +1,4 @@
-"""However files differ from their commit, and whatever Git is set to, the record is of their bytes.
+"""The record has the bytes of all changed files, in any state of a repository and of Git.
 
 Each state is made in a real repository. The note's commands are run in a fresh clone, which then
 has the same files, bit for bit. (tests/test_recorded.py compares the models of real trainings.)
@@ -42,7 +42,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def settings(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's own configuration of Git, to write to; there is no other."""
+    """The file of the user's Git configuration; there is no other configuration."""
     file = project.root / "gitconfig"
     file.write_text('[protocol "file"]\n\tallow = always\n')
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(file))
@@ -51,7 +51,7 @@ def settings(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def commit(folder: Path, files: dict[str, bytes]) -> Path:
-    """A repository in which some files are committed."""
+    """A repository with some committed files."""
     folder.mkdir(parents=True, exist_ok=True)
     git(folder, "init", "--quiet")
     for name, content in files.items():
@@ -64,7 +64,7 @@ def commit(folder: Path, files: dict[str, bytes]) -> Path:
 
 @pytest.fixture
 def project_folder(project: Project, settings: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project that is committed; the current folder."""
+    """A committed project as the current folder."""
     assert settings.exists()
     root = commit(project.root / "project", FILES)
     monkeypatch.chdir(root)
@@ -72,7 +72,7 @@ def project_folder(project: Project, settings: Path, monkeypatch: pytest.MonkeyP
 
 
 def replace(file: Path, old: str, new: str) -> None:
-    """Change a file as DVC does: within the second, of the same size, with the same time."""
+    """Change a file as DVC does: within a second, without changing its size or time."""
     before = file.stat()
     text = file.read_text()
     assert old in text
@@ -111,7 +111,7 @@ def untracked(root: Path) -> Path:
 
 
 def ignored(root: Path) -> Path:
-    """A module that the user's own list of what Git ignores happens to name."""
+    """A module that the user's Git ignore list happens to match."""
     list_of_mine = root.parent / "ignored"
     list_of_mine.write_text("local*\n")
     git(root, "config", "core.excludesFile", str(list_of_mine))
@@ -120,7 +120,7 @@ def ignored(root: Path) -> Path:
 
 
 def staged(root: Path) -> Path:
-    """Git's index has what the files don't, and the other way round."""
+    """Git's index and the files have different changes."""
     (root / "tinyllm/new.py").write_text("y = 1\n")
     (root / NETWORK).write_text("z = 1\n")
     git(root, "add", "--all")
@@ -151,7 +151,7 @@ def link(root: Path) -> Path:
 
 
 def odd_settings(root: Path) -> Path:
-    """What people set, and what breaks a patch."""
+    """Common settings, and settings that break a patch."""
     with (root.parent / "gitconfig").open("a") as file:
         file.write(
             "[diff]\n\tnoprefix = true\n\tmnemonicPrefix = true\n\tcontext = 0\n"
@@ -169,14 +169,14 @@ def odd_settings(root: Path) -> Path:
 
 
 def environment(root: Path) -> Path:
-    """What Git sets for its hooks, among others."""
+    """The variables that Git sets for its hooks, among others."""
     commit(root.parent / "other", {"a.py": b""})
     (root / NETWORK).write_text(LINES.replace("x7 = 7", "x7 = 8"))
     return root
 
 
 def of_a_hook(other: Path) -> dict[str, str]:
-    """An environment in which Git would look elsewhere, and print otherwise."""
+    """An environment in which Git would use another repository and another output format."""
     return {
         "GIT_DIR": str(other / ".git"),
         "GIT_WORK_TREE": str(other),
@@ -188,7 +188,7 @@ def of_a_hook(other: Path) -> dict[str, str]:
 
 
 def subfolder(root: Path) -> Path:
-    """The project is one of several in its repository; another one has changed as well."""
+    """The project is one of several in its repository; another one has changed too."""
     whole = commit(
         root.parent / "several",
         {"other/a.py": b"a = 1\n"} | {f"my project/{name}": data for name, data in FILES.items()},
@@ -208,7 +208,7 @@ def worktree(root: Path) -> Path:
 
 
 def submodule(root: Path) -> Path:
-    """Another commit, a change beside it, and a new module, in a submodule of the project."""
+    """A submodule with another commit, a change and a new module."""
     part = commit(root.parent / "part", {"a.py": b"a = 1\n", "b.py": b"b = 1\n"})
     git(root, "submodule", "--quiet", "add", str(part), "tinyllm/part")
     git(root, "commit", "--quiet", "-m", "with a part")
@@ -240,7 +240,7 @@ STATES: dict[Callable[[Path], Path], list[str]] = {
 
 
 def content(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Every file of a project, with its bytes, or where it points to, and whether it can be run."""
+    """Every file of a project, with its bytes or link target, and whether it is executable."""
     found: dict[str, tuple[object, ...]] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -252,7 +252,7 @@ def content(folder: Path) -> dict[str, tuple[object, ...]]:
 
 
 def follow(origin: Provenance, clone: Path) -> None:
-    """Run the note's commands, but for DVC's, as a user would."""
+    """Run the note's commands except DVC's, as a user would."""
     (clone / PATCH).write_bytes(origin.patch)
     note = origin.note("A title")
     *commands, last = note.split("```")[1].removeprefix("sh").strip().splitlines()

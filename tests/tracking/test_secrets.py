@@ -1,4 +1,4 @@
-"""Passwords are kept in no file and printed nowhere."""
+"""Passwords are never stored or printed."""
 
 import stat
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_no_file_contains_a_password(
     ):
         record(journal, range(3))
         raise ValueError(f"{address} refused it")
-    assert not Delivery(journal.folder).attempt()  # nobody answers there
+    assert not Delivery(journal.folder).attempt()  # nothing answers there
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db?password=" + PASSWORD)
     assert sync(0) == 0
     secrets = (PASSWORD, "p@ss/w0rd", "p%40ss")

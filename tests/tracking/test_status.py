@@ -1,4 +1,4 @@
-"""What MLflow says about a run is what happened to it."""
+"""MLflow shows the true status of a run."""
 
 import os
 import signal
@@ -49,20 +49,20 @@ def test_the_runs_status_is_the_stages(project: Project) -> None:
     }
     assert project.points(runs["fine"]) == ALL_POINTS
     half = [(name, step) for name, step in ALL_POINTS if step < 15]
-    assert project.points(runs["killed"]) == half  # all that was recorded before
+    assert project.points(runs["killed"]) == half  # everything recorded before
 
 
 def test_a_stage_whose_follower_died_is_not_marked_killed(project: Project) -> None:
     stage = project.start("fine")
     (follower,) = psutil.Process(stage.pid).children()
-    wait_until(lambda: follower.nice() == 10, 20, "it does not give way to the trainer")
+    wait_until(lambda: follower.nice() == 10, 20, "it does not yield to the trainer")
     follower.kill()
 
     done = project.sync()
     assert done.returncode == 0, done.stderr
     assert "its stage is running" in done.stdout
     assert project.statuses() == {"fine": "RUNNING"}
-    assert len(project.points(project.runs()["fine"])) == 30  # what is there so far
+    assert len(project.points(project.runs()["fine"])) == 30  # the points so far
     assert len(project.journals) == 1
 
     seconds, errors = finish(stage)
@@ -77,7 +77,7 @@ def test_a_stage_whose_follower_died_is_not_marked_killed(project: Project) -> N
 def test_a_follower_that_reads_the_end_before_the_signal(project: Project) -> None:
     with Journal(header(), settings()) as journal:
         record(journal, range(3))
-    weight = Path("/proc/self/autogroup")  # of this session, on Linux
+    weight = Path("/proc/self/autogroup")  # the session's weight on Linux
     before = weight.exists() and weight.read_text()
     follower = subprocess.Popen(
         [PYTHON, "-m", "tinyllm.tracking.sender", str(journal.folder)],
@@ -86,12 +86,12 @@ def test_a_follower_that_reads_the_end_before_the_signal(project: Project) -> No
         stdout=subprocess.PIPE,
     )
     assert follower.wait(40) == 0
-    assert (weight.exists() and weight.read_text()) == before  # a session not its own
+    assert (weight.exists() and weight.read_text()) == before  # another process's session
     assert project.statuses() == {"train": "FINISHED"}
 
 
 def test_workers_of_an_exited_stage_do_not_hide_its_end(project: Project) -> None:
-    """A forked data loader holds open whatever its parent had open: the lock and the pipe too."""
+    """A forked data worker keeps its parent's files open, including the lock and the pipe."""
     code = """
 import os, time
 from tests.tracking.helpers import header, record, settings

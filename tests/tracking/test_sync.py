@@ -1,4 +1,4 @@
-"""What a journal becomes in MLflow: everything once, in the right run, however often it is sent."""
+"""Everything in a journal is in MLflow once, in the right run, after any number of sends."""
 
 import json
 import os
@@ -35,7 +35,7 @@ MODEL = "tinyllm.model_sha256"
 
 
 def journal_of(what: Header, *, scores: dict[str, float] | None = None, model: str = "") -> Path:
-    """A stage's journal, which nobody has sent yet."""
+    """A stage's journal that has not been sent."""
     with Journal(what, settings()) as journal:
         record(journal, range(0 if scores else STEPS))
         if scores:
@@ -65,17 +65,17 @@ def test_a_journal_sent_twice_is_stored_once(project: Project) -> None:
     assert len(run.inputs.dataset_inputs) == 1
     with closing(sqlite3.connect(project.root / "mlflow.db")) as database:
         count = database.execute("SELECT count(*), sum(is_nan) FROM metrics").fetchone()
-    assert count == (len(ALL_POINTS), 1)  # NaN, inf and -inf were among them
+    assert count == (len(ALL_POINTS), 1)  # including NaN, inf and -inf
 
 
 def test_a_sender_continues_where_the_last_one_stopped(project: Project) -> None:
     with Journal(header(), settings()) as journal:
         record(journal, range(10))
-        assert not Delivery(journal.folder).attempt()  # the stage lives
+        assert not Delivery(journal.folder).attempt()  # the stage is running
         sent = json.loads((journal.folder / "sent.json").read_text())
         file = journal.folder / JOURNAL
         assert sent["position"] == file.stat().st_size
-        # Whoever reads that part again will send something else.
+        # A sender that reads this part again would send something else.
         file.write_bytes(file.read_bytes().replace(b'"step": 3,', b'"step": 8,'))
         record(journal, range(10, STEPS))
     assert sync(0) == 0
@@ -151,7 +151,7 @@ def test_a_corrupt_line_is_skipped(project: Project) -> None:
         (b"\0" * 100, "its first line is corrupt"),
         (b'{"kind": "run"}\n', "its first line is corrupt"),
         (b"[]\n", "its first line is corrupt"),
-        (None, "Is a directory"),  # as with another user's: it can't be opened
+        (None, "Is a directory"),  # can't be opened, like another user's
     ],
 )
 def test_an_unreadable_journal_does_not_block_others(
@@ -176,7 +176,7 @@ def test_an_evaluation_adds_to_the_run_that_trained_the_model(project: Project, 
     trained = journal_of(header(), model="abc")
     evaluated = evaluation("abc", stride="64")
     if order == "evaluate first":
-        assert Delivery(evaluated).attempt()  # it sends the other before itself
+        assert Delivery(evaluated).attempt()  # it sends the other one first
         assert not trained.exists()
     else:
         assert sync(0) == 0
@@ -208,7 +208,7 @@ def test_scores_with_other_settings_are_a_separate_run(project: Project) -> None
     assert sync(0) == 0
     evaluation("abc", stride="32")
     assert sync(0) == 0
-    evaluation("abc", stride="32")  # again: the same run
+    evaluation("abc", stride="32")  # the same run again
     assert sync(0) == 0
     runs = project.runs()
     assert set(runs) == {"train", "evaluate"}
@@ -243,7 +243,7 @@ def test_scores_with_other_settings_name_the_training_and_have_its_settings(
 
 
 def test_scores_of_a_model_without_a_run_are_a_separate_run(project: Project) -> None:
-    for stride in ("64", "32"):  # the first one has the same model, but did not make it
+    for stride in ("64", "32"):  # the first run has the same model, but did not train it
         what = header("evaluate", name=stride, params={"stride": stride}, model_sha256="abc")
         journal_of(what, scores={"test/loss": 1.5})
         assert sync(0) == 0
@@ -270,10 +270,10 @@ def test_a_deleted_run_stays_deleted(project: Project) -> None:
         delivery.attempt()
         MlflowClient().delete_run(project.runs()["train"].info.run_id)
         record(journal, range(10, 20))
-        delivery.attempt()  # the sender that has seen the run
+        delivery.attempt()  # the sender that has found the run
         assert delivery.error == ""
         record(journal, range(20, 30))
-    assert sync(0) == 0  # and one that has not
+    assert sync(0) == 0  # and a new one
     assert project.runs() == {}
     assert project.journals == []
 
@@ -300,7 +300,7 @@ def test_the_model_and_its_state_dict_load_back(project: Project, tokenizer: Tok
     with Journal(header(), settings()) as journal:
         journal.file(project.root / "models" / "tiny", "model")
         journal.content("changes.patch", b"+ a line")
-        (project.root / "models" / "tiny" / "config.json").unlink()  # what was there then counts
+        (project.root / "models" / "tiny" / "config.json").unlink()  # the journal has a copy
     assert sync(0) == 0
     (run,) = project.runs().values()
     assert run.info.status == "FINISHED"
@@ -320,7 +320,7 @@ def test_the_model_and_its_state_dict_load_back(project: Project, tokenizer: Tok
 def test_the_default_store_is_in_the_main_repository(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also from the temporary folder of a DVC experiment, and with a relative address."""
+    """Also for a DVC experiment in a temporary folder, and for a relative URI."""
     temporary = project.root / ".dvc" / "tmp" / "exps" / "standalone" / "tmpx"
     (temporary / ".dvc").mkdir(parents=True)
     for uri in ("", "sqlite:///mlflow.db"):

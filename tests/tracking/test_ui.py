@@ -1,4 +1,4 @@
-"""`make ui`: it says where the runs are, and what MLflow serves there is this project's."""
+"""`make ui` prints the address of the runs, and MLflow serves this project's runs there."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.tracking.helpers import PYTHON, free_port, wait_until
 
 @pytest.fixture
 def project(tmp_path: Path, empty_database: Path) -> Path:
-    """A project in a folder of an odd name, whose experiment is not MLflow's first."""
+    """A project in a folder with an odd name, whose experiment is not MLflow's first."""
     from mlflow import MlflowClient
 
     root = tmp_path / "100% odd?#%2F"
@@ -47,7 +47,7 @@ def start(project: Path, *arguments: str, **environment: str) -> subprocess.Pope
 
 
 def status(port: int, host: str) -> int:
-    """What MLflow answers a page that was opened under a host's name and asks for experiments."""
+    """The status of a request for experiments from a page opened under a host name."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/search",
         data=json.dumps({"max_results": 9}).encode(),

@@ -1,4 +1,4 @@
-"""What a training run tells MLflow, from its first step to its model."""
+"""The contents of a training run in MLflow, from its first step to its model."""
 
 import json
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_a_training_run_in_mlflow(project: Project, params: Params, tokenizer: T
         "train/learning_rate": range(21),
         "train/tokens_per_second": range(21),
         "train_eval/bits_per_byte": [21],
-        "val/perplexity": [21],  # infinite here
+        "val/perplexity": [21],  # infinite in this run
         "best/loss": [21],
     }.items():
         assert [step for key, step in points if key == name] == list(steps)
