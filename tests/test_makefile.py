@@ -176,7 +176,7 @@ def test_a_linked_environment_is_used_unchanged(folder: Path, other: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
+    ("change", "reason"),
     [
         (lambda project, _: (project / "pyproject.toml").write_text(
             '[project]\ndependencies = ["torch==0.1"]'), "lacks torch==0.1;"),
@@ -189,9 +189,9 @@ def test_a_linked_environment_is_used_unchanged(folder: Path, other: Path) -> No
 )  # fmt: skip
 @pytest.mark.parametrize("target", ["repro", "setup"])
 def test_an_unsuitable_linked_environment_is_reported_and_not_changed(
-    folder: Path, other: Path, spoil: Callable[[Path, Path], object], reason: str, target: str
+    folder: Path, other: Path, change: Callable[[Path, Path], object], reason: str, target: str
 ) -> None:
-    spoil(folder, other)
+    change(folder, other)
     before = state(other)
     done = make(folder, target)
     assert done.returncode != 0

@@ -58,7 +58,7 @@ def test_a_journal_sent_twice_is_stored_once(project: Project) -> None:
     assert sync(0) == 0
     for _ in range(2):
         shutil.rmtree(project.root / ".tinyllm" / "sent")
-        shutil.copytree(kept, folder)  # as if nobody knew how far it had been sent
+        shutil.copytree(kept, folder)  # as if it had never been sent
         assert sync(0) == 0
     (run,) = project.runs().values()
     assert project.points(run) == ALL_POINTS
@@ -239,7 +239,7 @@ def test_scores_with_other_settings_name_the_training_and_have_its_settings(
         )
         assert "tinyllm.trained_by" not in training.data.tags
         shutil.rmtree(project.root / ".tinyllm" / "sent")
-        shutil.copytree(kept, folder)  # as if nobody knew how far it had been sent
+        shutil.copytree(kept, folder)  # as if it had never been sent
 
 
 def test_scores_of_a_model_without_a_run_are_a_separate_run(project: Project) -> None:
