@@ -1,4 +1,4 @@
-"""The package list, read from the top floor down, is the story of the program.
+"""The floors of the packages, from the top down, and what may import what.
 
 A module imports what is on its own floor or below. References and processes that are started by
 a module's name count as imports (`test_pipeline_file.imports`).

@@ -36,11 +36,11 @@ def commands() -> None:
 
 @commands.command()
 def check() -> None:
-    """See what will run, and for how long, or what is wrong.
+    """Show what `dvc repro` will run and how long it takes, or what is wrong.
 
-    Takes some seconds and downloads nothing: reads params.yaml and the first documents of a corpus
-    on this machine, and times some training steps on random tokens. Reports all that would stop
-    `dvc repro`, a line each, or what it will do.
+    Takes some seconds and downloads nothing: reads params.yaml and the first documents of a local
+    corpus, and times some training steps on random tokens. Prints one line for each problem that
+    would stop `dvc repro`, or a summary of the run.
     """
     from tinyllm.experiments.check import check as check_all
 
@@ -130,7 +130,7 @@ def join(address: str, number: int) -> None:
 
 @commands.command()
 def settings() -> None:
-    """Print each setting, its value and what it is.
+    """Print each setting with its value and description.
 
     The output is the Markdown of docs/settings.md.
     """

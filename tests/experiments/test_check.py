@@ -1,4 +1,4 @@
-"""`tinyllm check`: all that would stop a run, a line each, or what the run will be."""
+"""`tinyllm check` prints each problem that would stop a run, or a summary of the run."""
 
 import shutil
 import time
@@ -16,7 +16,7 @@ from tinyllm.training.data import model_config
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a small corpus of files, in which nothing ever ran."""
+    """A project with a small corpus of files, in which nothing has run."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     change(tmp_path, SETTINGS)
@@ -28,7 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
-    """What is printed about each thing, its lines joined."""
+    """The printed text of each label, with its lines joined."""
     capsys.readouterr()
     check()
     found: dict[str, str] = {}
@@ -47,7 +47,7 @@ def problems() -> list[str]:
     return lines
 
 
-def test_it_says_what_will_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_prints_a_summary_of_the_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     start = time.monotonic()
     found = report(capsys)
     assert time.monotonic() - start < 20  # ten, where nothing else runs
@@ -120,7 +120,7 @@ def test_a_package_that_is_not_installed_is_reported(project: Path) -> None:
     assert problems() == ["download.packages: nopandas is not installed"]
 
 
-def test_addresses_are_shown_and_not_asked(
+def test_addresses_are_shown_without_a_request(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = '"http://user:secret@127.0.0.1:9/{00..04}.txt"'
@@ -132,7 +132,7 @@ def test_addresses_are_shown_and_not_asked(
     assert "2.2 GB" in report(capsys)["corpus"]
 
 
-def test_published_vocabularies_have_their_size_without_a_download(project: Path) -> None:
+def test_sizes_of_published_vocabularies_need_no_download(project: Path) -> None:
     settings = load_params(project / "params.yaml").tokenize
     assert vocabulary(settings.model_copy(update={"encoding": "gpt2"})) == 50257
 

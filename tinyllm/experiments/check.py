@@ -1,4 +1,4 @@
-"""What `dvc repro` would run here and roughly how long, or all that would stop it."""
+"""Shows what `dvc repro` will run and roughly how long it takes, or every problem that stops it."""
 
 import os
 import shutil
@@ -41,17 +41,17 @@ from tinyllm.training.data import check_share, model_config
 from tinyllm.training.distributed.launch import processes_here
 
 SHOWN = 3  # documents, packages or addresses
-WIDTH = 66  # characters of a document that are shown
-PATIENCE = 2.0  # seconds for the first records of files
-STATE_BYTES = 16  # a parameter: itself, its gradient and AdamW's two averages, in fp32
-LABEL = 11  # characters, the spaces after it included
-# A line of the report: what it is about, or nothing where the line before it is continued.
+WIDTH = 66  # characters shown of a document
+PATIENCE = 2.0  # seconds for reading the first records of files
+STATE_BYTES = 16  # of a parameter: its value, gradient and the two averages of AdamW, in fp32
+LABEL = 11  # characters, including the spaces after it
+# A line of the report: its label, empty if it continues the previous line, and its text.
 Row = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The processes of this machine, before they are started; `compute.Machine`."""
+    """The processes that will run on this machine; a `compute.Machine`."""
 
     local_size: int
     size: int
@@ -62,7 +62,7 @@ def check() -> None:
     """Print what will run.
 
     Raises:
-        ValueError: something is wrong; each in a line.
+        ValueError: there are problems; one line each.
     """
     os.chdir(project_root())
     params = load_params(Path("params.yaml"), check_source)
@@ -95,10 +95,10 @@ def _try(find: Callable[[], Compute], wrong: list[str]) -> Compute | None:
 
 
 def _compute(params: Params) -> Compute:
-    """What training computes on.
+    """The hardware and precision of training.
 
     Raises:
-        ValueError: it is not available, or the batch can't be shared.
+        ValueError: the device is not available, or the batch can't be shared.
     """
     if params.hardware.compile:
         keep_kernels()
@@ -150,7 +150,7 @@ def vocabulary(settings: Tokenize) -> int:
 
 
 def _corpus(settings: Download, wrong: list[str]) -> Iterator[Row]:
-    """What is known of a corpus without downloading it; what is wrong goes to `wrong`."""
+    """Describe a corpus without downloading it; problems are added to `wrong`."""
     try:
         if settings.source == PACKAGES:
             yield "corpus", "docstrings of " + ", ".join(settings.packages)
@@ -212,7 +212,7 @@ def _files(settings: Download, wrong: list[str]) -> Iterator[Row]:
 
 
 def _line(text: str) -> str:
-    """The beginning of a document, in a line."""
+    """The beginning of a document, in one line."""
     return textwrap.shorten(printable(" ".join(text[:1000].split())), WIDTH, placeholder=" ...")
 
 

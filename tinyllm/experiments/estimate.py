@@ -1,4 +1,4 @@
-"""How long a training will take: some real steps on random tokens, and some windows scored."""
+"""Estimates the time of a training from some real steps on random tokens and some evaluation."""
 
 import math
 import time
@@ -20,23 +20,23 @@ from tinyllm.training.loop import train
 from tinyllm.training.optimizers.registry import make_optimizer
 from tinyllm.training.state import TrainState
 
-SECONDS = 2.0  # that all of it takes, of a model whose step is much shorter
-SPLITS = 2  # that each evaluation scores
-WINDOWS = 32  # scored to see how long one takes
-FEWEST = 3  # steps: the first one sets things up
+SECONDS = 2.0  # time of the whole estimate, if a step is much shorter
+SPLITS = 2  # splits that each evaluation scores
+WINDOWS = 32  # windows scored to measure the time of one
+FEWEST = 3  # steps: the first one also initialises
 ENDLESS = 1 << 40  # steps
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a model costs on this machine.
+    """The cost of a training on this machine.
 
     Attributes:
-        parameters: that are trained.
-        training: seconds that all steps take.
-        evaluating: seconds that all evaluations take; None: they score whole splits, whose size is
-            not known yet.
-        checkpoint: bytes of a checkpoint.
+        parameters: number of trained parameters.
+        training: seconds of all steps.
+        evaluating: seconds of all evaluations; None if they score whole splits, whose size is not
+            known yet.
+        checkpoint: size of a checkpoint in bytes.
     """
 
     parameters: int
@@ -46,11 +46,11 @@ class Estimate:
 
 
 class Enough(Exception):
-    """The steps that were done are enough."""
+    """Enough steps were timed."""
 
 
 class Timer:
-    """Watches and saves nothing, but times each step, and stops training after some time."""
+    """A watcher and saver that times each step and stops training after some time."""
 
     def __init__(self) -> None:
         self.times = [time.perf_counter()]
@@ -69,14 +69,14 @@ class Timer:
             raise Enough
 
     def seconds(self) -> float:
-        """What the fastest step took: other programs only ever slow one down."""
+        """Seconds of the fastest step: other programs can only slow a step down."""
         return min(after - before for before, after in pairwise(self.times))
 
 
 def estimate(config: ModelConfig, settings: Train, compute: Compute) -> Estimate:
     """Train a model of the real shape for about two seconds.
 
-    The steps are those of one process, with its share of the batch, and not compiled.
+    The steps are those of one process, with its part of the batch, and not compiled.
     """
     set_up(compute.threads)
     model = TinyLLM(config, generator(0, "weights")).to(compute.device)
@@ -88,7 +88,7 @@ def estimate(config: ModelConfig, settings: Train, compute: Compute) -> Estimate
     )  # fmt: skip
     state = TrainState(model, make_optimizer(model, endless), step=1)
     share = settings.batch_size // compute.world_size
-    # A large model takes minutes for a batch: one sequence shows whether that is so.
+    # A large model takes minutes for a batch: time one sequence first.
     alone = _step(state, endless.model_copy(update={"micro_batch_size": None}), 1)
     step = _step(state, endless, share) if alone * share < 2 * SECONDS else alone * share
     return Estimate(
@@ -100,7 +100,7 @@ def estimate(config: ModelConfig, settings: Train, compute: Compute) -> Estimate
 
 
 def _step(state: TrainState, settings: Train, rows: int) -> float:
-    """Seconds that a step takes with so many sequences."""
+    """Seconds of a step with a number of sequences."""
     timer = Timer()
     try:
         train(state, _batches(state, rows), {}, settings, 0, timer, timer)
@@ -117,7 +117,7 @@ def _batches(state: TrainState, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _evaluating(state: TrainState, settings: Train, compute: Compute) -> float | None:
-    """Seconds that all evaluations take, at step 0, at each interval and at the end."""
+    """Seconds of all evaluations: at step 0, at each interval and at the end."""
     if settings.eval_tokens is None:
         return None
     once = _scoring(state, 1)
@@ -129,7 +129,7 @@ def _evaluating(state: TrainState, settings: Train, compute: Compute) -> float |
 
 
 def _scoring(state: TrainState, count: int) -> float:
-    """Seconds that it takes to score so many windows."""
+    """Seconds for scoring a number of windows."""
     config = state.model.config
     sizes = np.ones(config.vocab_size, dtype=np.int64)
     tokens = _random(config, count * config.context_length)
@@ -146,6 +146,6 @@ def _random(config: ModelConfig, size: int) -> Tokens:
 
 
 def _bytes(state: TrainState, settings: Train) -> int:
-    """What a checkpoint holds; with `save: best`, the best weights too."""
+    """Size of a checkpoint in bytes; with `save: best` it includes the best weights."""
     best = 4 * state.model.n_parameters if settings.save == "best" else 0
     return best + sum(tensor.nbytes for tensor in state.tensors().values())

@@ -1,4 +1,4 @@
-"""The stages as dvc.yaml has them."""
+"""Commands and paths of the stages in dvc.yaml."""
 
 import shlex
 from pathlib import Path
@@ -7,7 +7,7 @@ from tinyllm.settings import strict_yaml
 
 
 def command_of(stage: str) -> list[str]:
-    """What a stage's command passes to Python, in the project's root."""
+    """The arguments of Python in a stage's command, for the project's root."""
     pipeline = strict_yaml.load(Path("dvc.yaml").read_text(encoding="utf-8"))
     python, *command = shlex.split(pipeline["stages"][stage]["cmd"])
     assert python == "python", python
@@ -15,6 +15,6 @@ def command_of(stage: str) -> list[str]:
 
 
 def argument_of(stage: str, name: str) -> Path:
-    """The path that a stage's command passes as `--name`."""
+    """The path of the option `--name` in a stage's command."""
     command = command_of(stage)
     return Path(command[command.index(f"--{name}") + 1])
