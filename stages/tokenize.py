@@ -1,4 +1,4 @@
-"""Turn the documents into token ids, with an encoding learned from the training part or named."""
+"""Encode the documents as token ids, with a tokenizer trained on the corpus or a published one."""
 
 import argparse
 from functools import partial
@@ -41,7 +41,9 @@ def main() -> None:
         stall=params.runtime.download_timeout, retries=params.runtime.download_retries
     )
     downloads = project_root() / STATE_FOLDER / "downloads"
-    load_published(params.tokenize.encoding, downloads, patience)  # before the corpus is read
+    load_published(
+        params.tokenize.encoding, downloads, patience
+    )  # fail early: reading the corpus takes longer
     raw = read_manifest(args.raw)
     size = raw.bytes
     corpus = partial(shown, partial(read_pieces, args.raw), size=size)

@@ -1,8 +1,8 @@
-"""Quantities as text."""
+"""Format quantities as text."""
 
 
 def megabytes(size: int) -> str:
-    """A size in bytes, like 3.10 MB."""
+    """Format a size in bytes, like 3.10 MB."""
     return f"{size / 1e6:.2f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
 
 

@@ -1,4 +1,4 @@
-"""Where documents come from: each source fills a raw folder and says what it brought."""
+"""Fill a raw folder from any source, and describe it in a manifest."""
 
 import hashlib
 import json
@@ -26,11 +26,11 @@ def bring(
     """Fill `folder` with the corpus that params.yaml names, and with its manifest.
 
     Args:
-        downloads: where what is fetched from the network waits and stays (`fetch`).
+        downloads: Folder that keeps files downloaded from the network (`fetch`).
 
     Raises:
-        ValueError: the source is missing, damaged, empty, too large, or not the one whose SHA-256
-            was given.
+        ValueError: The source is missing, corrupt, empty or too large, or its SHA-256 is not the
+            one in the settings.
     """
     files = folder / FILES
     files.mkdir()
@@ -67,13 +67,13 @@ def bring(
     )  # fmt: skip
     if manifest.documents == 0:
         notes = "".join(f"; {note}" for note in manifest.notes)
-        raise ValueError(f"the corpus is empty: {source} holds no text{notes}")
+        raise ValueError(f"the corpus is empty: {source} contains no text{notes}")
     write_manifest(folder, manifest)
     return manifest
 
 
 def _origin(settings: Download) -> str:
-    """The text's origin, as the manifest names it."""
+    """Return the origin of the text for the manifest."""
     if settings.source == PACKAGES:
         return "docstrings of " + ", ".join(settings.packages)
     if settings.source == "path":

@@ -1,7 +1,7 @@
-"""The corpora that `download.source` knows by name; what each is stands here and nowhere else.
+"""The corpora that `download.source` knows by name; this file alone describes them.
 
-To add one, add an entry. A SHA-256 is given where it is known; the bytes behind an address without
-one are taken as they come, and their SHA-256 is in the manifest.
+To add a corpus, add an entry. Give its SHA-256 if it is known; without one, any bytes from the
+address are accepted, and the manifest records their SHA-256.
 """
 
 import difflib
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 from tinyllm.data.readers.layout import Layout
 
-OWN = ("url", "path")  # sources that are not of the catalogue: the user's own text
-PACKAGES = "docstrings"  # the one that needs no network
+OWN = ("url", "path")  # sources outside the catalogue: the user's own text
+PACKAGES = "docstrings"  # the only source that needs no network
 HUB = "https://huggingface.co/datasets"
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a file is had, and its SHA-256 in hex; None: not known."""
+    """The address of a file, and its SHA-256 in hex; None: unknown."""
 
     url: str
     sha256: str | None = None
@@ -27,10 +27,10 @@ class Entry:
     """A corpus.
 
     Attributes:
-        about: what it is, and how large.
-        licence: of the text.
-        addresses: of its files, in reading order.
-        layout: how its documents lie in them.
+        about: Description with its size.
+        licence: Licence of the text.
+        addresses: Addresses of its files, in reading order.
+        layout: How its documents are stored in the files.
     """
 
     about: str
@@ -134,10 +134,10 @@ CATALOGUE: dict[str, Entry] = {
 
 
 def check_source(name: str) -> None:
-    """See that a source is known.
+    """Check that a source exists.
 
     Raises:
-        ValueError: it is not; says which there are, and which is nearest.
+        ValueError: It does not; the message lists all sources and names the closest one.
     """
     names = [*CATALOGUE, *OWN]
     if name in names:
