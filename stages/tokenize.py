@@ -55,8 +55,8 @@ def main() -> None:
         Workers.for_bytes(size) as workers,
         made_from,
     ):
-        found = survey(corpus(purpose="compare"), params.split, notes, workers)
-        tokenizer = make_tokenizer(corpus(purpose="learn"), found, params.tokenize)
+        found = survey(corpus(purpose="find duplicates"), params.split, notes, workers)
+        tokenizer = make_tokenizer(corpus(purpose="train the tokenizer"), found, params.tokenize)
         tokenizer.save(tokenizer_folder)
         totals = encode_corpus(
             corpus(purpose="encode"), found, tokenizer_folder, tokens_folder, workers

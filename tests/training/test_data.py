@@ -92,7 +92,7 @@ def test_a_split_shorter_than_the_context_is_an_error(folder: Path) -> None:
 )
 def test_a_corrupt_file_is_an_error(folder: Path, name: str) -> None:
     flip_bit(folder / name, -5)
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(ValueError, match="is corrupt"):
         load(folder, params())
 
 

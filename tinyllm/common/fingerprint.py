@@ -61,7 +61,7 @@ def of_state(paths: Iterable[Path]) -> Parts:
 
 
 def is_as_sealed(name: str) -> bool:
-    """Return whether a file of a sealed folder has its recorded SHA-256, whatever its times."""
+    """Return whether a file of a sealed folder has its recorded SHA-256, even if touched."""
     file = Path(name)
     sealed = next((p for p in file.parents if (p / CHECKSUMS).is_file()), None)
     if sealed is None or not file.is_file():

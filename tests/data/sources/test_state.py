@@ -1,4 +1,4 @@
-"""A source that changes while it is read is seen, by its files or its packages."""
+"""A source that changes during a run is detected, by its files or packages."""
 
 import os
 from collections.abc import Callable

@@ -123,7 +123,6 @@ def csv_records(text: Iterable[str], name: str, delimiters: str, field: str) -> 
 
     Raises:
         ValueError: The column is missing, or a quoted field has no end.
-        ValueError: there is no such column; a quoted field has no end.
     """
     csv.field_size_limit(LONGEST)
     lines = (f"{line}\n" for line in lines_of(text, name))

@@ -1,8 +1,8 @@
 """Cut documents of any length into pieces that fit in memory and can be encoded separately.
 
 An encoding first splits text by a regular expression and then merges bytes inside each part. At a
-position where the expression always splits, whatever precedes and follows, both sides can be
-encoded separately with the same ids. In all expressions of tiktoken, and in ours, these are
+position where the expression splits regardless of the text around it, both sides can be encoded
+separately with the same ids. In all expressions of tiktoken, and in ours, these are
 
 - between a character that is not white space and a space (no part continues after a space; it can
   only begin with one), and

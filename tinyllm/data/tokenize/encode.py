@@ -36,7 +36,7 @@ def make_tokenizer(corpus: Corpus, found: Survey, settings: "Tokenize") -> Token
 
 
 def _sample(corpus: Corpus, found: Survey, share: float) -> Iterator[str]:
-    """Yield about a share of the training text, drawn by content; all of it from 1 on.
+    """Yield about a share of the training text, drawn by content; all of it for a share of 1.
 
     Documents are drawn, and pieces of documents longer than PIECE characters.
     """
@@ -121,7 +121,7 @@ def _batches(corpus: Corpus, found: Survey) -> Iterator[_Batch]:
 
 
 def _identity(tokenizer: Path) -> str:
-    """Identify a saved tokenizer by its content, wherever it is."""
+    """Identify a saved tokenizer by its content, not its path."""
     return repr(checksums(tokenizer))
 
 

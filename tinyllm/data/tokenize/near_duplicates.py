@@ -163,8 +163,7 @@ def _join_large(found: Signatures, group: Groups, order: Numbers, keys: Hashes) 
 def _join_by_pivots(found: Signatures, members: Numbers, labels: Groups) -> Groups:
     """Compare up to PIVOTS members with all other groups, members of the smallest groups first.
 
-    Once all members that were no pivots are in one group, any two of different groups were
-    compared.
+    Once all other members are in one group, any two members of different groups were compared.
 
     Args:
         labels: The groups of the members (M,).
