@@ -42,7 +42,7 @@ def main() -> None:
     for note in manifest.notes:
         print(f"download: {note}")
     if empty := manifest.without_text:
-        print(f"download: {len(empty)} of {manifest.count:,} files hold no text: {empty[0]} ...")
+        print(f"download: {len(empty)} of {manifest.count:,} files contain no text: {empty[0]} ...")
 
 
 if __name__ == "__main__":

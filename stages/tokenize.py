@@ -41,9 +41,8 @@ def main() -> None:
         stall=params.runtime.download_timeout, retries=params.runtime.download_retries
     )
     downloads = project_root() / STATE_FOLDER / "downloads"
-    load_published(
-        params.tokenize.encoding, downloads, patience
-    )  # fail early: reading the corpus takes longer
+    # First, to fail early: reading the corpus takes longer.
+    load_published(params.tokenize.encoding, downloads, patience)
     raw = read_manifest(args.raw)
     size = raw.bytes
     corpus = partial(shown, partial(read_pieces, args.raw), size=size)

@@ -238,8 +238,8 @@ def test_all_errors_are_reported_at_once_on_one_line_each(raw: Raw, load: Load) 
             "runtime.num_workers = 5000: must be less than or equal to 1024",
         ),
         ("evaluate", {"prompts": ["a", ""]}, "evaluate.prompts.1 = '': must not be empty"),
-        ("hardware", {"processes": 3}, "hardware.processes = 3: must, times hardware.nodes = 1"),
-        ("hardware", {"nodes": 5}, "hardware.processes = 1: must, times hardware.nodes = 5"),
+        ("hardware", {"processes": 3}, "hardware.processes = 3: must divide train.batch_size"),
+        ("hardware", {"nodes": 5}, "hardware.processes = 1: must divide train.batch_size"),
         ("hardware", {"sharding": "full"}, "hardware.sharding = 'full': must be none for a single"),
         (
             "hardware",

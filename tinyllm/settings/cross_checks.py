@@ -83,8 +83,8 @@ CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "hardware.processes",
         lambda p: p.train.batch_size % ((p.hardware.processes or 1) * p.hardware.nodes) == 0,
-        "must, times hardware.nodes = {p.hardware.nodes}, divide train.batch_size = "
-        "{p.train.batch_size}",
+        "must divide train.batch_size = {p.train.batch_size} when multiplied by hardware.nodes = "
+        "{p.hardware.nodes}",
     ),
     (
         "hardware.sharding",

@@ -8,9 +8,7 @@ from tinyllm.data.readers.guessing import guesses
 
 SAMPLE = 1 << 17  # bytes used to detect an encoding
 WINDOW = 4096  # bytes to examine after a position
-CONTROLS = bytes(
-    {*range(32), 127} - set(b"\b\t\n\v\f\r\x1b")
-)  # control characters that no text contains
+CONTROLS = bytes({*range(32), 127} - set(b"\b\t\n\v\f\r\x1b"))  # not in any text
 BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is a prefix of it
@@ -112,9 +110,8 @@ def _has_words(text: str, data: bytes) -> bool:
     """Return whether bytes with few NULs, decoded as UTF-16, are text in some script."""
     if sum(map(text.count, _BETWEEN_WORDS)) < max(1, 0.01 * len(text)):
         return False
-    if 2 * sum(c >= "\u2e80" for c in text) > len(
-        text
-    ):  # ASCII with a stray NUL decodes like this too
+    # ASCII with a stray NUL decodes like this too.
+    if 2 * sum(c >= "\u2e80" for c in text) > len(text):
         return not is_utf8(data.replace(b"\0", b""))
     blocks = sorted(map([ord(c) >> 8 for c in text].count, {ord(c) >> 8 for c in text}))
     return sum(blocks[-2:]) >= 0.9 * len(text) and 2 * sum(map(str.isalpha, text)) > len(text)

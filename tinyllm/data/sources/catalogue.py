@@ -68,7 +68,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "tinystories": Entry(
         about="TinyStories, the part that GPT-4 wrote: 2.7 million stories of few words, 2.2 GB; "
-        "<|endoftext|> between two; https://arxiv.org/abs/2305.07759",
+        "<|endoftext|> between stories; https://arxiv.org/abs/2305.07759",
         licence="CDLA-Sharing-1.0",
         addresses=(
             Address(f"{HUB}/roneneldan/TinyStories/resolve/main/TinyStoriesV2-GPT4-train.txt"),
@@ -87,7 +87,7 @@ CATALOGUE: dict[str, Entry] = {
         "5 MB of zip, 13 MB of text",
     ),
     "simplewiki": Entry(
-        about="Simple English Wikipedia of 1 November 2023, 157 MB of Parquet; an article a row",
+        about="Simple English Wikipedia of 1 November 2023, 157 MB of Parquet; one article per row",
         licence="CC BY-SA 3.0, GFDL",
         addresses=(
             Address(
@@ -99,7 +99,7 @@ CATALOGUE: dict[str, Entry] = {
         layout=Layout(format="parquet"),
     ),
     "enwik8": Entry(
-        about="the first 100 MB of Wikipedia's XML of 2006, one document: the compressors' mark",
+        about="the first 100 MB of Wikipedia's XML of 2006, one document: a compression benchmark",
         licence="GFDL",
         addresses=(
             Address(
@@ -110,7 +110,7 @@ CATALOGUE: dict[str, Entry] = {
         layout=Layout(format="text"),
     ),
     "openwebtext": Entry(
-        about="a sample of OpenWebText, about 12 GB of text; <|endoftext|> between two pages",
+        about="a sample of OpenWebText, about 12 GB of text; <|endoftext|> between pages",
         licence="CC0 for the collection; the pages are their authors'",
         addresses=(Address(f"{HUB}/stanford-cs336/owt-sample/resolve/main/owt_train.txt.gz"),),
         layout=Layout(format="text", separator="<|endoftext|>"),
@@ -123,7 +123,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "fineweb-edu": Entry(
         about="FineWeb-Edu, the first file of its sample of ten billion tokens: 2.2 GB of Parquet; "
-        "a page a row",
+        "one page per row",
         licence="ODC-By 1.0",
         addresses=(
             Address(f"{HUB}/HuggingFaceFW/fineweb-edu/resolve/main/sample/10BT/000_00000.parquet"),

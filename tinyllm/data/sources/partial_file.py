@@ -33,12 +33,7 @@ class Part:
             state = read_json(self._state)
             self.version, self.total = state["version"], state["total"]
             self.size = self.path.stat().st_size
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            OSError,
-        ):  # nothing is here, or its version is unknown
+        except (ValueError, KeyError, TypeError, OSError):  # nothing here, or version unknown
             self.discard()
 
     def discard(self) -> None:

@@ -96,7 +96,7 @@ def load_published(name: str, downloads: Path, patience: Patience) -> None:
             source = _fetch(name, url, digest, downloads, patience)
         for target in (folder, ours):
             if target is not None and not _is(target / key, digest):
-                # An unwritable folder is no error: the vocabulary is loaded already.
+                # An unwritable cache is no error: tiktoken reads our own folder.
                 with suppress(OSError), publish_file(target / key) as temporary:
                     shutil.copyfile(source, temporary)
     with _cached_in(ours):
