@@ -14,16 +14,17 @@ ROOT = Path(__file__).parents[1]
 # Folders (their .py and .md files) and files whose sentences are checked.
 CHECKED = [
     "Makefile",
+    "README.md",
+    "benchmarks",
+    "docs",
     "dvc.yaml",
+    "params.yaml",
     "stages",
     "tests/common",
     "tests/data",
     "tests/settings",
     "tests/test_language.py",
-    "tinyllm/common",
-    "tinyllm/data",
-    "tinyllm/pictures.py",
-    "tinyllm/settings",
+    "tinyllm",
 ]
 NOT_CHECKED = ["docs/log.md"]  # a record of what was done, in the words of its time
 

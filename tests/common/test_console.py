@@ -139,8 +139,8 @@ def test_a_nonblocking_pipe_gets_all_output(tmp_path: Path) -> None:
     assert int(done.stdout) == len("你好 \\ud800 🏃 ü\n".encode()) + 3 * 100_001
 
 
-# As Python on Windows: no fcntl, no signals but a few, no sessions. What it has itself is imported
-# before, since the standard library asks for the system too.
+# Hides what Python lacks on Windows: fcntl, most signals, sessions. Imports the standard library
+# first, since it also checks the system.
 WINDOWS = """
 import argparse, pathlib, runpy, signal, subprocess, sys, typing, os
 import click
@@ -157,7 +157,7 @@ runpy.run_module(sys.argv[0], run_name="__main__")
 @pytest.mark.parametrize(
     "module", ["tinyllm", *(f"stages.{p.stem}" for p in (ROOT / "stages").glob("[a-z]*.py"))]
 )
-def test_on_windows_itself_one_line_says_what_to_do(module: str) -> None:
+def test_on_windows_an_error_says_what_to_do(module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WINDOWS, module],
         cwd=ROOT, capture_output=True, text=True, check=False,

@@ -7,7 +7,7 @@ def megabytes(size: int) -> str:
 
 
 def about(seconds: float) -> str:
-    """A duration that is not known well, like "about 2 min"."""
+    """Format an estimated duration, like "about 2 min"."""
     for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 1.5 * unit:
             return f"about {seconds / unit:.0f} {name}"

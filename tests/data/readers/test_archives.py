@@ -281,7 +281,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
 
 
 def test_a_member_without_a_name_is_not_read(documents: Bring, texts: Path) -> None:
-    """Python's `zipfile` can't say whether it is a folder."""
+    """`zipfile` can't tell whether it is a folder."""
     data = zipped([("a.txt", b"a text"), ("b.txt", b"nobody's")]).replace(b"b.txt", b"\0.txt")
     (texts / "a.zip").write_bytes(data)
     assert documents(path=str(texts / "a.zip")) == ["a text"]

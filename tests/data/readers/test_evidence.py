@@ -242,16 +242,14 @@ def test_a_nul_is_reported_with_its_position_or_replaced(
         bring_it(path=str(texts))
 
 
-def test_what_is_replaced_hides_nothing(bring_it: BringIt, texts: Path) -> None:
-    """Not even from `format: text`, which reads a page as it is if all of it is text."""
+def test_replaced_bytes_do_not_hide_the_kind_of_a_file(bring_it: BringIt, texts: Path) -> None:
+    """Also with `format: text`, which reads a page unchanged only if all of it is text."""
     (texts / "a.txt").write_bytes(b"\xff" + HTML)
     with pytest.raises(ValueError, match=r"^a\.txt is not text: it looks like an HTML page"):
         bring_it(path=str(texts), format="text", errors="replace")
 
 
-def test_a_file_whose_name_says_nothing_is_read_by_its_content(
-    documents: Bring, texts: Path
-) -> None:
+def test_the_format_of_a_file_without_suffix_is_detected(documents: Bring, texts: Path) -> None:
     (texts / "a.data").write_bytes(as_jsonl([{"text": "a"}]))
     (texts / "b.data").write_bytes(as_parquet(pa.array(["b"])))
     (texts / "c.data").write_bytes(b'[{"text": "c"}]')

@@ -142,9 +142,7 @@ def test_the_name_comes_from_the_header_or_a_redirect(
     assert documents(source="url", url=urls) == ["a text"] * 3
     assert names(raw) == ["a_b.jsonl", "2-a_b.jsonl", "real.jsonl"]
     seen = len(site.seen)
-    assert (
-        documents(source="url", url=urls) == ["a text"] * 3
-    )  # from files that were downloaded before
+    assert documents(source="url", url=urls) == ["a text"] * 3  # already downloaded
     assert names(raw) == ["a_b.jsonl", "2-a_b.jsonl", "real.jsonl"]
     assert len(site.seen) == seen
 

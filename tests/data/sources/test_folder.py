@@ -53,7 +53,7 @@ def test_irregular_files_are_skipped_and_reported(
     )
 
 
-def test_only_what_would_be_read_is_told(
+def test_only_files_that_would_be_read_are_reported(
     documents: Bring, texts: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (texts / "a.CSV").write_text("text,n\na text,1\n")
@@ -147,11 +147,11 @@ def test_a_folder_without_permission_is_an_error(bring_it: BringIt, texts: Path)
         bring_it(path=str(texts))
 
 
-def test_a_folder_whose_path_is_too_long_to_list_is_told(bring_it: BringIt, texts: Path) -> None:
-    """Unlike a folder that may not be listed, it stops the user root too."""
+def test_a_folder_with_a_very_long_path_is_an_error(bring_it: BringIt, texts: Path) -> None:
+    """Unlike missing permissions, this also stops the user root."""
     (texts / "a.txt").write_text("a")
     folder = os.open(texts, os.O_RDONLY)
-    for _ in range(20):  # a path may have 4,096 bytes
+    for _ in range(20):  # a path is limited to 4,096 bytes
         os.mkdir("d" * 250, dir_fd=folder)
         inner = os.open("d" * 250, os.O_RDONLY, dir_fd=folder)
         os.close(folder)

@@ -184,7 +184,7 @@ def test_a_terminal_shows_how_much_was_read(
 
 
 def test_a_small_file_takes_few_calls(bring_it: BringIt, texts: Path) -> None:
-    """What 50,000 files take beside their text, without a clock: reading them is all calls."""
+    """The time for 50,000 files, apart from their text, is the number of system calls."""
 
     def calls(count: int) -> int:
         fill(texts, count)
@@ -201,6 +201,6 @@ def test_a_small_file_takes_few_calls(bring_it: BringIt, texts: Path) -> None:
             sys.setprofile(None)
         return made
 
-    calls(MANY + 1)  # what is done once
+    calls(MANY + 1)  # one-time work
     few, many = calls(MANY + 50), calls(MANY + 250)
     assert (many - few) / 200 < 300

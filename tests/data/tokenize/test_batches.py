@@ -162,10 +162,7 @@ def test_a_terminal_shows_how_much_was_read(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(sys, "stderr", terminal)
         assert list(shown(slowly, "encode", 1000)()) == pieces
     data = b""
-    with (
-        os.fdopen(leader, "rb", buffering=0) as screen,
-        suppress(OSError),
-    ):  # the end of the output, on Linux
+    with os.fdopen(leader, "rb", buffering=0) as screen, suppress(OSError):  # Linux: the end
         while some := screen.read(10_000):
             data += some
     drawn = data.decode()

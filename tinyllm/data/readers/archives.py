@@ -34,13 +34,13 @@ TAR = tuple(
 )
 ARCHIVES = (ZIP, *TAR)
 ENCRYPTED = 1  # the bit of a zip entry's flags
-# A name that begins with ..\\ leads outside on Windows; it is refused, not skipped.
+# On Windows, a name that begins with ..\\ leads outside; it is refused, not skipped.
 _HIDDEN = re.compile(r"(?:^|/)(?:\.(?!\.(?:[/\\]|\Z))|__MACOSX)")
-LONGEST_HEADER = 1 << 20  # bytes of a tar header's names and attributes, which are read at once
+LONGEST_HEADER = 1 << 20  # bytes of a tar header's names and attributes, read at once
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file is an archive, by its name."""
+    """Return whether a file is an archive, by its name."""
     return name.lower().endswith(ARCHIVES)
 
 
@@ -49,7 +49,7 @@ def _is_tar(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file, or a folder that it lies in, is one that desktops hide."""
+    """Return whether desktops hide a file or a folder that contains it."""
     return _HIDDEN.search(name) is not None
 
 
@@ -147,7 +147,7 @@ def _open_zip(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
 
 
 def _files_of_zip(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """All entries but folders. (`ZipInfo.is_dir` fails on a name without a character.)"""
+    """Return all entries except folders. (`ZipInfo.is_dir` fails for an empty name.)"""
     return [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
 
 

@@ -19,7 +19,7 @@ else:
     from backports import zstd
 
 CHUNK = 1 << 20  # bytes
-FIRST = 1 << 16  # bytes; the memory of a longer one may be mapped again for each file: 12 µs
+FIRST = 1 << 16  # bytes; a larger buffer may be mapped again for each file: 12 µs
 PACKED = (".gz", ".zst", ".xz", ".bz2")
 LONGEST_WINDOW = 31  # zstd: 2 GB, the maximum of `zstd --long`
 # Called with the number of bytes unpacked; raises ValueError if the total is too large.
@@ -44,12 +44,12 @@ def bounded(most: int, what: str) -> Spend:
 
 
 def unpacked_name(name: str) -> str:
-    """A file's name without the suffix of its compression."""
+    """Return a file's name without its compression suffix."""
     return name.rpartition(".")[0] if name.lower().endswith(PACKED) else name
 
 
 def packing_by_name(name: str) -> str:
-    """The suffix of a file's compression, in lower case; empty: it has none."""
+    """Return a file's compression suffix in lower case; empty: none."""
     return f".{name.rpartition('.')[2].lower()}" if name.lower().endswith(PACKED) else ""
 
 
@@ -70,7 +70,7 @@ def unpacked(file: IO[bytes], name: str, packing: str) -> IO[bytes]:
     """Decompress a file.
 
     Args:
-        packing: a suffix of PACKED, or empty: it is not compressed.
+        packing: A suffix of PACKED; empty: not compressed.
 
     Raises:
         ValueError: The file is empty, which no compressed file is.
@@ -80,7 +80,7 @@ def unpacked(file: IO[bytes], name: str, packing: str) -> IO[bytes]:
         return stream
     with damage_named(name):
         if not stream.peek(1):
-            raise EOFError("it is empty")
+            raise EOFError("the file is empty")
     if packing == ".gz":
         return gzip.GzipFile(fileobj=stream)  # type: ignore[return-value]
     return _Joined(stream, packing)  # type: ignore[return-value]
@@ -181,7 +181,7 @@ def chunks(stream: IO[bytes], name: str, spend: Spend = spend_freely) -> Iterato
     Raises:
         ValueError: The stream is corrupt.
     """
-    # A plain file unpacks to nothing more, and gives less than is asked for only at its end.
+    # A plain file needs no bound; only its last read returns less than requested.
     plain = isinstance(stream, (io.BufferedReader, Counted))
     size = FIRST if plain else CHUNK
     with damage_named(name):
@@ -195,9 +195,9 @@ def chunks(stream: IO[bytes], name: str, spend: Spend = spend_freely) -> Iterato
 
 
 class Forward:
-    """A stream as tarfile needs one: it tells its place, and skips. What it unpacks is counted.
+    """A stream for tarfile, with `tell` and forward `seek`; it counts its bytes as unpacked.
 
-    tarfile's own, of mode "r|", copies what it holds at each read, of a header even.
+    tarfile's own (mode "r|") copies the rest of its buffer at each read, even of a header.
     """
 
     def __init__(self, stream: IO[bytes], name: str, spend: Spend) -> None:
@@ -206,16 +206,16 @@ class Forward:
         self._place = 0
 
     def tell(self) -> int:
-        """The place of what is read next."""
+        """Return the offset of the next byte."""
         return self._place
 
     def seek(self, place: int) -> None:
-        """Skip to a place further on, or to the end if that comes before."""
+        """Skip forward to an offset, or to the end if that is nearer."""
         while self._place < place and self.read(min(place - self._place, CHUNK)):
             pass
 
     def read(self, size: int) -> bytes:
-        """So many bytes, or those that are left."""
+        """Read `size` bytes, or the rest if that is less."""
         data = self._chunk.read(size)
         while len(data) < size and (chunk := next(self._chunks, b"")):
             self._chunk = io.BytesIO(chunk)

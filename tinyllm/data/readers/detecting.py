@@ -69,8 +69,8 @@ def _or(candidates: list[str]) -> str:
 
 
 def is_utf8(head: bytes) -> bool:
-    """Whether it is valid, but for a character that may be cut at its end."""
-    if head.isascii():  # as a rule
+    """Return whether bytes are valid UTF-8, apart from a cut character at the end."""
+    if head.isascii():  # the usual case
         return True
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
@@ -129,7 +129,7 @@ def wide_part(data: bytes) -> tuple[int, str] | None:
 
 def escaped(head: bytes) -> str | None:
     """An encoding that writes other characters in those of ASCII, if bytes evidently are in it."""
-    # What the patterns begin with: as a rule none is there.
+    # The first bytes of the patterns: usually there are none.
     if not head.isascii() or not (b"\x1b" in head or b"~" in head or b"+" in head):
         return None
     if _ESCAPES.search(head):

@@ -47,7 +47,7 @@ def _unpacked(file: Any, name: str) -> IO[bytes]:
     if packing_of(head) != packing:
         if kind := instead(head):
             raise ValueError(f"{name} is not {packing[1:]}-compressed: {kind}")
-        if head and 0 not in head and is_utf8(head):  # unpacked by a proxy or a browser, say
+        if head and 0 not in head and is_utf8(head):  # decompressed by a proxy or browser
             raise ValueError(
                 f"{name} is not {packing[1:]}-compressed but plain text; rename it to "
                 f"{Path(unpacked_name(name)).name}"

@@ -84,7 +84,7 @@ def _origin(settings: Download) -> str:
 
 
 def layout_of(settings: Download) -> Layout:
-    """How the documents lie in the user's own files."""
+    """Return how the documents are stored in the user's own files."""
     separator = settings.separator
     return Layout(
         format=settings.format,

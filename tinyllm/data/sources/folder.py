@@ -22,13 +22,13 @@ class Found(NamedTuple):
     """A file of a corpus, before it is in the raw folder.
 
     Attributes:
-        name: within the corpus, with slashes.
-        path: where it lies. (As a Path, 50,000 take 0.15 s longer.)
-        size: in bytes.
-        digest: its SHA-256; None: not known yet.
-        members: of an archive: those to read; None: it is none, or not known yet.
-        origin: the address that it comes from; None: it lay here.
-        inside: of an archive: what it holds; None: it is none, or not known yet.
+        name: Path inside the corpus, with slashes.
+        path: Path on this machine. (50,000 Path objects take 0.15 s longer.)
+        size: In bytes.
+        digest: SHA-256; None: not known yet.
+        members: Of an archive: the members to read; None: not an archive, or not known yet.
+        origin: The address it was downloaded from; None: a local file.
+        inside: Of an archive: its contents; None: not an archive, or not known yet.
     """
 
     name: str

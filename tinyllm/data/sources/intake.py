@@ -39,7 +39,7 @@ class Reading:
     text: int = 0
 
     def pieces(self, path: Path | str, file: Found) -> Iterator[Piece]:
-        """The documents of a file that lies at `path`."""
+        """Yield the documents of a file; `path` is where it is now."""
         shown = printable(file.name)
         given = (path, shown, file.members, self.layout, self.spend, self.findings)
         with _origin_named(file):

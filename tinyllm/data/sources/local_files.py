@@ -34,13 +34,13 @@ def from_path(settings: Download, layout: Layout, files: Path) -> tuple[list[Fou
 
 
 def files_at(settings: Download, layout: Layout, files: Path) -> list[Found]:
-    """The files that `download.path` names.
+    """Return the files of `download.path`.
 
     Args:
-        files: where they will be copied, which need not exist yet.
+        files: Folder to copy them to, which need not exist yet.
 
     Raises:
-        ValueError: there are none, or they can't be listed.
+        ValueError: There are none, or they can't be listed.
     """
     source, key = Path(settings.path), _key(settings)
     _check_path(settings, source, key, files)

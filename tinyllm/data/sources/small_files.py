@@ -23,7 +23,7 @@ _encode = JSONEncoder(ensure_ascii=False).encode
 
 
 def packable(found: Sequence[Found]) -> set[str]:
-    """The names of the files whose documents can go into packs."""
+    """Return the names of the files whose documents can be packed."""
     small = {file.name for file in found if file.size <= SMALL and file.members is None}
     archives = {
         file.name

@@ -43,7 +43,7 @@ def _states(files: Iterable[str]) -> Iterator[tuple[str, str]]:
     for file in files:
         try:
             state = size_and_times(file)
-        except FileNotFoundError:  # as a link to nowhere is
+        except FileNotFoundError:  # for example a broken link
             continue
         yield file, state
 

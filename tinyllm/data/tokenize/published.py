@@ -57,7 +57,7 @@ FILES: dict[str, tuple[tuple[str, str], ...]] = {
     "o200k_harmony": (_O200K,),
 }
 
-# Tokens of each, as tiktoken counts them, so that a model's size is known before any download.
+# Vocabulary sizes, as in tiktoken: a model's size is known before any download.
 SIZES = {
     "gpt2": 50257,
     "r50k_base": 50257,
