@@ -203,8 +203,8 @@ def test_json_that_is_missing_or_corrupt(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     with pytest.raises(ValueError, match=r"file\.json is missing"):
         read_json(path)
-    for damaged in (b"", b'{"a": ', b"\xff"):
-        path.write_bytes(damaged)
+    for corrupt in (b"", b'{"a": ', b"\xff"):
+        path.write_bytes(corrupt)
         with pytest.raises(ValueError, match=r"file\.json is corrupt"):
             read_json(path)
 
@@ -221,9 +221,9 @@ def sealed_folder(tmp_path: Path) -> Path:
 def flipped(data: bytes) -> Iterator[bytes]:
     """Yield the bytes with each bit flipped in turn."""
     for bit in range(8 * len(data)):
-        damaged = bytearray(data)
-        damaged[bit // 8] ^= 1 << bit % 8
-        yield bytes(damaged)
+        corrupt = bytearray(data)
+        corrupt[bit // 8] ^= 1 << bit % 8
+        yield bytes(corrupt)
 
 
 def test_files_of_a_sealed_folder_can_be_read(sealed_folder: Path) -> None:
@@ -236,8 +236,8 @@ def test_files_of_a_sealed_folder_can_be_read(sealed_folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["b.json", "deep/a.txt"])
 def test_changed_files_of_a_sealed_folder_are_refused(sealed_folder: Path, name: str) -> None:
-    for damaged in flipped((sealed_folder / name).read_bytes()):
-        (sealed_folder / name).write_bytes(damaged)
+    for corrupt in flipped((sealed_folder / name).read_bytes()):
+        (sealed_folder / name).write_bytes(corrupt)
         with pytest.raises(ValueError, match=rf"{name} is corrupt"):
             checked(sealed_folder, name)
     write_text(sealed_folder / "more", "text")
@@ -252,8 +252,8 @@ def test_a_flipped_bit_in_the_checksums_is_found(sealed_folder: Path) -> None:
     """A file is read correctly, or an error names it."""
     seal_of_it = sealed_folder / "checksums.json"
     right = (sealed_folder / "b.json").read_bytes()
-    for damaged in flipped(seal_of_it.read_bytes()):
-        seal_of_it.write_bytes(damaged)
+    for corrupt in flipped(seal_of_it.read_bytes()):
+        seal_of_it.write_bytes(corrupt)
         try:
             assert checked(sealed_folder, "b.json").read_bytes() == right
         except ValueError as error:
