@@ -1,14 +1,14 @@
-# `make` says what there is to do. Each target sets up what it needs; .venv is made once.
+# Run `make` for a list of targets. Each target sets up what it needs; .venv is created once.
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 5000
 ALLOWED_HOSTS ?=
-# Where pip also looks for packages. On Linux its default build of torch brings CUDA's libraries
-# (some 5 GB in all); of https://download.pytorch.org/whl/cpu it takes the one without (some 2 GB).
+# Another index for pip. On Linux, the default build of torch installs CUDA's libraries (about 5 GB
+# in all); https://download.pytorch.org/whl/cpu has a build without them (about 2 GB).
 TORCH_INDEX ?=
-# Nothing is reported to anybody. To let MLflow report: make ui MLFLOW_DISABLE_TELEMETRY=false;
-# to let DVC: make repro DVC_NO_ANALYTICS= after `dvc config --local core.analytics true`.
+# Telemetry is off. To turn it on for MLflow: make ui MLFLOW_DISABLE_TELEMETRY=false; for DVC:
+# make repro DVC_NO_ANALYTICS= after `dvc config --local core.analytics true`.
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export DVC_NO_ANALYTICS ?= true
 
@@ -77,7 +77,7 @@ clean: ## Remove the caches of tools; no data, no model, no run
 	rm -rf $(CACHES)
 	find stages tinyllm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What an environment lacks of what pyproject.toml pins, a line; nothing where it is complete.
+# Prints the first package pinned in pyproject.toml that an environment lacks, if any.
 define LACKING
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
@@ -97,11 +97,11 @@ print(next((pin for pin in pins if lacking(Requirement(pin))), ""))
 endef
 export LACKING
 
-# A link leads to the environment of another folder, which is used as it is or not at all.
+# If .venv is a link to an environment elsewhere, it is used unchanged or refused.
 #
-# The marker is made before the work and becomes the stamp after it. Where it is found again, a
-# set-up was interrupted, and what that left can't be trusted. The lock is a constraint, not a list
-# to install, so that a CPU build of torch brings no CUDA libraries.
+# The marker is created before the work and renamed to the stamp after it. An existing marker means
+# that a setup was interrupted, so the environment is made from scratch. The lock is a constraint,
+# not a list to install, so that a CPU build of torch installs no CUDA libraries.
 $(INSTALLED): pyproject.toml requirements-dev.lock
 	@set -e; \
 	if [ -L .venv ]; then \
@@ -138,7 +138,7 @@ $(INSTALLED): pyproject.toml requirements-dev.lock
 		$(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -c requirements-dev.lock -e '.[dev]'; \
 	mv $(INSTALLING) $@
 
-# The Python that .venv was made with may be gone after an upgrade of the system.
+# An upgrade of the system may delete the Python that .venv was made with.
 ifneq ($(shell test -x $(BIN)/python && echo there),there)
 .PHONY: $(INSTALLED)
 endif

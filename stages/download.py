@@ -1,4 +1,4 @@
-"""Bring the corpus: documents in one folder, with a manifest of what they are."""
+"""Download the corpus: documents in one folder, with a manifest that describes them."""
 
 import argparse
 from pathlib import Path
@@ -25,7 +25,7 @@ def main() -> None:
     from tinyllm.settings.load import load_params
 
     params = load_params(args.params, check_source)
-    downloads = project_root() / STATE_FOLDER / "downloads"  # outlives what DVC deletes
+    downloads = project_root() / STATE_FOLDER / "downloads"  # kept when DVC deletes outputs
     patience = Patience(
         stall=params.runtime.download_timeout, retries=params.runtime.download_retries
     )
@@ -42,7 +42,7 @@ def main() -> None:
     for note in manifest.notes:
         print(f"download: {note}")
     if empty := manifest.without_text:
-        print(f"download: {len(empty)} of {manifest.count:,} files hold no text: {empty[0]} ...")
+        print(f"download: {len(empty)} of {manifest.count:,} files contain no text: {empty[0]} ...")
 
 
 if __name__ == "__main__":

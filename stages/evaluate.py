@@ -1,4 +1,7 @@
-"""Score the trained model on the test split, which nothing else reads, and let it write."""
+"""Score the trained model on the test split and generate samples.
+
+No other stage reads the test split.
+"""
 
 import argparse
 from pathlib import Path
@@ -9,10 +12,14 @@ from tinyllm.common import console
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, required=True, help="params.yaml")
-    parser.add_argument("--model", type=Path, required=True, help="model folder to read")
-    parser.add_argument("--train", type=Path, required=True, help="training split to read")
-    parser.add_argument("--test", type=Path, required=True, help="test split to read")
-    parser.add_argument("--losses", type=Path, required=True, help="losses of all tokens to write")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the model to read")
+    parser.add_argument(
+        "--train", type=Path, required=True, help="folder of the training split to read"
+    )
+    parser.add_argument("--test", type=Path, required=True, help="folder of the test split to read")
+    parser.add_argument(
+        "--losses", type=Path, required=True, help="file of per-token losses to write"
+    )
     parser.add_argument("--reports", type=Path, required=True, help="folder of reports to write")
     args = parser.parse_args()
 
@@ -57,7 +64,7 @@ def main() -> None:
         + ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
     )
     for sample in samples[:1]:
-        print(f"evaluate: {args.model} writes:\n\n{sample.prompt}{sample.text}\n")
+        print(f"evaluate: {args.model} generates:\n\n{sample.prompt}{sample.text}\n")
 
 
 if __name__ == "__main__":

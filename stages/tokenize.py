@@ -1,4 +1,4 @@
-"""Turn the documents into token ids, with an encoding learned from the training part or named."""
+"""Encode the documents as token ids, with a tokenizer trained on the corpus or a published one."""
 
 import argparse
 from functools import partial
@@ -41,7 +41,8 @@ def main() -> None:
         stall=params.runtime.download_timeout, retries=params.runtime.download_retries
     )
     downloads = project_root() / STATE_FOLDER / "downloads"
-    load_published(params.tokenize.encoding, downloads, patience)  # before the corpus is read
+    # First, to fail early: reading the corpus takes longer.
+    load_published(params.tokenize.encoding, downloads, patience)
     raw = read_manifest(args.raw)
     size = raw.bytes
     corpus = partial(shown, partial(read_pieces, args.raw), size=size)
@@ -53,8 +54,8 @@ def main() -> None:
         Workers.for_bytes(size) as workers,
         made_from,
     ):
-        found = survey(corpus(purpose="compare"), params.split, notes, workers)
-        tokenizer = make_tokenizer(corpus(purpose="learn"), found, params.tokenize)
+        found = survey(corpus(purpose="find duplicates"), params.split, notes, workers)
+        tokenizer = make_tokenizer(corpus(purpose="train the tokenizer"), found, params.tokenize)
         tokenizer.save(tokenizer_folder)
         totals = encode_corpus(
             corpus(purpose="encode"), found, tokenizer_folder, tokens_folder, workers

@@ -1,4 +1,4 @@
-"""Train the model on the training split, watching the validation split."""
+"""Train the model on the training split and evaluate it on the validation split."""
 
 import argparse
 from pathlib import Path
@@ -42,7 +42,7 @@ def main() -> None:
 def train_model(
     args: argparse.Namespace, params: "Params", made_from: "MadeFrom", processes: "Processes"
 ) -> None:
-    """What each process of a training does; only the first one writes."""
+    """Train the model in one process of a training; only the first process writes files."""
     from tinyllm.common.files import publish_folder
     from tinyllm.compute import choose, generator, set_up
     from tinyllm.models.folder import save_model

@@ -1,4 +1,4 @@
-"""How a stage ends: what its exit status says, and what a person reads."""
+"""How a stage ends: its exit status and its message."""
 
 import os
 import shlex
@@ -13,7 +13,7 @@ from tinyllm.common import console
 from tinyllm.common.files import read_json
 
 
-def test_what_a_user_can_mend_is_one_plain_line() -> None:
+def test_an_error_that_the_user_can_fix_is_a_single_line() -> None:
     def fail() -> None:
         raise ValueError("train.dropout = 2: must be less than 1")
 
@@ -22,7 +22,7 @@ def test_what_a_user_can_mend_is_one_plain_line() -> None:
     assert ended.value.code == "error: train.dropout = 2: must be less than 1"  # status 1
 
 
-def test_a_file_that_can_not_be_read_is_one_plain_line() -> None:
+def test_an_unreadable_file_is_a_single_line() -> None:
     def fail() -> None:
         Path("no/such/file").read_text()
 
@@ -51,7 +51,7 @@ def test_no_error_prints_a_password() -> None:
     )
 
 
-def test_an_interruption_is_no_success() -> None:
+def test_an_interruption_is_not_a_success() -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
@@ -60,7 +60,7 @@ def test_an_interruption_is_no_success() -> None:
     assert ended.value.code == 130
 
 
-def test_a_bug_keeps_its_trace() -> None:
+def test_a_bug_keeps_its_traceback() -> None:
     def bug() -> None:
         raise AssertionError
 
@@ -68,7 +68,7 @@ def test_a_bug_keeps_its_trace() -> None:
         console.run(bug)
 
 
-# Runs a main function as the stages do, with text that few encodings have, a warning and a bar.
+# Runs a main function as the stages do; prints text that few encodings have, a warning and a bar.
 PROGRAM = """
 import sys, warnings
 from tqdm import tqdm
@@ -111,7 +111,7 @@ def shell(command: str, done: Path, **environment: str) -> subprocess.CompletedP
         ("utf-16", "你好 \\ud800 🏃 ü".encode("utf-16-le")),
     ],
 )
-def test_any_encoding_can_be_printed_to(tmp_path: Path, encoding: str, shown: bytes) -> None:
+def test_printing_works_in_any_encoding(tmp_path: Path, encoding: str, shown: bytes) -> None:
     printed = shell("$RUN", tmp_path / "done", PYTHONIOENCODING=encoding)
     assert printed.returncode == 0, printed.stderr
     assert printed.stdout.startswith(shown)
@@ -128,20 +128,20 @@ def test_any_encoding_can_be_printed_to(tmp_path: Path, encoding: str, shown: by
         "$RUN < /dev/null >&- | true",
     ],
 )
-def test_what_can_not_be_printed_is_dropped(tmp_path: Path, command: str) -> None:
+def test_output_that_can_not_be_printed_is_dropped(tmp_path: Path, command: str) -> None:
     done = shell(f"set -o pipefail; {command}", tmp_path / "done", LC_ALL="C")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "done").exists()
 
 
 @pytest.mark.parametrize("command", ["$RUN fail 2>&1 | true", "$RUN fail >&- 2>&-"])
-def test_a_failure_that_can_not_be_printed_is_one(tmp_path: Path, command: str) -> None:
+def test_a_failure_that_can_not_be_printed_is_still_a_failure(tmp_path: Path, command: str) -> None:
     done = shell(f"set -o pipefail; {command}", tmp_path / "done", PYTHONIOENCODING="ascii:strict")
     assert done.returncode == 1
 
 
-def test_all_is_printed_to_a_pipe_that_does_not_wait(tmp_path: Path) -> None:
-    """Some terminals and job runners hand over descriptors that refuse what they can't take yet."""
+def test_a_nonblocking_pipe_gets_all_output(tmp_path: Path) -> None:
+    """Some terminals and job runners pass descriptors that refuse writes while they are full."""
     slow = "import os, sys, time; os.set_blocking(1, False); os.execv(sys.argv[1], sys.argv[1:])"
     starter = " ".join(shlex.quote(part) for part in (sys.executable, "-c", slow))
     done = shell(f"{starter} $RUN | (sleep 1; wc -c)", tmp_path / "done", PYTHONIOENCODING="utf-8")
@@ -149,8 +149,8 @@ def test_all_is_printed_to_a_pipe_that_does_not_wait(tmp_path: Path) -> None:
     assert int(done.stdout) == len("你好 \\ud800 🏃 ü\n".encode()) + 3 * 100_001
 
 
-# As Python on Windows: no fcntl, no signals but a few, no sessions. What it has itself is imported
-# before, since the standard library asks for the system too.
+# Hides what Python lacks on Windows: fcntl, most signals, sessions. Imports the standard library
+# first, since it also checks the system.
 WINDOWS = """
 import argparse, pathlib, runpy, signal, subprocess, sys, typing, os
 import click
@@ -167,7 +167,7 @@ runpy.run_module(sys.argv[0], run_name="__main__")
 @pytest.mark.parametrize(
     "module", ["tinyllm", *(f"stages.{p.stem}" for p in (ROOT / "stages").glob("[a-z]*.py"))]
 )
-def test_on_windows_itself_one_line_says_what_to_do(module: str) -> None:
+def test_on_windows_an_error_says_what_to_do(module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WINDOWS, module],
         cwd=ROOT, capture_output=True, text=True, check=False,

@@ -1,4 +1,4 @@
-"""Published files are whole or not there, and are what was written."""
+"""Published files are complete or absent, and reading verifies them."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.txt"
     with publish_file(path) as temporary:
         temporary.write_text("half")
@@ -50,7 +50,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+def test_a_failure_does_not_change_the_file(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "file.txt"
     with pytest.raises(error), publish_file(path) as temporary:
         temporary.write_text("half")
@@ -64,7 +64,7 @@ def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, error: type[BaseExc
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder"
     with publish_folder(path) as temporary:
         (temporary / "deep").mkdir()
@@ -75,12 +75,12 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
         assert list(temporary.iterdir()) == []
         (temporary / "other").write_text("2")
         assert (path / "deep" / "file").read_text() == "1"
-    assert [p.name for p in path.iterdir()] == ["other"]  # what stood there is replaced, not mixed
+    assert [p.name for p in path.iterdir()] == ["other"]  # the old folder is replaced, not merged
     assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_failure_leaves_the_folder_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+def test_a_failure_does_not_change_the_folder(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "folder"
     with pytest.raises(error), publish_folder(path) as temporary:
         (temporary / "half").write_text("")
@@ -96,7 +96,7 @@ def test_a_failure_leaves_the_folder_as_it_was(tmp_path: Path, error: type[BaseE
 
 
 @pytest.mark.parametrize("publish", [publish_file, publish_folder])
-def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(
+def test_remains_of_a_killed_process_are_deleted_but_not_those_of_a_running_one(
     tmp_path: Path, publish: Callable[[Path], AbstractContextManager[Path]]
 ) -> None:
     path = tmp_path / "new"
@@ -114,7 +114,7 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(
                 os._exit(0)
         os.read(reader, 1)
         half = list(tmp_path.iterdir())
-        assert len(half) == 1  # the first one's is gone when the second writes
+        assert len(half) == 1  # the second writer deleted what the first one left
         if killed:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
@@ -126,7 +126,7 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(
 
 
 def test_a_folder_is_never_seen_half_replaced(tmp_path: Path) -> None:
-    """Not after SIGKILL either, at each thing that is asked of the system; the next clears up."""
+    """Not even after SIGKILL at any system call; the next publication cleans up."""
     path, names = tmp_path / "folder", ["a", "b", "c"]
     seen = set()
     for point in itertools.count(1):
@@ -151,7 +151,7 @@ def test_a_folder_is_never_seen_half_replaced(tmp_path: Path) -> None:
 
 
 def kill_at(point: int) -> None:
-    """Have this process end when it asks the system for something the so many-th time."""
+    """Make this process kill itself at its `point`-th audited system call."""
     points = itertools.count(1)
 
     def look(event: str, _: object) -> None:
@@ -168,7 +168,7 @@ def publish_texts(path: Path, names: list[str], text: str) -> None:
             (new / name).write_text(text)
 
 
-def test_others_may_read_what_the_umask_lets_them(tmp_path: Path, umask: int) -> None:
+def test_permissions_respect_the_umask(tmp_path: Path, umask: int) -> None:
     write_text(tmp_path / "file", "text")
     assert mode(tmp_path / "file") == 0o666 & ~umask
     with publish_folder(tmp_path / "folder") as temporary:
@@ -183,7 +183,7 @@ def test_text_keeps_its_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == text.encode()
 
 
-def test_json_comes_back_and_has_the_same_bytes_every_time(tmp_path: Path) -> None:
+def test_json_is_read_back_and_has_the_same_bytes_every_time(tmp_path: Path) -> None:
     content = {"b": [1, 0.1, None, True], "a": "ä\n😀", "c": {}}
     write_json(tmp_path / "one.json", content)
     write_json(tmp_path / "two.json", json.loads(json.dumps(content)))
@@ -193,19 +193,19 @@ def test_json_comes_back_and_has_the_same_bytes_every_time(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_json_refuses_what_json_has_no_word_for(tmp_path: Path, value: float) -> None:
+def test_values_that_json_can_not_express_are_refused(tmp_path: Path, value: float) -> None:
     with pytest.raises(ValueError):
         write_json(tmp_path / "file.json", {"loss": value})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_json_that_is_missing_or_damaged(tmp_path: Path) -> None:
+def test_json_that_is_missing_or_corrupt(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     with pytest.raises(ValueError, match=r"file\.json is missing"):
         read_json(path)
-    for damaged in (b"", b'{"a": ', b"\xff"):
-        path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"file\.json is damaged"):
+    for corrupt in (b"", b'{"a": ', b"\xff"):
+        path.write_bytes(corrupt)
+        with pytest.raises(ValueError, match=r"file\.json is corrupt"):
             read_json(path)
 
 
@@ -219,14 +219,14 @@ def sealed_folder(tmp_path: Path) -> Path:
 
 
 def flipped(data: bytes) -> Iterator[bytes]:
-    """Some bytes with each bit in turn the other way."""
+    """Yield the bytes with each bit flipped in turn."""
     for bit in range(8 * len(data)):
-        damaged = bytearray(data)
-        damaged[bit // 8] ^= 1 << bit % 8
-        yield bytes(damaged)
+        corrupt = bytearray(data)
+        corrupt[bit // 8] ^= 1 << bit % 8
+        yield bytes(corrupt)
 
 
-def test_a_sealed_folder_gives_what_was_sealed(sealed_folder: Path) -> None:
+def test_files_of_a_sealed_folder_can_be_read(sealed_folder: Path) -> None:
     assert list(checksums(sealed_folder)) == ["b.json", "deep/a.txt"]
     assert read_json(checked(sealed_folder, "b.json")) == {"b": 1}
     before = (sealed_folder / "checksums.json").read_bytes()
@@ -235,32 +235,32 @@ def test_a_sealed_folder_gives_what_was_sealed(sealed_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["b.json", "deep/a.txt"])
-def test_a_sealed_folder_gives_nothing_else(sealed_folder: Path, name: str) -> None:
-    for damaged in flipped((sealed_folder / name).read_bytes()):
-        (sealed_folder / name).write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"{name} is damaged"):
+def test_changed_files_of_a_sealed_folder_are_refused(sealed_folder: Path, name: str) -> None:
+    for corrupt in flipped((sealed_folder / name).read_bytes()):
+        (sealed_folder / name).write_bytes(corrupt)
+        with pytest.raises(ValueError, match=rf"{name} is corrupt"):
             checked(sealed_folder, name)
     write_text(sealed_folder / "more", "text")
-    with pytest.raises(ValueError, match="more is damaged"):
+    with pytest.raises(ValueError, match="more is corrupt"):
         checked(sealed_folder, "more")
     (sealed_folder / name).unlink()
     with pytest.raises(ValueError, match=rf"{name} is missing"):
         checked(sealed_folder, name)
 
 
-def test_a_flipped_bit_in_the_seal_itself_lets_nothing_wrong_pass(sealed_folder: Path) -> None:
-    """What is read is right, or refused with a name."""
+def test_a_flipped_bit_in_the_checksums_is_found(sealed_folder: Path) -> None:
+    """A file is read correctly, or an error names it."""
     seal_of_it = sealed_folder / "checksums.json"
     right = (sealed_folder / "b.json").read_bytes()
-    for damaged in flipped(seal_of_it.read_bytes()):
-        seal_of_it.write_bytes(damaged)
+    for corrupt in flipped(seal_of_it.read_bytes()):
+        seal_of_it.write_bytes(corrupt)
         try:
             assert checked(sealed_folder, "b.json").read_bytes() == right
         except ValueError as error:
             assert str(sealed_folder) in str(error)
     for wrong in ("[]", "3", '"text"', ""):
         seal_of_it.write_text(wrong)
-        with pytest.raises(ValueError, match=r"checksums\.json is damaged"):
+        with pytest.raises(ValueError, match=r"checksums\.json is corrupt"):
             checked(sealed_folder, "b.json")
     seal_of_it.unlink()
     with pytest.raises(ValueError, match=r"checksums\.json is missing"):

@@ -1,4 +1,4 @@
-"""What other processes and the system leave to this one."""
+"""The CPUs that a process may use."""
 
 import os
 from pathlib import Path
@@ -15,12 +15,12 @@ ONE = "/docker/3f2a"
     ("files", "quota"),
     [
         ({"proc/self/cgroup": "0::/"}, None),
-        # Version 2: the container's own group is at the top, or the path is the whole one.
+        # Version 2: the container's group is mounted at the top, or the path is complete.
         ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "100000 100000"}, 1),
         ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "max 100000"}, None),
         ({"proc/self/cgroup": f"0::{ONE}", "sys/fs/cgroup/cpu.max": "150000 100000"}, 1.5),
         ({"proc/self/cgroup": f"0::{ONE}", f"sys/fs/cgroup{ONE}/cpu.max": "20000 100000"}, 0.2),
-        (  # the narrowest of the groups above counts
+        (  # the smallest limit of the parent groups applies
             {
                 "proc/self/cgroup": "0::/user.slice/a.scope",
                 "sys/fs/cgroup/user.slice/cpu.max": "200000 100000",
@@ -28,7 +28,7 @@ ONE = "/docker/3f2a"
             },
             2,
         ),
-        # Version 1, by the name of the controller or of all that are mounted together.
+        # Version 1, by the name of one controller or of all that are mounted together.
         (
             {
                 "proc/self/cgroup": f"12:memory:{ONE}\n4:cpu,cpuacct:{ONE}\n1:name=systemd:{ONE}",
@@ -48,10 +48,10 @@ ONE = "/docker/3f2a"
             0.5,
         ),
         ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "rubbish"}, None),
-        ({}, None),  # no Linux
+        ({}, None),  # not Linux
     ],
 )
-def test_the_quota_is_the_narrowest_of_the_groups(
+def test_the_quota_is_the_smallest_limit_of_the_groups(
     tmp_path: Path, files: dict[str, str], quota: float | None
 ) -> None:
     for name, text in files.items():

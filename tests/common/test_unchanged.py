@@ -1,4 +1,4 @@
-"""A result is refused if what it was made from changed, and only then."""
+"""A result is refused if its inputs changed, and only then."""
 
 import os
 import subprocess
@@ -21,20 +21,20 @@ def params(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tokens(tmp_path: Path) -> Path:
-    """A sealed folder."""
+    """Create a sealed folder."""
     (tmp_path / "tokens").mkdir()
     (tmp_path / "tokens/a.npy").write_bytes(b"a")
     seal(tmp_path / "tokens")
     return tmp_path / "tokens"
 
 
-def test_what_a_stage_does_not_depend_on_may_change(params: Path, tokens: Path) -> None:
+def test_settings_that_a_stage_does_not_depend_on_may_change(params: Path, tokens: Path) -> None:
     with MadeFrom("split", [tokens], params, ["split"]):
         text = params.read_text().replace("max_steps: 3", "max_steps: 4")
         params.write_text("# a comment\n" + text)
 
 
-def test_of_a_section_a_stage_may_depend_on_some_keys(params: Path) -> None:
+def test_a_stage_may_depend_on_some_keys_of_a_section(params: Path) -> None:
     def change(key: str) -> None:
         params.write_text(params.read_text().replace(f"{key}: ", f"{key}: 9"))
 
@@ -48,38 +48,36 @@ def test_of_a_section_a_stage_may_depend_on_some_keys(params: Path) -> None:
         change("max_steps")
 
 
-def test_everything_that_changed_is_named_and_a_sealed_folder_once(
-    params: Path, tokens: Path
-) -> None:
+def test_every_change_is_named_and_a_sealed_folder_once(params: Path, tokens: Path) -> None:
     with (
-        pytest.raises(ValueError, match=r"^changed while split ran: ") as told,
+        pytest.raises(ValueError, match=r"^changed while split ran: ") as raised,
         MadeFrom("split", [tokens], params, ["seed", "split"]),
     ):
         params.write_text(params.read_text().replace("1\n", "2\n"))
         (tokens / "b.npy").write_bytes(b"b")
         seal(tokens)
-    assert f"ran: {tokens}/, seed, split.test_fraction; " in str(told.value)
+    assert f"ran: {tokens}/, seed, split.test_fraction; " in str(raised.value)
 
 
-def test_a_failure_because_something_changed_says_so(tokens: Path) -> None:
-    """Half of a last line, for one, is no reason to advise on the format of the text."""
+def test_a_failure_after_a_change_reports_the_change(tokens: Path) -> None:
+    """Half of a last line, for example, must not lead to advice on the format of the text."""
     with (
-        pytest.raises(ValueError, match=r"^changed while split ran: .*/a\.npy; ") as told,
+        pytest.raises(ValueError, match=r"^changed while split ran: .*/a\.npy; ") as raised,
         MadeFrom("split", [tokens]),
     ):
         (tokens / "a.npy").write_bytes(b"longer")
-        raise ValueError("line 7 is no JSON")
-    assert "line 7 is no JSON" in str(told.value.__context__)
+        raise ValueError("line 7 is not JSON")
+    assert "line 7 is not JSON" in str(raised.value.__context__)
 
 
-def test_an_input_that_is_only_touched_or_linked_is_the_same(tokens: Path) -> None:
-    """DVC links what it caches, if it is set to, also while another experiment runs."""
+def test_an_input_that_is_only_touched_or_linked_is_unchanged(tokens: Path) -> None:
+    """DVC can be set to link cached files, also while another experiment runs."""
     with MadeFrom("split", [tokens]):
         os.utime(tokens / "a.npy", (1, 1))
         os.link(tokens / "a.npy", tokens.parent / "linked.npy")
 
 
-def test_an_input_whose_time_is_set_back_is_another(tokens: Path) -> None:
+def test_an_input_whose_time_is_set_back_is_changed(tokens: Path) -> None:
     before = (tokens / "a.npy").stat()
     with (
         pytest.raises(ValueError, match=r"^changed while split ran: .*/a\.npy; "),
@@ -89,7 +87,7 @@ def test_an_input_whose_time_is_set_back_is_another(tokens: Path) -> None:
         os.utime(tokens / "a.npy", ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def test_another_failure_stays_what_it_is(tokens: Path) -> None:
+def test_any_other_failure_is_raised_unchanged(tokens: Path) -> None:
     with pytest.raises(ValueError, match=r"^line 7$"), MadeFrom("split", [tokens]):
         raise ValueError("line 7")
     with pytest.raises(KeyboardInterrupt), MadeFrom("split", [tokens]):
@@ -97,7 +95,7 @@ def test_another_failure_stays_what_it_is(tokens: Path) -> None:
         raise KeyboardInterrupt
 
 
-def test_settings_that_can_not_be_read_any_more_are_named(params: Path) -> None:
+def test_settings_that_became_unreadable_are_named(params: Path) -> None:
     with (
         pytest.raises(ValueError, match=r"^params\.yaml: "),
         MadeFrom("split", [], params, ["split"]),
@@ -105,10 +103,10 @@ def test_settings_that_can_not_be_read_any_more_are_named(params: Path) -> None:
         params.write_text("split: [")
 
 
-def test_an_edit_within_a_second_is_what_python_runs(
+def test_python_runs_an_edit_made_within_the_same_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the same size and time, so that Python takes what it compiled before for it."""
+    """The edit keeps size and time, so that Python takes the old bytecode for up to date."""
     (tmp_path / "stages").mkdir()
     module = tmp_path / "stages/split.py"
     compiling = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}

@@ -1,4 +1,4 @@
-"""Quantities as text."""
+"""Format quantities as text."""
 
 import pytest
 

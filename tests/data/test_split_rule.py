@@ -1,4 +1,4 @@
-"""Which split a document belongs to."""
+"""Assigning documents to splits."""
 
 import random
 import re
@@ -30,14 +30,14 @@ def fractions(validation: float, test: float) -> Split:
         TEXT.replace("3", "\u0663"),  # a digit of another script
     ],
 )
-def test_near_twins_fall_together(twin: str) -> None:
-    # At one fraction they could do so by chance; at each of these, hardly.
+def test_documents_that_differ_in_case_or_digits_share_a_split(twin: str) -> None:
+    # At one fraction this could be chance; at all of these, hardly.
     for percent in range(1, 50):
         settings = fractions(percent / 100, percent / 100)
         assert split_of(twin, settings) == split_of(TEXT, settings)
 
 
-def test_other_texts_fall_elsewhere() -> None:
+def test_other_texts_get_other_splits() -> None:
     settings = fractions(0.3, 0.3)
     fell = {split_of(TEXT + word, settings) for word in ("a", "b", "c", "d", "e", "f", "g", "h")}
     assert fell == set(SPLITS)
@@ -47,13 +47,13 @@ def plainly_folded(text: str) -> bytes:
     return re.sub(r"\d", "0", " ".join(text.casefold().split())).encode()
 
 
-def test_folding_in_bytes_is_folding() -> None:
+def test_folding_bytes_equals_folding_text() -> None:
     chance = random.Random(1)
     for text in (random_text(chance) for _ in range(3000)):
         assert fold(text) == plainly_folded(text)
 
 
-def test_a_hash_in_parts_is_that_of_the_whole() -> None:
+def test_a_hash_in_parts_equals_that_of_the_whole() -> None:
     chance = random.Random(2)
     for _ in range(1000):
         text = random_text(chance) + " " * chance.randint(0, 3) + random_text(chance)
@@ -65,7 +65,7 @@ def test_a_hash_in_parts_is_that_of_the_whole() -> None:
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.1, 0.1), (0.05, 0.3), (0.5, 0.01)])
-def test_the_fractions_hold_roughly(validation: float, test: float) -> None:
+def test_the_fractions_are_approximate(validation: float, test: float) -> None:
     settings = fractions(validation, test)
     count = 5000
     fell = [split_of(f"document number {'x' * i}", settings) for i in range(count)]

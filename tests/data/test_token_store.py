@@ -1,4 +1,4 @@
-"""Tokens on disk: what is written is read, and a flipped bit is found."""
+"""Tokens on disk are read back, and a flipped bit is found."""
 
 import random
 import shutil
@@ -24,7 +24,7 @@ Document = tuple[Tokens, int, str]
 
 
 def make_documents(count: int = 120) -> list[Document]:
-    """Documents of random length; the ids of each split are of a thousand of their own."""
+    """Make documents of random length; each split has a thousand ids of its own."""
     chance = np.random.default_rng(1)
     documents = []
     for _ in range(count):
@@ -43,7 +43,7 @@ def write_tokens(folder: Path, documents: list[Document]) -> Path:
 
 
 def record(tokens: int, size: int, split: str) -> Documents:
-    """The index's entry of one document."""
+    """Make the index entry of one document."""
     return np.array([(SPLITS.index(split), tokens, size)], dtype=DOCUMENT)
 
 
@@ -100,7 +100,7 @@ def test_numpy_alone_reads_the_documents(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(token_store, "SHARD_TOKENS", 100)
     documents = make_documents()
     folder = write_tokens(tmp_path / "tokens", documents)
-    # As the docstring of tinyllm/data/token_store.py says.
+    # The code in the docstring of tinyllm/data/token_store.py.
     shards = [np.load(path) for path in sorted(folder.glob("tokens-*.npy"))]
     sizes = np.load(folder / "documents.npy")["tokens"]
     found = np.split(np.concatenate(shards), sizes.cumsum()[:-1])
@@ -163,7 +163,7 @@ def test_large_vocabularies_keep_their_ids(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A token folder of several shards and the splits made of it."""
+    """Create a token folder of several shards, and its splits."""
     root = tmp_path_factory.mktemp("good")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(token_store, "SHARD_TOKENS", 500)
@@ -175,11 +175,11 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["tokens-00000.npy", "tokens-00002.npy", "documents.npy"])
 def test_a_bit_flipped_in_the_token_folder_is_found(tmp_path: Path, good: Path, name: str) -> None:
     size = (good / "tokens" / name).stat().st_size
-    places = [0, 128, size - 1, *random.Random(1).choices(range(size), k=12)]
-    for i, place in enumerate(places):
+    positions = [0, 128, size - 1, *random.Random(1).choices(range(size), k=12)]
+    for i, position in enumerate(positions):
         tokens = Path(shutil.copytree(good / "tokens", tmp_path / f"tokens{i}"))
-        flip_bit(tokens / name, place)
-        with pytest.raises(ValueError, match=f"{name} is damaged"):
+        flip_bit(tokens / name, position)
+        with pytest.raises(ValueError, match=f"{name} is corrupt"):
             write_splits(tokens, make_folders(tmp_path / str(i)))
 
 
@@ -194,16 +194,16 @@ def test_a_file_missing_from_the_token_folder_is_named(
 
 
 @pytest.mark.parametrize("split", [TRAIN, VALIDATION, TEST])
-def test_damage_to_a_split_is_found(tmp_path: Path, good: Path, split: str) -> None:
+def test_a_corrupt_split_is_found(tmp_path: Path, good: Path, split: str) -> None:
     path = good / split / "tokens.npy"
     size = path.stat().st_size
-    for i, place in enumerate([0, 128, size - 1, *random.Random(1).choices(range(size), k=12)]):
+    for i, position in enumerate([0, 128, size - 1, *random.Random(1).choices(range(size), k=12)]):
         bad = Path(shutil.copytree(good / split, tmp_path / str(i)))
-        flip_bit(bad / "tokens.npy", place)
-        with pytest.raises(ValueError, match=r"tokens\.npy is damaged"):
+        flip_bit(bad / "tokens.npy", position)
+        with pytest.raises(ValueError, match=r"tokens\.npy is corrupt"):
             read_split(bad)
     (bad / "tokens.npy").write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(ValueError, match=r"tokens\.npy is damaged"):
+    with pytest.raises(ValueError, match=r"tokens\.npy is corrupt"):
         read_split(bad)
     for name in ("tokens.npy", "split.json"):
         (bad / name).unlink()

@@ -41,27 +41,27 @@ def assert_comes_back(tokenizer: Tokenizer, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", AWKWARD)
-def test_awkward_text_comes_back(tokenizer: Tokenizer, text: str) -> None:
+def test_awkward_text_is_restored(tokenizer: Tokenizer, text: str) -> None:
     assert_comes_back(tokenizer, text)
 
 
-def test_any_text_comes_back(tokenizer: Tokenizer) -> None:
+def test_any_text_is_restored(tokenizer: Tokenizer) -> None:
     chance = random.Random(1)
     for _ in range(1500):
         assert_comes_back(tokenizer, random_text(chance))
 
 
 @pytest.mark.parametrize("space", [" ", "\n", " \n", "\u3000"])
-def test_a_million_spaces_come_back(tokenizer: Tokenizer, space: str) -> None:
-    """They overflow tiktoken's regular expressions."""
+def test_a_million_spaces_are_restored(tokenizer: Tokenizer, space: str) -> None:
+    """They make tiktoken's regular expressions overflow."""
     assert_comes_back(tokenizer, f"a {space * 1_000_000}b 1{space * 100_000} ")
 
 
-def test_learning_from_a_million_spaces() -> None:
+def test_training_on_a_million_spaces() -> None:
     Tokenizer.train(["ab ab", f"a{' ' * 1_000_000}b"], 300)
 
 
-def test_text_that_is_no_unicode_is_an_error(tokenizer: Tokenizer) -> None:
+def test_half_of_a_surrogate_pair_is_an_error(tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match="surrogates"):
         tokenizer.encode("a\ud800b")
 
@@ -72,13 +72,13 @@ def test_what_looks_like_a_special_token_is_text(tokenizer: Tokenizer, text: str
     assert tokenizer.end_of_text not in tokenizer.encode(text)
 
 
-def test_bytes_that_are_no_text_are_shown_as_such(tokenizer: Tokenizer) -> None:
+def test_invalid_utf8_is_decoded_to_replacement_characters(tokenizer: Tokenizer) -> None:
     tokens = tokenizer.encode("é").tolist()
     assert tokenizer.decode(tokens[:1]) == "\ufffd"
 
 
-def test_ids_that_an_encoding_leaves_unused_stand_for_nothing() -> None:
-    """As in cl100k_base: a model may still produce one."""
+def test_unused_ids_decode_to_nothing() -> None:
+    """For example in cl100k_base: a model can still generate one."""
     gap = Tokenizer(
         tiktoken.Encoding(
             "gap",
@@ -104,11 +104,11 @@ def test_the_vocabulary_is_as_large_as_asked_and_begins_with_the_bytes(
         bytes([byte]) for byte in range(256)
     ]
     text = "\n".join(documents)
-    assert len(tokenizer.encode(text)) < 0.8 * len(text.encode())  # it learned something
+    assert len(tokenizer.encode(text)) < 0.8 * len(text.encode())  # the training merged pairs
 
 
-def test_each_token_joins_the_pair_that_was_the_commonest() -> None:
-    """Sennrich et al. 2016; the text as in the definition, without any short cut."""
+def test_each_merge_joins_the_most_frequent_pair() -> None:
+    """Sennrich et al. 2016: this follows the definition, without optimizations."""
     chance = random.Random(5)
     texts = [*make_documents(12, seed=4), *(random_text(chance, 40) for _ in range(60))]
     texts += ["aaa aaaa aaaaa\n\n\n\n", "    if x:\n        return 2018, 日本語日本"] * 5
@@ -125,14 +125,14 @@ def test_each_token_joins_the_pair_that_was_the_commonest() -> None:
         ids[new] = ids[left] + ids[right]
         assert learned[ids[new]] == new
         for word, _ in words:
-            for place in range(len(word) - 1):
-                if word[place : place + 2] == [left, right]:
-                    word[place : place + 2] = [new]
+            for index in range(len(word) - 1):
+                if word[index : index + 2] == [left, right]:
+                    word[index : index + 2] = [new]
     assert len(learned) == 399
 
 
-def test_every_learned_number_is_used() -> None:
-    """None is longer than what the text is cut into, which no text could ever give."""
+def test_every_trained_number_is_used() -> None:
+    """No number is longer than the parts that the text is split into, or it would never occur."""
     years = "".join(f"In {year} there were 10000{year} of them. " for year in range(1990, 2030))
     learned = Tokenizer.train([years * 20], 400)
     numbers = [token for token in learned.encoding._mergeable_ranks if token.isdigit()]
@@ -179,7 +179,7 @@ def test_training_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
 # ----- on disk
 
 
-def test_what_is_saved_is_loaded(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_saved_tokenizer_is_loaded(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "one")
     loaded = Tokenizer.load(tmp_path / "one")
     loaded.save(tmp_path / "two")
@@ -200,14 +200,14 @@ def test_tiktoken_itself_reads_the_vocabulary(tokenizer: Tokenizer, tmp_path: Pa
     assert ranks == tokenizer.encoding._mergeable_ranks
 
 
-def test_damage_is_found(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_corrupt_vocabulary_is_found(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "good")
     chance = random.Random(4)
     size = (tmp_path / "good" / "vocabulary.tiktoken").stat().st_size
-    for place in [0, size - 1, *(chance.randrange(size) for _ in range(20))]:
+    for position in [0, size - 1, *(chance.randrange(size) for _ in range(20))]:
         shutil.copytree(tmp_path / "good", tmp_path / "bad", dirs_exist_ok=True)
-        flip_bit(tmp_path / "bad" / "vocabulary.tiktoken", place)
-        with pytest.raises(ValueError, match=r"vocabulary\.tiktoken is damaged"):
+        flip_bit(tmp_path / "bad" / "vocabulary.tiktoken", position)
+        with pytest.raises(ValueError, match=r"vocabulary\.tiktoken is corrupt"):
             Tokenizer.load(tmp_path / "bad")
     for name, message in [("vocabulary.tiktoken", "missing"), ("encoding.json", "missing")]:
         shutil.copytree(tmp_path / "good", tmp_path / "bad", dirs_exist_ok=True)
@@ -219,12 +219,12 @@ def test_damage_is_found(tokenizer: Tokenizer, tmp_path: Path) -> None:
 # ----- published encodings
 
 
-def test_without_network_and_cache_it_is_said_what_to_do(
+def test_an_error_without_network_and_cache_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")  # where nobody listens
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nothing listens there
     with pytest.raises(ValueError, match=r"^[^\n]*'p50k_edit': .*TIKTOKEN_CACHE_DIR[^\n]*$"):
         Tokenizer.named("p50k_edit")
     assert list(tmp_path.iterdir()) == []
@@ -243,7 +243,7 @@ def test_gpt2(tmp_path: Path) -> None:
     assert np.array_equal(loaded.encode("Hello, world"), gpt2.encode("Hello, world"))
 
 
-# ----- the expression that text is cut with
+# ----- the expression that splits text
 
 ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 PATTERNS = {
@@ -277,11 +277,11 @@ PATTERNS = {
 }
 
 
-# How llama.cpp cuts these texts by the expression that it names "llama-bpe". Recorded from its ids
-# for a vocabulary that holds every substring of them (package xllamacpp 2026.10.11549).
+# How llama.cpp splits these texts with the expression "llama-bpe". Recorded from its ids for a
+# vocabulary that contains every substring of them (package xllamacpp 2026.10.11549).
 CUT_BY_LLAMA_CPP = [
     "it|'s| IT|'S|a| we|'LL|b| '|Twas| ''|ll",
-    "it|'\u017fa",  # U+017F is an S where case is ignored
+    "it|'\u017fa",  # U+017F is an S if case is ignored
     "1|a|123|456|7| |202|4|-|11|.|5½٣|Ⅷ9",
     "x| =| | y|;\n\n|\treturn| x|**|2",
     "a| \n \n|  | b|   ",
@@ -294,7 +294,7 @@ CUT_BY_LLAMA_CPP = [
 
 
 @pytest.mark.parametrize("marked", CUT_BY_LLAMA_CPP)
-def test_text_is_cut_as_llama_cpp_cuts_it(marked: str) -> None:
+def test_text_is_split_as_in_llama_cpp(marked: str) -> None:
     pieces = [piece.encode() for piece in marked.split("|")]
     text = b"".join(pieces)
     parts = {text[a:b] for a in range(len(text)) for b in range(a + 2, len(text) + 1)}
@@ -306,7 +306,7 @@ def test_text_is_cut_as_llama_cpp_cuts_it(marked: str) -> None:
 
 
 def cutting(tokenizer: Tokenizer, pattern: str) -> tiktoken.Encoding:
-    """An encoding of another expression with the tokenizer's tokens."""
+    """Return an encoding with another expression and the tokenizer's tokens."""
     return tiktoken.Encoding(
         "other",
         pat_str=pattern,
@@ -323,7 +323,7 @@ def test_the_quicker_expression_gives_the_same_ids(tokenizer: Tokenizer, name: s
     for text in texts:
         ids = published.encode_ordinary(text)
         assert quick.encode(text).tolist() == ids, repr(text)
-    # All in one call, with <|endoftext|> after each.
+    # All texts in one call, each followed by <|endoftext|>.
     together = [[*published.encode_ordinary(text), quick.end_of_text] for text in texts]
     assert quick.encode_documents(texts).tolist() == [token for ids in together for token in ids]
     special = ["a", "<|endoftext|>", " b"]

@@ -198,11 +198,11 @@ def test_corrupt_weights_are_an_error(saved: Path, tmp_path: Path) -> None:
     for place in places:
         (bad / "model.safetensors").write_bytes(good)
         flip_bit(bad / "model.safetensors", place)
-        with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        with pytest.raises(ValueError, match=r"model\.safetensors is corrupt"):
             load_model(bad)
     for data in (b"", good[: len(good) // 2], good + b"\0"):
         (bad / "model.safetensors").write_bytes(data)
-        with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        with pytest.raises(ValueError, match=r"model\.safetensors is corrupt"):
             load_model(bad)
 
 

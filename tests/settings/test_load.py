@@ -1,4 +1,4 @@
-"""params.yaml: good settings come back typed and frozen; wrong ones all at once, in plain lines."""
+"""params.yaml: correct settings are typed and frozen; all errors are reported at once."""
 
 import ast
 import copy
@@ -23,7 +23,7 @@ FILE = ROOT / "params.yaml"
 
 
 def scalar(value: Any) -> str:
-    """A value in YAML: as JSON writes it, which YAML reads alike, save numbers out of bounds."""
+    """Format a value as JSON, which YAML reads the same except for infinite numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else f"{'-' * (value < 0)}.inf"
     return json.dumps(value, ensure_ascii=False)
@@ -41,7 +41,7 @@ def to_yaml(raw: Raw) -> str:
 
 @pytest.fixture
 def raw() -> Raw:
-    """params.yaml as plain data, with the settings that the tests below build on."""
+    """Return params.yaml as plain data, with the settings that the tests rely on."""
     raw = strict_yaml.load(FILE.read_text(encoding="utf-8"))
     raw["download"] |= {"source": "docstrings", "url": None, "path": "corpus", "sha256": None}
     raw["split"] = {"validation_fraction": 0.1, "test_fraction": 0.1, "near_duplicates": 1000}
@@ -57,7 +57,7 @@ def raw() -> Raw:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[[Raw | str | bytes], Params]:
-    """Writes settings to a params.yaml and loads it."""
+    """Return a function that writes settings to a params.yaml and loads it."""
 
     def load(content: Raw | str | bytes) -> Params:
         if isinstance(content, dict):
@@ -73,7 +73,7 @@ Load = Callable[[Raw | str | bytes], Params]
 
 
 def refusal(load: Load, content: Raw | str | bytes) -> list[str]:
-    """The lines of the error that settings must cause, the headline left out."""
+    """Return the lines of the expected error, without the headline."""
     with pytest.raises(ValueError) as caught:
         load(content)
     headline, *lines = str(caught.value).splitlines()
@@ -109,7 +109,7 @@ def test_values_can_not_be_changed_afterwards(raw: Raw, load: Load) -> None:
 
 
 def sections(model: type[BaseModel] = Params, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each setting as (dotted key, pydantic's field)."""
+    """Yield each setting as (dotted key, pydantic's field)."""
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
@@ -132,8 +132,8 @@ def test_every_setting_in_the_file_has_a_comment() -> None:
     assert [line for line in settings if not re.search(r"\s# *\w", line)] == []
 
 
-def test_every_setting_is_read_by_the_code() -> None:
-    """None is accepted and then ignored."""
+def test_every_setting_is_used() -> None:
+    """No setting is accepted and then ignored."""
     read: set[str] = set()
     for path in [*(ROOT / "tinyllm").rglob("*.py"), *(ROOT / "stages").rglob("*.py")]:
         if path.parent != ROOT / "tinyllm/settings":
@@ -143,7 +143,7 @@ def test_every_setting_is_read_by_the_code() -> None:
     assert unread == []
 
 
-def test_what_is_derived_is_filled_in(raw: Raw, load: Load) -> None:
+def test_derived_settings_are_resolved(raw: Raw, load: Load) -> None:
     raw["train"] |= {"micro_batch_size": None, "decay_steps": None}
     resolved = load(raw).train.resolve()
     assert (resolved.micro_batch_size, resolved.decay_steps) == (16, 1000)
@@ -152,10 +152,10 @@ def test_what_is_derived_is_filled_in(raw: Raw, load: Load) -> None:
     assert (resolved.micro_batch_size, resolved.decay_steps) == (8, 900)
 
 
-# ----- what is wrong is said
+# ----- errors
 
 
-def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
+def test_all_errors_are_reported_at_once_on_one_line_each(raw: Raw, load: Load) -> None:
     raw["seed"] = "x\ny"
     raw["download"]["sha256"] = "ABC"
     raw["split"]["test_fraction"] = 1.5
@@ -163,7 +163,7 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
     raw["train"]["dropuot"] = 0.1
     del raw["evaluate"]["prompts"]
     assert sorted(refusal(load, raw)) == [
-        "download.sha256.0 = 'ABC': must be 64 digits of lower-case hex",
+        "download.sha256.0 = 'ABC': must be 64 lower-case hexadecimal digits",
         "evaluate.prompts: is missing",
         r"seed = 'x\ny': must be a whole number",
         "split.test_fraction = 1.5: must be less than 1",
@@ -238,8 +238,8 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
             "runtime.num_workers = 5000: must be less than or equal to 1024",
         ),
         ("evaluate", {"prompts": ["a", ""]}, "evaluate.prompts.1 = '': must not be empty"),
-        ("hardware", {"processes": 3}, "hardware.processes = 3: must, times hardware.nodes = 1"),
-        ("hardware", {"nodes": 5}, "hardware.processes = 1: must, times hardware.nodes = 5"),
+        ("hardware", {"processes": 3}, "hardware.processes = 3: must divide train.batch_size"),
+        ("hardware", {"nodes": 5}, "hardware.processes = 1: must divide train.batch_size"),
         ("hardware", {"sharding": "full"}, "hardware.sharding = 'full': must be none for a single"),
         (
             "hardware",
@@ -252,7 +252,7 @@ def test_all_errors_come_at_once_each_in_one_line(raw: Raw, load: Load) -> None:
         ("hardware", {"device": "gpu"}, "hardware.device = 'gpu': must be 'auto', 'cpu', 'cuda'"),
     ],
 )
-def test_what_a_setting_may_be_is_said(
+def test_an_error_says_what_a_setting_may_be(
     raw: Raw, load: Load, section: str, changes: Raw, line: str
 ) -> None:
     raw[section] |= changes
@@ -260,7 +260,7 @@ def test_what_a_setting_may_be_is_said(
     assert found.startswith(line)
 
 
-def test_at_their_bounds_settings_are_fine(raw: Raw, load: Load) -> None:
+def test_settings_at_their_bounds_are_accepted(raw: Raw, load: Load) -> None:
     raw["train"] |= {
         "warmup_steps": 999, "decay_steps": 1000, "min_learning_rate": 0.003,
         "micro_batch_size": 16, "n_head": 96,
@@ -271,21 +271,21 @@ def test_at_their_bounds_settings_are_fine(raw: Raw, load: Load) -> None:
     load(raw)
 
 
-def test_a_missing_section_is_named_and_the_rest_still_checked(raw: Raw, load: Load) -> None:
+def test_a_missing_section_is_named_and_the_rest_is_checked(raw: Raw, load: Load) -> None:
     del raw["train"]
     raw["split"]["validation_fraction"] = 0.95
     assert sorted(refusal(load, raw)) == [
-        "split.test_fraction = 0.1: must leave something for training beside "
+        "split.test_fraction = 0.1: must leave a part for training beside "
         "split.validation_fraction = 0.95",
         "train: is missing",
     ]
 
 
 @pytest.mark.parametrize("value", [None, 3, "text", [1]])
-def test_a_section_that_is_no_section(raw: Raw, load: Load, value: Any) -> None:
+def test_a_section_that_is_not_a_section(raw: Raw, load: Load, value: Any) -> None:
     raw["train"] = value
     [line] = refusal(load, raw)
-    assert re.fullmatch(r"train = .+: must be a section with its settings below it", line)
+    assert re.fullmatch(r"train = .+: must be a section with settings", line)
 
 
 @pytest.mark.parametrize("name", ["colour", "int", "str", "constrained-int", "list[int]", "f(x)"])
@@ -313,7 +313,7 @@ def test_each_unknown_setting_is_named(raw: Raw, load: Load, name: str) -> None:
         ("sixteen", "'sixteen'"),
     ],
 )
-def test_what_is_no_integer(raw: Raw, load: Load, value: str, shown: str) -> None:
+def test_values_that_are_not_integers(raw: Raw, load: Load, value: str, shown: str) -> None:
     text = to_yaml(raw).replace("\n  batch_size: 16\n", f"\n  batch_size: {value}\n")
     [line] = refusal(load, text)
     quoted = ", without quotes" if shown == "'16'" else ""
@@ -321,7 +321,7 @@ def test_what_is_no_integer(raw: Raw, load: Load, value: str, shown: str) -> Non
 
 
 @pytest.mark.parametrize("value", ["true", '"0.1"', ".nan", ".NaN", ".inf", ".INF", "1e999", "1_0"])
-def test_what_is_no_number(raw: Raw, load: Load, value: str) -> None:
+def test_values_that_are_not_numbers(raw: Raw, load: Load, value: str) -> None:
     text = to_yaml(raw).replace("learning_rate: 0.003", f"learning_rate: {value}")
     [line] = refusal(load, text)
     quoted = ", without quotes" if value == '"0.1"' else ""
@@ -331,7 +331,7 @@ def test_what_is_no_number(raw: Raw, load: Load, value: str) -> None:
 @pytest.mark.parametrize(
     ("written", "value"), [("1e-05", 1e-5), ("1E-5", 1e-5), ("1.e-5", 1e-5), (".5", 0.5), ("1", 1)]
 )
-def test_numbers_as_dvc_and_people_write_them(
+def test_numbers_as_dvc_and_users_write_them(
     raw: Raw, load: Load, written: str, value: float
 ) -> None:
     text = to_yaml(raw).replace("learning_rate: 0.003", f"learning_rate: {written}")
@@ -341,19 +341,19 @@ def test_numbers_as_dvc_and_people_write_them(
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("seed: 1\nseed: 2\n", "params.yaml: line 2: 'seed' is given twice"),
-        ("train:\n  n_layer: 1\n  n_layer: 1\n", "params.yaml: line 3: 'n_layer' is given twice"),
-        ("seed: &a 1\n", "params.yaml: line 1: no YAML anchor is allowed"),
-        ("seed: *a\n", "params.yaml: line 1: no YAML alias is allowed"),
-        ("seed: !!int 1\n", "params.yaml: line 1: no YAML tag is allowed"),
-        ("seed: !!python/name:os.getcwd\n", "params.yaml: line 1: no YAML tag is allowed"),
+        ("seed: 1\nseed: 2\n", "params.yaml: line 2: 'seed' is defined twice"),
+        ("train:\n  n_layer: 1\n  n_layer: 1\n", "params.yaml: line 3: 'n_layer' is defined twice"),
+        ("seed: &a 1\n", "params.yaml: line 1: a YAML anchor is not allowed"),
+        ("seed: *a\n", "params.yaml: line 1: a YAML alias is not allowed"),
+        ("seed: !!int 1\n", "params.yaml: line 1: a YAML tag is not allowed"),
+        ("seed: !!python/name:os.getcwd\n", "params.yaml: line 1: a YAML tag is not allowed"),
         ("? [a]\n: 1\n", "params.yaml: line 1: a key must be a plain name"),
-        ("seed: " + "9" * 5000, "params.yaml: line 1: a number of that length"),
-        ("", "params.yaml: must hold one section a stage, but holds null"),
-        ("- seed\n", "params.yaml: must hold one section a stage, but holds ['seed']"),
+        ("seed: " + "9" * 5000, "params.yaml: line 1: the number is too long"),
+        ("", "params.yaml: must contain one section per stage, but contains null"),
+        ("- seed\n", "params.yaml: must contain one section per stage, but contains ['seed']"),
     ],
 )
-def test_yaml_that_settings_do_not_need(load: Load, text: str, line: str) -> None:
+def test_yaml_features_that_are_not_allowed(load: Load, text: str, line: str) -> None:
     assert refusal(load, text) == [line]
 
 
@@ -372,23 +372,23 @@ def test_yaml_that_settings_do_not_need(load: Load, text: str, line: str) -> Non
         b"seed: " + b"{a: " * 500,
     ],
 )
-def test_files_that_are_no_settings_at_all(load: Load, content: bytes) -> None:
+def test_files_that_are_not_settings(load: Load, content: bytes) -> None:
     assert refusal(load, content)[0]
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"params\.yaml: .*No such file"):
         load_params(tmp_path / "params.yaml")
 
 
-# ----- anything else that can happen to a file
+# ----- corrupt files
 
-# Wrong for every setting there is, whatever its kind.
+# Wrong for settings of every type.
 ALWAYS_WRONG = [{"a": 1}, [[1]], math.nan, math.inf, -math.inf, -1, -0.5, "", 10**30 + 0.5]
 
 
 def break_surely(raw: Raw, chance: random.Random) -> str:
-    """Settings with one flaw that no reading makes right."""
+    """Return settings with one value that is wrong for every type."""
     raw = copy.deepcopy(raw)
     section, key = chance.choice(list(leaves(raw)))
     match chance.randrange(7):
@@ -413,18 +413,18 @@ def break_surely(raw: Raw, chance: random.Random) -> str:
 
 
 def break_anyhow(text: str, chance: random.Random) -> bytes:
-    """A file that something happened to; it may still be fine."""
+    """Return a corrupted file, which may still be valid."""
     data = bytearray(text.encode())
-    place = chance.randrange(len(data))
+    position = chance.randrange(len(data))
     match chance.randrange(8):
         case 0:
-            return bytes(data[:place])
+            return bytes(data[:position])
         case 1:
-            data[place] = chance.randrange(256)
+            data[position] = chance.randrange(256)
         case 2:
-            data[place:place] = chance.randbytes(chance.randint(1, 12))
+            data[position:position] = chance.randbytes(chance.randint(1, 12))
         case 3:
-            del data[place : place + chance.randint(1, 40)]
+            del data[position : position + chance.randint(1, 40)]
         case 4:
             lines = text.splitlines(keepends=True)
             chance.shuffle(lines)
@@ -432,16 +432,16 @@ def break_anyhow(text: str, chance: random.Random) -> bytes:
         case 5:
             opening, closing = chance.choice([(b"[", b"]"), (b"{a: ", b"}"), (b"- ", b"")])
             depth = chance.randint(1, 400)
-            data[place:place] = opening * depth + closing * depth
+            data[position:position] = opening * depth + closing * depth
         case 6:
             token = chance.choice([*":#-?&*!|>%@`'\"{}[],\t\r\n~", "\\u", "<<: ", "...\n"])
-            data[place:place] = token.encode() * chance.randint(1, 3)
+            data[position:position] = token.encode() * chance.randint(1, 3)
         case 7:
             return chance.randbytes(chance.randint(0, 200))
     return bytes(data)
 
 
-def test_surely_wrong_files_are_refused(raw: Raw, load: Load) -> None:
+def test_files_with_a_wrong_value_are_refused(raw: Raw, load: Load) -> None:
     chance = random.Random(1)
     for _ in range(250):
         content = break_surely(raw, chance)
@@ -453,7 +453,7 @@ def test_surely_wrong_files_are_refused(raw: Raw, load: Load) -> None:
             pytest.fail(f"accepted:\n{content}")
 
 
-def test_damaged_files_are_refused_or_read_but_never_crash(raw: Raw, load: Load) -> None:
+def test_corrupt_files_are_refused_or_read_but_never_crash(raw: Raw, load: Load) -> None:
     chance = random.Random(2)
     text = to_yaml(raw)
     for _ in range(350):
@@ -466,11 +466,11 @@ def test_damaged_files_are_refused_or_read_but_never_crash(raw: Raw, load: Load)
             assert isinstance(params, Params)
 
 
-def test_each_setting_refuses_what_it_can_not_be_by_name(raw: Raw, load: Load) -> None:
+def test_each_setting_refuses_values_of_other_types(raw: Raw, load: Load) -> None:
     for section, key in leaves(raw):
         for value in ALWAYS_WRONG:
             if value == 10**30 + 0.5:
-                continue  # fine for a float without an upper bound
+                continue  # valid for a float without an upper bound
             changed = copy.deepcopy(raw)
             changed[section][key] = value
             lines = refusal(load, changed)

@@ -1,4 +1,4 @@
-"""docs/settings.md: what `tinyllm settings` prints."""
+"""docs/settings.md is the output of `tinyllm settings`."""
 
 import re
 import subprocess
@@ -19,13 +19,13 @@ def without_defaults(text: str) -> str:
     return re.sub(r"(?m)^(\| `\w+` \|).*?\|", r"\1 |", text)
 
 
-def test_the_page_in_docs_is_the_one_that_the_command_prints() -> None:
+def test_the_page_in_docs_equals_the_output_of_the_command() -> None:
     command = [sys.executable, "-m", "tinyllm", "settings"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     renew = "run `tinyllm settings > docs/settings.md`"
     assert without_defaults(printed) == without_defaults(PAGE), renew
     changed = ["git", "diff", "--quiet", "HEAD", "--", "params.yaml"]
-    if subprocess.run(changed, cwd=ROOT, check=False).returncode == 0:  # no values of your own
+    if subprocess.run(changed, cwd=ROOT, check=False).returncode == 0:  # params.yaml is unchanged
         assert printed == PAGE, renew
 
 
@@ -44,7 +44,7 @@ def test_every_row_has_three_cells() -> None:
             assert len(re.findall(r"(?<!\\)\|", line)) == 4, line
 
 
-def test_what_markdown_would_take_for_its_own_is_escaped() -> None:
+def test_special_characters_of_markdown_are_escaped() -> None:
     text = "split:  # a *\n  # rules\n  a: 'b'  # see `a|*`, or <x> | *\n          #   and more\n"
     assert page(text).endswith(
         "## split\n\nA \\*.\n\n### Rules\n\n| setting | default | what it is |\n|---|---|---|\n"

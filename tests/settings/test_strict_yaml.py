@@ -1,4 +1,4 @@
-"""Plain YAML as DVC, which follows YAML 1.2, reads it."""
+"""Plain YAML is read like DVC reads it, as YAML 1.2."""
 
 import math
 from typing import Any
@@ -52,10 +52,10 @@ def test_not_a_number(text: str) -> None:
     assert math.isnan(strict_yaml.load(text))
 
 
-def test_the_line_of_a_mistake_is_told() -> None:
-    with pytest.raises(ValueError, match=r"^line 3: 'a' is given twice$"):
+def test_an_error_names_its_line() -> None:
+    with pytest.raises(ValueError, match=r"^line 3: 'a' is defined twice$"):
         strict_yaml.load("a: 1\nb: 2\na: 3\n")
-    with pytest.raises(ValueError, match=r"^line 4: 'd' is given twice$"):
+    with pytest.raises(ValueError, match=r"^line 4: 'd' is defined twice$"):
         strict_yaml.load("a: 1\nb:\n  d: 2\n  d: 3\n")
     with pytest.raises(ValueError, match=r"^line 2: .*expected"):
         strict_yaml.load("a: [1\nb: 2\n")

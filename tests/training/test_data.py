@@ -92,7 +92,7 @@ def test_a_split_shorter_than_the_context_is_an_error(folder: Path) -> None:
 )
 def test_a_corrupt_file_is_an_error(folder: Path, name: str) -> None:
     flip_bit(folder / name, -5)
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(ValueError, match="is corrupt"):
         load(folder, params())
 
 
@@ -110,6 +110,6 @@ class Three(SingleProcess):
 
 
 def test_a_batch_that_processes_cannot_share_evenly_is_an_error(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"batch_size = 8: must be a multiple of the number of"):
+    with pytest.raises(ValueError, match=r"batch_size = 8: must be a multiple of the 3 processes"):
         load(folder, params(), Three())
     assert len(load(folder, params(batch_size=9), Three()).training[0][0]) == 3

@@ -1,1 +1,1 @@
-"""What every stage needs: settings, files, the terminal."""
+"""Shared by every stage: files, processes, the terminal."""

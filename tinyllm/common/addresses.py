@@ -1,9 +1,9 @@
-"""Addresses without the passwords and tokens in them."""
+"""Remove passwords and tokens from addresses."""
 
 import re
 
 MASK = "***"
-# user:password@ of an address; a password may hold an @ that nobody has escaped
+# user:password@ of an address; the password may contain an unescaped @
 _PASSWORD = re.compile(r"(?<=://)([^\s/?#:@\"']*):([^\s/?#\"']*)@")
 _TOKEN = re.compile(r"(https?://)[^\s/?#:@\"']+@")  # https://TOKEN@host
 _QUERY = re.compile(
@@ -13,7 +13,7 @@ _QUERY = re.compile(
 
 
 def without_passwords(text: str) -> str:
-    """The text without the passwords and tokens of the addresses in it.
+    """Return the text with the passwords and tokens of its addresses replaced by `***`.
 
     >>> without_passwords("postgresql://me:secret@host/db")
     'postgresql://me:***@host/db'

@@ -1,4 +1,4 @@
-"""What a program shows in the terminal, and how it fails."""
+"""Printing to the terminal, and failing with a readable error."""
 
 import io
 import os
@@ -21,6 +21,7 @@ NO_WINDOWS = (
 
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage's main function; if the DVC that started it is killed, it ends as well."""
+    """Run a stage's main function; the stage exits if the DVC that started it is killed."""
 
     def watched() -> None:
         from tinyllm.common.os_processes import end_with_starter  # cannot be imported on Windows
@@ -32,36 +33,36 @@ def run_stage(main: Callable[[], None]) -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a main function; what a user can mend is told in plain lines, without a trace.
+    """Run a main function and print errors that the user can fix without a traceback.
 
-    Exits with status 1 on such an error and 130 on an interruption, which DVC must not take for a
-    success.
+    Exits with status 1 on such an error and 130 on an interruption; DVC treats any status but 0 as
+    a failure.
     """
     if os.name == "nt":
         sys.exit(NO_WINDOWS)
     never_fail_to_print()
     try:
         main()
-    except Exception as error:  # what is told of it decides
-        if (told := cause(error)) is None:
+    except Exception as error:
+        if (message := cause(error)) is None:
             raise
-        sys.exit(f"error: {without_passwords(told)}")
+        sys.exit(f"error: {without_passwords(message)}")
     except KeyboardInterrupt as interruption:
         print(str(interruption) or "interrupted", file=sys.stderr)
         sys.exit(130)
 
 
 def never_fail_to_print() -> None:
-    """Have standard output and error take any text, and drop what can't be printed.
+    """Make standard output and error accept any text and drop what can't be printed.
 
-    A finished stage must not fail because a pipe is closed (`dvc repro | head`), the terminal has
-    gone, or its encoding has no such letter.
+    A finished stage must not fail because a pipe is closed (`dvc repro | head`), the terminal was
+    closed, or its encoding lacks a character.
     """
     sys.stdout, sys.stderr = _lossy(sys.stdout), _lossy(sys.stderr)
 
 
 class _Lossy(io.RawIOBase):
-    """A file to print to, by its descriptor; what it does not take is dropped."""
+    """A file to print to, by its descriptor; it drops the bytes that can't be written."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -80,21 +81,21 @@ class _Lossy(io.RawIOBase):
         while True:
             try:
                 return os.write(self._descriptor, data)
-            except BlockingIOError:  # as slow as its reader, like any other
+            except BlockingIOError:  # a slow reader: wait, as a blocking stream does
                 select.select([], [self._descriptor], [])
             except OSError:
                 return len(memoryview(data))
 
 
 def _lossy(stream: Any) -> TextIO:
-    """The same stream, except that printing to it never fails."""
+    """Return the same stream, except that printing to it never fails."""
     if stream is None:  # its descriptor was closed when Python started
         return Path(os.devnull).open("w", encoding="utf-8", errors="backslashreplace")
     with suppress(OSError):
         stream.flush()
     try:
         raw = _Lossy(stream.fileno())
-    except OSError:  # no file: a test's or a notebook's own object
+    except OSError:  # not a file: an object of a test or notebook
         return stream
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
@@ -105,7 +106,7 @@ def _lossy(stream: Any) -> TextIO:
 
 
 def _usable(encoding: str) -> str:
-    """The encoding, or ASCII in place of one that can't be printed in (idna, undefined)."""
+    """Return the encoding, or ASCII if nothing can be printed in it (idna, undefined)."""
     try:
         f"{'ü' * 100}\n".encode(encoding, "backslashreplace")
     except (UnicodeError, LookupError):
@@ -114,7 +115,7 @@ def _usable(encoding: str) -> str:
 
 
 def cause(error: Exception) -> str | None:
-    """What to tell of an error that a user can mend; None: it is another."""
+    """Return the message for an error that the user can fix; None for any other error."""
     if isinstance(error, RunAgain):
         return f"{error}; run `dvc repro`"
     if isinstance(error, (ValueError, OSError)):
@@ -123,17 +124,17 @@ def cause(error: Exception) -> str | None:
 
 
 def lack(error: Exception) -> str | None:
-    """What the machine lacked, if that is what an error is about; torch has no types for it."""
+    """Return what the machine ran out of, if the error is about that; torch has no types for it."""
     message = str(error)
     if isinstance(error, MemoryError) or re.search(r"out of memory|can't allocate memory", message):
         first = next(iter(message.splitlines()), "")
         return (
-            f"out of memory ({first or type(error).__name__}); smaller batches need less of it: "
-            "train.micro_batch_size, evaluate.batch_size; so do fewer evaluate.prompts"
+            f"out of memory ({first or type(error).__name__}); to use less, reduce "
+            "train.micro_batch_size, evaluate.batch_size or the number of evaluate.prompts"
         )
     if worker := re.search(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)", message):
         return (
-            f"data worker {worker[1]} was killed or failed, perhaps for want of memory; "
-            "runtime.num_workers: 0 does without"
+            f"data worker {worker[1]} was killed or failed, possibly out of memory; "
+            "set runtime.num_workers: 0 to run without workers"
         )
     return None

@@ -1,9 +1,9 @@
-"""Writing files so that nobody ever sees one half-written, and reading back what was written.
+"""Write files so that no reader ever sees a partial one, and verify what is read back.
 
-Everything is made under a temporary name in the same directory, flushed to disk and renamed; what a
-killed process left under such a name goes when the same is published again. A folder of data is
-sealed: `checksums.json` in it has the SHA-256 of every other file, and a reader opens none of them
-but through `checked`. What is no stage's output lies in a folder of the project's own.
+Everything is written under a temporary name in the same directory, flushed to disk and renamed. The
+next publication of the same path deletes what a killed process left under such a name. A folder of
+data is sealed: its `checksums.json` holds the SHA-256 of every other file, and readers open those
+files only through `checked`. Files that are no stage's output are in a folder of the project.
 """
 
 import glob
@@ -20,12 +20,12 @@ from tinyllm.common.errors import RunAgain
 from tinyllm.common.os_processes import is_alive
 
 CHECKSUMS = "checksums.json"
-FORMER = "former."  # in the temporary name of what is being replaced
-STATE_FOLDER = ".tinyllm"  # of what is no stage's output: checkpoints, journals, downloads
+FORMER = "former."  # in the temporary name of a path being replaced
+STATE_FOLDER = ".tinyllm"  # checkpoints, journals, downloads: no stage's output
 
 
 def project_root() -> Path:
-    """The main repository, also from inside the temporary folder of a DVC experiment."""
+    """Return the main repository, also from inside the temporary folder of a DVC experiment."""
     if root := os.environ.get("DVC_ROOT"):
         return Path(root).resolve()
     here = Path.cwd()
@@ -33,15 +33,15 @@ def project_root() -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def size_and_times(file: Path | str) -> str:
-    """What differs once a file was written to, and also if it was only touched, linked or moved.
+    """Return a text that changes when a file is written, touched, linked or moved.
 
-    The second time can't be set back, as the first one is by what keeps a file's time.
+    The second time (ctime) can't be set back; copying tools set back the first (mtime).
     """
     state = os.stat(file)  # noqa: PTH116 (for many files)
     return f"{state.st_size} bytes, changed at {state.st_mtime_ns} ns, {state.st_ctime_ns} ns"
@@ -57,7 +57,7 @@ def sync(path: Path) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    """A name beside `path` that no other process takes; nothing is there."""
+    """Return a name beside `path` that no other process uses; nothing exists under it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = left.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
@@ -68,7 +68,7 @@ def _temporary(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all its files, if it is there."""
+    """Remove a file, or a folder with all its files, if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -77,7 +77,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def publish_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write; it becomes `path` if the block ends well, else vanishes."""
+    """Yield a temporary path to write; it becomes `path`, or is deleted if the block raises."""
     temporary = _temporary(path)
     try:
         yield temporary
@@ -90,9 +90,9 @@ def publish_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def publish_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; it becomes `path` if the block ends well, else vanishes.
+    """Yield a temporary folder to fill; it becomes `path`, or is deleted if the block raises.
 
-    What stood under `path` is replaced.
+    An existing `path` is replaced.
     """
     temporary = _temporary(path)
     former = path.with_name(f".{path.name}.{FORMER}{os.getpid()}.tmp")
@@ -102,7 +102,7 @@ def publish_folder(path: Path) -> Iterator[Path]:
         for entry in sorted(temporary.rglob("*")):
             sync(entry)
         sync(temporary)
-        if path.exists():  # set aside at once, so that nobody sees it half removed
+        if path.exists():  # renamed first: no reader sees it half removed
             path.rename(former)
         temporary.rename(path)
         sync(path.parent)
@@ -113,7 +113,7 @@ def publish_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Give a folder for what is needed while `path` is made; it vanishes with the block."""
+    """Yield a folder for temporary files while `path` is made; it is deleted with the block."""
     temporary = _temporary(path.with_name(f"{path.name}.scratch"))
     temporary.mkdir()
     try:
@@ -123,13 +123,13 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Publish a text file: UTF-8, line ends as given."""
+    """Publish a text file in UTF-8, with its line endings unchanged."""
     with publish_file(path) as temporary:
         temporary.write_bytes(text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Publish a JSON file: indented, keys in the order given, the same bytes every time."""
+    """Publish a JSON file: indented, keys in the given order, the same bytes every time."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -137,26 +137,26 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: it is missing or not JSON.
+        ValueError: The file is missing or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunAgain(f"{path} is missing") from None
     except ValueError as error:
-        raise RunAgain(f"{path} is damaged ({error})") from None
+        raise RunAgain(f"{path} is corrupt ({error})") from None
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Every file in a folder and in those below, sorted."""
+    """Return every file in a folder and its subfolders, sorted."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def seal(folder: Path, known: Mapping[str, str] | None = None) -> None:
-    """Record the SHA-256 of every file of a folder that is complete.
+    """Record the SHA-256 of every file of a complete folder.
 
     Args:
-        known: those that were computed while the files were written, by name.
+        known: Digests by file name that were computed while the files were written.
     """
     files = [path for path in files_in(folder) if path != folder / CHECKSUMS]
     named = {path.relative_to(folder).as_posix(): path for path in files}
@@ -166,29 +166,29 @@ def seal(folder: Path, known: Mapping[str, str] | None = None) -> None:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """What `seal` recorded: file name to SHA-256.
+    """Return what `seal` recorded: file name to SHA-256.
 
     Raises:
-        ValueError: it is missing or damaged.
+        ValueError: `checksums.json` is missing or corrupt.
     """
     sums = read_json(folder / CHECKSUMS)
     if not isinstance(sums, dict):
-        raise RunAgain(f"{folder / CHECKSUMS} is damaged")
+        raise RunAgain(f"{folder / CHECKSUMS} is corrupt")
     return sums
 
 
 def checked(folder: Path, name: str, sums: Mapping[str, str] | None = None) -> Path:
-    """The path of a file of a sealed folder, once it is found to be what was sealed.
+    """Return the path of a file of a sealed folder after comparing it with its SHA-256.
 
     Args:
-        sums: what `checksums` gives; None: read them.
+        sums: The result of `checksums`; None reads it.
 
     Raises:
-        ValueError: it is not, or is missing.
+        ValueError: The file is missing or differs from the recorded digest.
     """
     path = folder / name
     if not path.is_file():
         raise RunAgain(f"{path} is missing")
     if (checksums(folder) if sums is None else sums).get(name) != sha256_of(path):
-        raise RunAgain(f"{path} is damaged: its SHA-256 is not the recorded one")
+        raise RunAgain(f"{path} is corrupt: its SHA-256 is not the recorded one")
     return path

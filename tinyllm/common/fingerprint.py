@@ -1,4 +1,4 @@
-"""What a result is made from, each part by name: settings, code and files."""
+"""The settings, code and files that a result is made from, each under its name."""
 
 import hashlib
 import json
@@ -14,17 +14,17 @@ Parts = dict[str, str]
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Each part by name: "train.n_layer" to its value, ".../tokens.npy" to its hash."""
+    """Parts by name: "train.n_layer" to its value, ".../tokens.npy" to its hash."""
 
     parts: Parts
 
     @property
     def name(self) -> str:
-        """A short name, the same for the same parts."""
+        """Return a short name that is the same for the same parts."""
         return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def differences(self, other: "Fingerprint") -> list[str]:
-        """The parts in which two fingerprints differ, to be shown: a sealed folder as one."""
+        """Return the names of the parts that differ, for messages; a sealed folder is one name."""
         names = sorted(self.parts.keys() | other.parts.keys())
         different = [name for name in names if self.parts.get(name) != other.parts.get(name)]
         sealed = {name.removesuffix(CHECKSUMS) for name in different if name.endswith(CHECKSUMS)}
@@ -34,20 +34,21 @@ class Fingerprint:
 
 
 def of_code(module: str) -> Parts:
-    """The source files that decide what a module computes, by their content."""
+    """Return the source files that decide what a module computes, by their content."""
     files = source_files.files_of(module)
     return {file.as_posix(): sha256_of(source_files.ROOT / file) for file in files}
 
 
 def of_content(paths: Iterable[Path]) -> Parts:
-    """Files, or folders with all their files, by their content."""
+    """Return files, or all files of folders, by their content."""
     return {file.as_posix(): sha256_of(file) for path in paths for file in _files(path)}
 
 
 def of_state(paths: Iterable[Path]) -> Parts:
-    """Files, or folders with all their files, in a way that takes no time for gigabytes.
+    """Return files, or all files of folders, without hashing gigabytes.
 
-    The files of a sealed folder are known by the checksums in it, and otherwise by size and times.
+    Files of a sealed folder are identified by its checksums and by size and times; all other files
+    by their content.
     """
     parts: Parts = {}
     for path in paths:
@@ -60,7 +61,7 @@ def of_state(paths: Iterable[Path]) -> Parts:
 
 
 def is_as_sealed(name: str) -> bool:
-    """Whether a file of a sealed folder has the content it was sealed with, whatever its times."""
+    """Return whether a file of a sealed folder has its recorded SHA-256, even if touched."""
     file = Path(name)
     sealed = next((p for p in file.parents if (p / CHECKSUMS).is_file()), None)
     if sealed is None or not file.is_file():

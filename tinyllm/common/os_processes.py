@@ -1,6 +1,6 @@
-"""Other processes: whether one is alive, and ending a stage whose DVC is not.
+"""Other processes: check whether one is alive, and end a stage when its DVC has exited.
 
-DVC killed with SIGKILL leaves its stage behind, and the next `dvc repro` starts another beside it.
+If DVC is killed with SIGKILL, its stage keeps running and the next `dvc repro` starts a second one.
 """
 
 import math
@@ -13,16 +13,16 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-# Of its own: where a whole group of processes got SIGTERM, it must not count as training's second
-# one. It ends a process that has no handler for it.
+# A signal of its own: if a process group receives SIGTERM, this signal must not count as the second
+# SIGTERM that training gets. It ends a process that has no handler for it.
 DVC_IS_GONE = signal.SIGUSR2
 STAGE = "DVC_STAGE"  # DVC sets this variable for the stages that it runs
 LAUNCHED = "TORCHELASTIC_RUN_ID"  # torch's launcher sets it for the processes that it starts
-CHECK_INTERVAL = 0.5  # seconds between looks for DVC, which takes longer to start a stage again
+CHECK_INTERVAL = 0.5  # seconds between checks; DVC takes longer to start a stage again
 
 
 def is_alive(process: psutil.Process | int) -> bool:
-    """Whether a process runs; one that has ended, but that nobody has waited for, does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         process = psutil.Process(process) if isinstance(process, int) else process
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -31,7 +31,7 @@ def is_alive(process: psutil.Process | int) -> bool:
 
 
 def available_cores() -> int:
-    """CPUs that this process may use, fewer than the machine's in a container or a batch job."""
+    """Return the CPUs that this process may use: in a container or a batch job, not all of them."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     quota = cpu_quota()
@@ -39,10 +39,10 @@ def available_cores() -> int:
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """CPUs' worth of time that Linux's control groups leave this process; None: no limit.
+    """Return the CPU quota of this process by Linux's control groups, in CPUs; None: no limit.
 
-    A group's limit holds for all below it. In a container, /proc/self/cgroup may name the host's
-    path, while the container's own group is mounted at the top: paths that are missing are skipped.
+    The limit of a group applies to every group below it. In a container, /proc/self/cgroup may name
+    a path of the host while the container's group is mounted at the top: missing paths are skipped.
     """
     limits = []
     for line in _lines(root / "proc/self/cgroup"):
@@ -63,13 +63,13 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
 
 def _group_quota(group: Path) -> float | None:
-    """The limit of one control group, of version 2 (cpu.max) or 1 (cpu.cfs_*_us)."""
+    """Return the limit of one control group, of version 2 (cpu.max) or 1 (cpu.cfs_*_us)."""
     numbers = " ".join(_lines(group / "cpu.max")).split()
     if not numbers:
         numbers = [*_lines(group / "cpu.cfs_quota_us"), *_lines(group / "cpu.cfs_period_us")]
     try:
         quota, period = map(int, numbers)
-    except ValueError:  # "max 100000", or no such files
+    except ValueError:  # "max 100000", or the files are missing
         return None
     return quota / period if quota > 0 and period > 0 else None
 
@@ -82,10 +82,9 @@ def _lines(path: Path) -> list[str]:
 
 
 def end_with_starter() -> None:
-    """Have this process get DVC_IS_GONE once the DVC that started it, if any did, has ended.
+    """Send DVC_IS_GONE to this process when the DVC that started it, if any, exits.
 
-    Of several processes that share a training, only their launcher was started by DVC; they end
-    with the launcher.
+    If several processes share a training, DVC started only their launcher; they exit with it.
     """
     launched = LAUNCHED in os.environ
     starter = psutil.Process().parent() if launched else _dvc()
@@ -98,19 +97,19 @@ def _watch(starter: psutil.Process, name: str) -> None:
     while is_alive(starter):
         time.sleep(CHECK_INTERVAL)
     try:
-        print(f"the {name} that started this is gone", file=sys.stderr, flush=True)
-    finally:  # what it printed to may be gone too
+        print(f"the {name} that started this process has exited", file=sys.stderr, flush=True)
+    finally:  # standard error may be closed too
         os.kill(os.getpid(), DVC_IS_GONE)
 
 
 def _dvc() -> psutil.Process | None:
-    """The process that started this stage, perhaps through a shell; None without DVC."""
+    """Return the DVC process that started this stage, also through a shell; None without DVC."""
     if STAGE not in os.environ:
         return None
     for ancestor in psutil.Process().parents():
         try:
-            if STAGE not in ancestor.environ():  # so it is the one that set it
+            if STAGE not in ancestor.environ():  # the process that set it
                 return ancestor
-        except psutil.Error:  # it is another user's, or has ended meanwhile
+        except psutil.Error:  # owned by another user, or exited
             continue
     return None

@@ -1,4 +1,4 @@
-"""Which of this project's files decide what a module computes: its own and all that it imports."""
+"""Find the project files that decide what a module computes: its own file and all its imports."""
 
 import ast
 import re
@@ -7,29 +7,29 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("tinyllm", "stages")
-REFERENCE = re.compile(r"\w+(\.\w+)*:\w+")  # as pkgutil.resolve_name takes it
-# Modules and packages that decide no result, and why. No stage depends on them, so that a changed
-# progress bar trains nothing again. A test changes what they do and compares the outputs.
+REFERENCE = re.compile(r"\w+(\.\w+)*:\w+")  # the format of pkgutil.resolve_name
+# Modules and packages that decide no result, and why. No stage depends on them, so a changed
+# progress bar does not train the model again. A test changes them and compares the outputs.
 NO_RESULT = {
     "tinyllm.common.console": "prints, and chooses the exit status",
     "tinyllm.common.unchanged": "refuses a result whose inputs changed, and makes none",
     "tinyllm.settings.cross_checks": "refuses settings; DVC compares their values by itself",
-    "tinyllm.settings.load": "as above, and it would tie each stage to the settings of all",
+    "tinyllm.settings.load": "checks all settings; a stage depends on its own sections only",
     "tinyllm.settings.runtime": "settings that change no result",
-    "tinyllm.settings.strict_yaml": "refuses what YAML readers understand differently",
+    "tinyllm.settings.strict_yaml": "refuses YAML that parsers read differently",
     "tinyllm.tracking": "records a run and sends it to MLflow",
     "tinyllm.training.display": "shows a training in the terminal, and records it",
 }
 
 
 def files_of(module: str) -> list[Path]:
-    """Source files that decide what a module computes, relative to the project's root.
+    """Return the source files that decide what a module computes, relative to the project root.
 
-    Imports within functions count too, and so do the packages that a module lies in. NO_RESULT is
-    left out, with what only it imports.
+    Imports inside functions and the packages that contain a module count too. NO_RESULT and the
+    modules that only it imports are excluded.
 
     Args:
-        module: dotted name, like "stages.train".
+        module: Dotted name, like "stages.train".
     """
     found: set[Path] = set()
     _collect(module, found)
@@ -54,13 +54,13 @@ def _source(parts: list[str]) -> Path | None:
 
 
 def _imports(path: Path) -> Iterator[str]:
-    """Names of this project that a file imports; `from a import b` may mean the module a.b.
+    """Yield the project's names that a file imports; `from a import b` may mean the module a.b.
 
-    A text like "a.b:c" is a reference to c in the module a.b, and counts as an import of it.
+    A string like "a.b:c" is a reference to c in the module a.b and counts as an import.
     """
     try:
         tree = ast.parse(path.read_bytes())
-    except SyntaxError:  # somebody is editing it; running it is an error of its own
+    except SyntaxError:  # being edited; running it raises its own error
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""Refuse a result whose settings, code or inputs changed while it was made."""
+"""Refuse to publish a result whose settings, code or inputs changed during the run."""
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
@@ -18,21 +18,21 @@ from tinyllm.settings import strict_yaml
 
 
 class MadeFrom:
-    """What a stage is made from, taken before its work and compared at its end.
+    """The inputs of a stage, recorded before its work and compared at its end.
 
-    DVC hashes what a stage depends on after its command, so that it would record what was not used
-    (https://github.com/iterative/dvc/issues/11058). What changes between the comparison and DVC's
-    own hash is still recorded wrongly, so a stage compares last, just before it publishes.
+    DVC hashes a stage's dependencies after its command, so it would record files that the stage did
+    not use (https://github.com/iterative/dvc/issues/11058). A change between the comparison and
+    DVC's own hash is still recorded wrongly, so a stage compares last, just before it publishes.
 
-    Made first thing in a stage, before it imports what it runs and reads what it uses: then a
-    change at any later time is seen. Used as the innermost context around what the stage makes: it
-    compares when that ends, and also when it fails, which may be because something changed.
+    Create it first in a stage, before its code is imported and its inputs are read: it finds every
+    later change. Use it as the innermost context manager around the work. It compares on exit, and
+    also if the work fails, since a change may be the reason.
 
     Args:
-        stage: its name.
-        inputs: files and folders that it reads.
-        params: params.yaml.
-        sections: those sections of it that the stage depends on, or single keys of them.
+        stage: Name of the stage.
+        inputs: Files and folders that it reads.
+        params: Path of params.yaml.
+        sections: Sections, or single keys like "hardware.device", that the stage depends on.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class MadeFrom:
     def add(
         self, take: Callable[[], Parts], is_as_read: Callable[[str], bool] = lambda _: False
     ) -> None:
-        """Add what something is now, and will have to be at the end.
+        """Record the current state of something that must be the same at the end.
 
         Args:
-            is_as_read: whether a part that differs then has the content that was read all the same.
+            is_as_read: Returns whether a part that differs still has the content that was read.
         """
         self._takes.append((take, take(), is_as_read))
 
@@ -71,10 +71,10 @@ class MadeFrom:
             self.check()
 
     def check(self) -> None:
-        """Compare what there is now with what there was.
+        """Compare the current state with the recorded one.
 
         Raises:
-            ValueError: names what changed.
+            ValueError: Something changed; the message names it.
         """
         changed = [
             name
@@ -85,8 +85,8 @@ class MadeFrom:
             shown = ", ".join(changed[:5])
             more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
             raise RunAgain(
-                f"changed while {self.stage} ran: {shown}{more}; the result belongs to neither "
-                "state, so it is not published. Undo or keep the change"
+                f"changed while {self.stage} ran: {shown}{more}; the result matches neither "
+                "version, so it is not published. Keep or undo the change"
             )
 
 
@@ -100,10 +100,10 @@ def _differences(before: Parts, now: Parts, is_as_read: Callable[[str], bool]) -
 
 
 def _forget_stale_bytecode(module: str) -> None:
-    """Have Python compile what was edited since it was compiled.
+    """Delete bytecode that is older than its source file.
 
     Python compares the size of the source, and its time in whole seconds: after an edit within the
-    second it would run the code from before.
+    same second it would run the old code.
     """
     for name in files_of(module):
         source = ROOT / name
@@ -113,7 +113,7 @@ def _forget_stale_bytecode(module: str) -> None:
 
 
 def _of_settings(params: Path, sections: Sequence[str]) -> Parts:
-    """The settings of some sections, as they are written; what is wrong in them is found later."""
+    """Return the settings of some sections as written; their values are checked elsewhere."""
     try:
         settings = strict_yaml.load(params.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

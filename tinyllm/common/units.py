@@ -1,13 +1,13 @@
-"""Quantities as text."""
+"""Format quantities as text."""
 
 
 def megabytes(size: int) -> str:
-    """A size in bytes, like 3.10 MB."""
+    """Format a size in bytes, like 3.10 MB."""
     return f"{size / 1e6:.2f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
 
 
 def about(seconds: float) -> str:
-    """A duration that is not known well, like "about 2 min"."""
+    """Format an estimated duration, like "about 2 min"."""
     for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 1.5 * unit:
             return f"about {seconds / unit:.0f} {name}"

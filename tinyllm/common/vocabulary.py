@@ -1,4 +1,4 @@
-"""What every vocabulary begins and ends with."""
+"""Tokens that every vocabulary has."""
 
-N_BYTES = 256  # a token for each value of a byte
+N_BYTES = 256  # one token for each byte value
 END_OF_TEXT = "<|endoftext|>"  # the token that ends every document

@@ -1,1 +1,1 @@
-"""The way of a document: from its source to token arrays."""
+"""Data, from the source of a document to token arrays."""

@@ -1,9 +1,9 @@
-"""Which split a document belongs to: the one answer that every stage uses.
+"""Assign documents to splits; every stage uses this rule.
 
-A document's split follows from its own content alone, so that adding documents moves none, and
-documents that differ only in case, white space or digits fall together. (Near-duplicates follow
-the first of their group, and a text that is one single document, like a book, is cut by position:
-tinyllm/data/tokenize/survey.py.)
+The split of a document depends on its content alone: adding documents moves no other document, and
+documents that differ only in case, white space or digits get the same split. There are two
+exceptions, in tinyllm/data/tokenize/survey.py: near-duplicates get the split of the first of their
+group, and a corpus of a single document, like a book, is cut by position.
 """
 
 import hashlib
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:  # a worker process starts in two thirds of the time without pydantic
+if TYPE_CHECKING:  # without pydantic, a worker process starts in two thirds of the time
     from tinyllm.settings.split import Split
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 
 _ASCII = bytes(range(128))
-_FOLDED = bytearray(range(256))  # ASCII's white space, letters and digits, as the text's are folded
+_FOLDED = bytearray(range(256))  # folds ASCII white space, letters and digits
 _FOLDED[0x09:0x0E], _FOLDED[0x1C:0x20] = b" " * 5, b" " * 4
 _FOLDED[ord("0") : ord("9") + 1] = b"0" * 10
 _FOLDED[ord("A") : ord("Z") + 1] = _FOLDED[ord("a") : ord("z") + 1]
@@ -28,17 +28,17 @@ _SPACE_OR_DIGIT = re.compile(r"[\s\d]")
 
 
 def fold(text: str) -> bytes:
-    """A text's normalised content in UTF-8: no case, words one space apart, each digit a 0.
+    """Normalise a text to UTF-8: lower case, words one space apart, each digit a 0.
 
     Raises:
-        UnicodeEncodeError: it holds half of a surrogate pair, which no UTF-8 can.
+        UnicodeEncodeError: The text contains half of a surrogate pair, which UTF-8 can't encode.
     """
     content = text.encode()
     if not text.isascii():
         others = content.translate(None, _ASCII).decode()
         if others != others.casefold() or _SPACE_OR_DIGIT.search(others):
             return re.sub(r"\d", "0", " ".join(text.casefold().split())).encode()
-    # What is left to fold is ASCII: in whole bytes, in a fifth of the time.
+    # The rest is ASCII: folding bytes takes a fifth of the time.
     content = content.translate(_FOLDED)
     while b"  " in content:
         content = content.replace(b"  ", b" ")
@@ -46,7 +46,7 @@ def fold(text: str) -> bytes:
 
 
 class ContentHash:
-    """64-bit hash of a text's normalised content, of which it may be given one part at a time."""
+    """64-bit hash of a text's normalised content; the text may be given in parts."""
 
     def __init__(self) -> None:
         self._digest = hashlib.blake2b(digest_size=8)
@@ -65,12 +65,12 @@ class ContentHash:
 
     @property
     def value(self) -> int:
-        """The hash of all parts together."""
+        """Return the hash of all parts together."""
         return int.from_bytes(self._digest.digest(), "big")
 
 
 def split_codes(hashes: npt.NDArray[np.uint64], settings: "Split") -> npt.NDArray[np.uint8]:
-    """The splits, as indices into SPLITS, of documents of these content hashes (N,)."""
+    """Return the splits, as indices into SPLITS, of documents with these content hashes (N,)."""
     positions = hashes / 2.0**64
     edges = [settings.test_fraction, settings.test_fraction + settings.validation_fraction]
     codes = np.array([SPLITS.index(split) for split in (TEST, VALIDATION, TRAIN)], dtype=np.uint8)

@@ -1,16 +1,16 @@
-"""Token ids on disk: plain .npy files with an index, readable with nothing but numpy.
+"""Store token ids on disk: plain .npy files with an index, readable with nothing but numpy.
 
-A token folder, in the documents' order:
-    tokens-00000.npy, ...   ids (N,), uint16, or uint32 where the vocabulary needs it
-    documents.npy           a record a document: its split, tokens and bytes
-    index.json              totals of all, of each split and of each shard, with its SHA-256
+A token folder, in the order of the documents:
+    tokens-00000.npy, ...   ids (N,), uint16, or uint32 if the vocabulary requires it
+    documents.npy           one record per document: its split, tokens and bytes
+    index.json              totals of all documents, each split and each shard, with its SHA-256
 
     shards = [np.load(path) for path in sorted(folder.glob("tokens-*.npy"))]
     sizes = np.load(folder / "documents.npy")["tokens"]
     documents = np.split(np.concatenate(shards), sizes.cumsum()[:-1])
 
 A split folder:
-    tokens.npy              ids (N,) of all its documents, one after the other
+    tokens.npy              ids (N,) of all its documents, concatenated
     split.json              documents, tokens, bytes, vocabulary size, SHA-256 of the ids
 
 Both are sealed (`tinyllm.common.files`).
@@ -34,17 +34,17 @@ from tinyllm.common.files import checked, read_json, seal, write_json
 from tinyllm.data.split_rule import SPLITS
 
 Tokens = npt.NDArray[np.unsignedinteger]
-Documents = npt.NDArray[Any]  # (N,) of DOCUMENT
+Documents = npt.NDArray[Any]  # (N,) records of DOCUMENT
 
-SHARD_TOKENS = 1 << 24  # a shard is closed by the text that reaches this many tokens
-AT_ONCE = 1 << 16  # documents sorted at once
-TOKENS_AT_ONCE = 1 << 20  # sorted or counted, which makes 8 bytes of each
+SHARD_TOKENS = 1 << 24  # the text that reaches this many tokens is the last of its shard
+AT_ONCE = 1 << 16  # documents sorted at a time
+TOKENS_AT_ONCE = 1 << 20  # sorted or counted at a time, in 8 bytes each
 DOCUMENT = np.dtype([("split", "u1"), ("tokens", "<i8"), ("bytes", "<i8")])
 INDEX, DOCUMENTS, TOKENS, SUMMARY = "index.json", "documents.npy", "tokens.npy", "split.json"
 
 
 class ArrayFile:
-    """A .npy file of `count` elements that is written part by part, and hashed on the way."""
+    """A .npy file of `count` elements that is written in parts and hashed on the way."""
 
     def __init__(self, path: Path, dtype: npt.DTypeLike, count: int) -> None:
         self.path = path
@@ -69,7 +69,7 @@ class ArrayFile:
         self._file.write(content)
 
     def sha256(self) -> str:
-        """SHA-256 of the file, once all is written."""
+        """Return the SHA-256 of the file after all elements are written."""
         assert self.left == 0, f"{self.path}: {self.left} elements are missing"
         return self._digest.hexdigest()
 
@@ -82,12 +82,12 @@ class ArrayFile:
 
 @dataclass
 class TokenTotals:
-    """What was written: counts of documents, tokens and bytes, of each split.
+    """Totals of what was written.
 
     Attributes:
-        of_split: split to "documents", "tokens", "bytes".
-        of_token: how often each id stands in the shards (V,).
-        of_length: how many documents have so many tokens.
+        of_split: Split to its "documents", "tokens" and "bytes".
+        of_token: Count of each id in the shards (V,).
+        of_length: Number of documents of each length in tokens.
     """
 
     of_token: npt.NDArray[np.int64]
@@ -105,17 +105,18 @@ class TokenTotals:
             self.of_split[split].update(documents=len(mine), **sums)
 
     def all(self) -> Counter[str]:
-        """The "documents", "tokens" and "bytes" of all splits."""
+        """Return the "documents", "tokens" and "bytes" of all splits together."""
         return sum(self.of_split.values(), Counter())
 
 
 class TokenWriter:
-    """Writes a token folder; holds no more than one shard in memory.
+    """Write a token folder; memory holds one shard at most.
 
-    Used as a context: leaving it without an error closes the last shard and writes the index.
+    Use it as a context manager: leaving it without an error closes the last shard and writes the
+    index.
 
     Args:
-        documents: how many there will be.
+        documents: Number of documents to come.
     """
 
     def __init__(
@@ -128,10 +129,10 @@ class TokenWriter:
         self._pending: list[Tokens] = []
         self._in_shard = Counter[str]()
         self._shards: list[dict[str, object]] = []
-        self._known: dict[str, str] = {}  # file to its SHA-256
+        self._known: dict[str, str] = {}  # file name to SHA-256
 
     def add(self, ids: Tokens, documents: Documents) -> None:
-        """Append some ids (N,), and the records of the documents (D,) that end in them."""
+        """Append ids (N,), and the records (D,) of the documents that end in them."""
         self._pending.append(ids)
         self._documents.append(documents)
         self.totals.add(documents)
@@ -183,9 +184,9 @@ class TokenWriter:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What a split holds: documents, tokens, bytes of text; ids are below `vocab_size`.
+    """The size of a split: documents, tokens, bytes of text; ids are below `vocab_size`.
 
-    The SHA-256 is that of tokens.npy: runs name their data by it.
+    `sha256` is that of tokens.npy; runs identify their data by it.
     """
 
     documents: int
@@ -196,15 +197,15 @@ class SplitSummary:
 
 
 class _SplitOfTokens:
-    """The split of one token after the other, from the index of documents."""
+    """The split of each token in turn, from the index of documents."""
 
     def __init__(self, index: Path) -> None:
         self._blocks = _read_documents(index)
         self._codes = np.empty(0, dtype=np.uint8)
-        self._sizes = np.empty(0, dtype=np.int64)  # tokens that are left of each document
+        self._sizes = np.empty(0, dtype=np.int64)  # remaining tokens of each document
 
     def take(self, count: int) -> npt.NDArray[np.uint8]:
-        """Indices into SPLITS of the next `count` tokens (count,)."""
+        """Return indices into SPLITS of the next `count` tokens (count,)."""
         parts = []
         while count:
             if not len(self._sizes):
@@ -216,7 +217,7 @@ class _SplitOfTokens:
             parts.append(np.repeat(self._codes[:whole], self._sizes[:whole]))
             count -= len(parts[-1])
             self._codes, self._sizes = self._codes[whole:], self._sizes[whole:]
-            if len(self._sizes):  # of the next one, only a part
+            if len(self._sizes):  # the rest is a part of the next document
                 parts.append(np.full(count, self._codes[0]))
                 self._sizes[0] -= count
                 count = 0
@@ -232,13 +233,13 @@ def _read_documents(path: Path) -> Iterator[Documents]:
 
 
 def write_splits(tokens_folder: Path, folders: dict[str, Path]) -> dict[str, SplitSummary]:
-    """Sort a token folder's documents into a folder a split; holds one shard in memory.
+    """Sort the documents of a token folder into one folder per split; memory holds one shard.
 
     Args:
-        folders: split name to an existing empty folder.
+        folders: Split name to an existing empty folder.
 
     Raises:
-        ValueError: a file is missing or damaged.
+        ValueError: A file is missing or corrupt.
     """
     index = read_json(checked(tokens_folder, INDEX))
     with ExitStack() as stack:
@@ -251,7 +252,7 @@ def write_splits(tokens_folder: Path, folders: dict[str, Path]) -> dict[str, Spl
         try:
             _sort(tokens_folder, index, files)
         except ValueError as error:
-            raise RunAgain(f"{tokens_folder} is damaged: {error}") from None
+            raise RunAgain(f"{tokens_folder} is corrupt: {error}") from None
     summaries = {}
     for split, folder in folders.items():
         sha256 = files[split].sha256()
@@ -274,12 +275,12 @@ def _sort(tokens_folder: Path, index: dict[str, Any], files: dict[str, "ArrayFil
                 file.append(some[codes == SPLITS.index(split)])
     for split, file in files.items():
         if file.left:
-            raise ValueError(f"{file.left} tokens of the {split} split are not there")
+            raise ValueError(f"{file.left} tokens of the {split} split are missing")
 
 
 @dataclass(frozen=True)
 class TokenSplit:
-    """A split, read back: its folder, its ids (N,), memory-mapped, and its summary."""
+    """A split: its folder, its memory-mapped ids (N,) and its summary."""
 
     path: Path
     tokens: Tokens
@@ -287,15 +288,15 @@ class TokenSplit:
 
 
 def read_split(folder: Path) -> TokenSplit:
-    """Open a split folder, checked.
+    """Open a split folder and verify it.
 
     Raises:
-        ValueError: it is missing or damaged.
+        ValueError: The folder is missing or corrupt.
     """
     summary = SplitSummary(**read_json(checked(folder, SUMMARY)))
     return TokenSplit(folder, _load(folder, TOKENS), summary)
 
 
 def _load(folder: Path, name: str) -> npt.NDArray[Any]:
-    """An array of a sealed folder, memory-mapped; unlike np.load it knows no format but .npy."""
+    """Memory-map an array of a sealed folder; unlike np.load it accepts no format but .npy."""
     return np.lib.format.open_memmap(checked(folder, name), mode="r")

@@ -1,4 +1,4 @@
-"""Text to token ids and back, with tiktoken; a vocabulary of our own or a published one."""
+"""Convert text to token ids and back with tiktoken; a trained vocabulary or a published one."""
 
 import re
 from binascii import a2b_base64, b2a_base64
@@ -17,11 +17,11 @@ from tinyllm.common.vocabulary import END_OF_TEXT
 RANKS = "vocabulary.tiktoken"
 DESCRIPTION = "encoding.json"
 
-# How text is cut into pieces, within which tokens are merged: Llama 3's expression, in the form
-# that llama.cpp has. llama.cpp knows a fixed list of expressions by name; a GGUF file states the
-# name as tokenizer.ggml.pre. Of those with which it gives the same ids as tiktoken, this one gives
-# the fewest bits per byte (docs/log.md). The letters after an apostrophe are spelled out because
-# (?i:s) also matches U+017F, and llama.cpp's code does not.
+# How text is split into pieces, inside which tokens are merged: Llama 3's expression, in the form
+# that llama.cpp uses. llama.cpp knows a fixed list of expressions by name; a GGUF file names one in
+# tokenizer.ggml.pre. Of those that give the same ids there as in tiktoken, this one gives the
+# fewest bits per byte (docs/log.md). The letters after an apostrophe are spelled out because
+# (?i:s) also matches U+017F, which llama.cpp's code does not.
 LLAMA_CPP_NAME = "llama-bpe"
 PATTERN = "|".join(
     [
@@ -35,34 +35,34 @@ PATTERN = "|".join(
     ]
 )
 
-LEARNABLE = 2_000_000_000  # bytes to learn from; pairs are counted in 32 bits, signed
-AT_ONCE = 1024  # texts that are held while their parts are counted
+LEARNABLE = 2_000_000_000  # bytes to train on; pairs are counted in signed 32 bits
+AT_ONCE = 1024  # texts in memory while their parts are counted
 
-# A run of white space, of letters and digits, or of signs; the first part is kept for learning.
+# A run of white space, of letters and digits, or of signs; training keeps the first part.
 LONGEST_RUN = 1000
 _LONG_RUN = re.compile(r"(\s{1000})\s+|(\w{1000})\w+|([^\s\w]{1000})[^\s\w]+")
 
-# Characters of white space in a row that every pattern can bear; they overflow at some 500,000.
+# Longest white space that every pattern handles; they overflow at some 500,000 characters.
 LONGEST_SPACE = 100_000
 
 
 class Tokenizer:
-    """A byte-level tiktoken encoding: any text goes in, and comes back byte for byte."""
+    """A byte-level tiktoken encoding: any text can be encoded, and is decoded byte for byte."""
 
     def __init__(self, encoding: tiktoken.Encoding) -> None:
         self.encoding = encoding
 
     @classmethod
     def train(cls, documents: Iterable[str], vocab_size: int) -> "Tokenizer":
-        """Learn a byte-level BPE of at most `vocab_size` tokens, <|endoftext|> included.
+        """Train a byte-level BPE of at most `vocab_size` tokens, including <|endoftext|>.
 
-        A text too small to give that many tokens gives fewer. Of pairs that are as frequent, the
-        one of lower ids is merged first. The documents hold at most `LEARNABLE` bytes.
+        A small text yields fewer tokens. Of equally frequent pairs, the one with the lower ids is
+        merged first. The documents contain at most `LEARNABLE` bytes.
         """
         from rustbpe import Tokenizer as Learner
 
         learner = Learner()
-        # A merge walks through whole parts of text, and a run as long as that teaches nothing.
+        # Each merge scans whole parts of text, and such a long run contains nothing to learn.
         texts = map(_shorten_runs, documents)
         learner.train_from_iterator(texts, vocab_size - 1, AT_ONCE, quicker(PATTERN))
         ranks = {bytes(token): rank for token, rank in learner.get_mergeable_ranks()}
@@ -78,23 +78,23 @@ class Tokenizer:
 
     @classmethod
     def named(cls, name: str) -> "Tokenizer":
-        """A published tiktoken encoding, like "gpt2".
+        """Load a published tiktoken encoding, like "gpt2".
 
         Raises:
-            ValueError: its file can't be had.
+            ValueError: Its file can't be downloaded.
         """
         try:
             encoding = tiktoken.get_encoding(name)
         except OSError as error:  # requests' errors are OSErrors
             raise ValueError(
                 f"tokenize.encoding = {name!r}: its vocabulary could not be downloaded; without a "
-                f"network, fill the folder that TIKTOKEN_CACHE_DIR names ({error})"
+                f"network, fill the folder of TIKTOKEN_CACHE_DIR ({error})"
             ) from None
         return cls(encoding)
 
     @cached_property
     def vocab_size(self) -> int:
-        """Number of ids, unused ones among them included (V)."""
+        """Number of ids (V), including unused ones."""
         return self.encoding.n_vocab
 
     @cached_property
@@ -104,18 +104,18 @@ class Tokenizer:
 
     @cached_property
     def _used(self) -> frozenset[int]:
-        """Ids that stand for something; published encodings leave some out, like cl100k_base."""
+        """Ids that stand for something; published encodings like cl100k_base have unused ones."""
         encoding = self.encoding
         return frozenset([*encoding._mergeable_ranks.values(), *encoding._special_tokens.values()])
 
     @cached_property
     def dtype(self) -> type[np.unsignedinteger]:
-        """The smallest unsigned type that holds every id."""
+        """The smallest unsigned type for every id."""
         return np.uint16 if self.vocab_size <= 1 << 16 else np.uint32
 
     @cached_property
     def _encoder(self) -> tiktoken.Encoding:
-        """The encoding with an expression that finds the same parts sooner."""
+        """The encoding with an expression that finds the same parts faster."""
         encoding = self.encoding
         return tiktoken.Encoding(
             encoding.name,
@@ -125,7 +125,7 @@ class Tokenizer:
         )
 
     def encode(self, text: str) -> npt.NDArray[np.unsignedinteger]:
-        """Token ids of a text; what looks like a special token in it is text like any other."""
+        """Encode a text (N,); text that looks like a special token is ordinary text."""
         try:
             tokens = self._encode(text)
         except ValueError:  # tiktoken's regular expressions overflow on very long white space
@@ -133,12 +133,12 @@ class Tokenizer:
         return tokens.astype(self.dtype)
 
     def encode_documents(self, texts: Sequence[str]) -> npt.NDArray[np.unsignedinteger]:
-        """Token ids of texts one after the other, <|endoftext|> after each.
+        """Encode texts (N,), each followed by <|endoftext|>, concatenated.
 
-        The same as of each alone, but in one call: a special token divides text for tiktoken, so
-        that nothing is merged across it.
+        Gives the same ids as encoding each text separately, in one call: tiktoken splits text at a
+        special token, so nothing is merged across it.
         """
-        if any(END_OF_TEXT in text for text in texts):  # there it is text
+        if any(END_OF_TEXT in text for text in texts):  # here it is ordinary text
             return np.concatenate([self._ended(text) for text in texts])
         joined = "".join(f"{text}{END_OF_TEXT}" for text in texts)
         allowed = {END_OF_TEXT}
@@ -157,22 +157,22 @@ class Tokenizer:
         return self._encoder.encode_to_numpy(text, disallowed_special=())
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of token ids; bytes that are no UTF-8 become the replacement character."""
+        """Decode token ids; bytes that are invalid UTF-8 become the replacement character."""
         return self.decode_bytes(tokens).decode("utf-8", errors="replace")
 
     def decode_bytes(self, tokens: Iterable[int]) -> bytes:
-        """The bytes of token ids; an id that the encoding leaves unused stands for none."""
+        """Decode token ids to bytes; an unused id stands for none."""
         return self.encoding.decode_bytes([token for token in tokens if token in self._used])
 
     def token_bytes(self) -> npt.NDArray[np.int64]:
-        """Bytes of text that each id stands for (V,); 0 for special and unused ids."""
+        """Return the number of bytes of each id (V,); 0 for special and unused ids."""
         sizes = np.zeros(self.vocab_size, dtype=np.int64)
         for token, rank in self.encoding._mergeable_ranks.items():
             sizes[rank] = len(token)
         return sizes
 
     def save(self, folder: Path) -> None:
-        """Write the vocabulary in tiktoken's text format, with what else makes the encoding."""
+        """Write the vocabulary in tiktoken's text format, and the other parts of the encoding."""
         folder.mkdir(parents=True, exist_ok=True)
         ranks = sorted(self.encoding._mergeable_ranks.items(), key=lambda item: item[1])
         lines = [f"{b2a_base64(token, newline=False).decode()} {rank}\n" for token, rank in ranks]
@@ -193,7 +193,7 @@ class Tokenizer:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: it is missing or damaged.
+            ValueError: The folder is missing or corrupt.
         """
         description = read_json(checked(folder, DESCRIPTION))
         lines = checked(folder, RANKS).read_bytes().splitlines()
@@ -209,10 +209,10 @@ class Tokenizer:
 
 
 def _shorten_runs(text: str) -> str:
-    """A text with what is kept of its long runs for learning.
+    """Shorten the long runs of a text for training.
 
-    A long run holds one of the text's stretches of half its length, which is then all space or
-    without any: nearly no text is searched for more.
+    A run contains a stretch of half its length that is all white space or has none: nearly no text
+    is searched for more.
     """
     if len(text) <= LONGEST_RUN:
         return text
@@ -224,11 +224,11 @@ def _shorten_runs(text: str) -> str:
 
 
 def quicker(pattern: str) -> str:
-    """An expression that cuts text as one of tiktoken's, or ours, in two thirds of the time.
+    """Return an expression that splits text like tiktoken's, or ours, in two thirds of the time.
 
-    tiktoken walks through what only its backtracking engine knows, step by step, and leaves the
-    rest to a linear one. So possessive quantifiers go (in these expressions none could give
-    anything back), and all that needs no look-ahead becomes one group.
+    tiktoken uses a backtracking engine step by step for features that only it supports, and a
+    linear engine for the rest. So possessive quantifiers are removed (in these expressions, none
+    could give anything back), and everything without look-ahead becomes one group.
     """
     plain = re.sub(r"(?<=[+*?])\+|(?<=\d\})\+", "", pattern)
     before, ahead, after = plain.partition(r"|\s+(?!\S)")
@@ -236,7 +236,7 @@ def quicker(pattern: str) -> str:
 
 
 def _cut_long_space(text: str) -> list[str]:
-    """A text in pieces, cut wherever `LONGEST_SPACE` characters of white space end."""
+    """Cut a text at every `LONGEST_SPACE` characters of white space."""
     spaces = re.finditer(rf"\s{{1,{LONGEST_SPACE}}}", text)
     cuts = [space.end() for space in spaces if len(space[0]) == LONGEST_SPACE]
     return [text[a:b] for a, b in pairwise([0, *cuts, len(text)])]

@@ -1,1 +1,1 @@
-"""The settings of params.yaml, a module a section; `load` reads and checks them all."""
+"""The settings of params.yaml, one module per section; `load` reads and checks all of them."""

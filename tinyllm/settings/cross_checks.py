@@ -1,4 +1,4 @@
-"""What must hold between the settings of params.yaml."""
+"""Rules between the settings of params.yaml."""
 
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ from typing import Any
 from tinyllm.models.registry import ARCHITECTURES
 from tinyllm.settings.section import listed
 
-# The key to blame, the rule, what it may be.
+# The key to report, the rule, and what the value must be.
 CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "download.url",
@@ -20,15 +20,15 @@ CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
             p.download.source != "url"
             or p.download.sha256 is None
             or len(listed(p.download.sha256)) == len(listed(p.download.url or []))
-            # How many files a pattern stands for is known when they are listed.
+            # The number of files that match a pattern is known only when they are listed.
             or any(set("{*?[") & set(url) for url in listed(p.download.url or []))
         ),
-        "must be one for each address of download.url",
+        "must have one digest for each address of download.url",
     ),
     (
         "download.sha256",
         lambda p: p.download.source != "path" or len(listed(p.download.sha256 or [None])) == 1,
-        "must be one, for the one file at download.path",
+        "must be a single digest, for the file at download.path",
     ),
     (
         "download.document_start",
@@ -38,7 +38,7 @@ CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "split.test_fraction",
         lambda p: p.split.validation_fraction + p.split.test_fraction < 1,
-        "must leave something for training beside split.validation_fraction = "
+        "must leave a part for training beside split.validation_fraction = "
         "{p.split.validation_fraction}",
     ),
     (
@@ -83,8 +83,8 @@ CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "hardware.processes",
         lambda p: p.train.batch_size % ((p.hardware.processes or 1) * p.hardware.nodes) == 0,
-        "must, times hardware.nodes = {p.hardware.nodes}, divide train.batch_size = "
-        "{p.train.batch_size}",
+        "must divide train.batch_size = {p.train.batch_size} when multiplied by hardware.nodes = "
+        "{p.hardware.nodes}",
     ),
     (
         "hardware.sharding",
@@ -109,27 +109,27 @@ CROSS_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
 
 
 def conflicts(raw: dict[str, Any], wrong: set[str]) -> Iterator[tuple[str, str]]:
-    """Settings that are fine alone but not together; those already wrong are left out."""
+    """Yield the rules broken by settings that are valid alone; skips the settings in `wrong`."""
     p = SimpleNamespace()
     for name, section in raw.items():
         if isinstance(section, dict):
             fine = {k: v for k, v in section.items() if f"{name}.{k}" not in wrong}
             setattr(p, name, SimpleNamespace(**fine))
-    told = set()  # of two rules broken by one setting the first is what to mend first
+    reported = set()  # only the first of two rules broken by one setting
     for key, holds, message in CROSS_CHECKS:
         try:
-            if key in told or holds(p):
+            if key in reported or holds(p):
                 continue
-        except AttributeError:  # a setting it needs is missing or wrong, and reported as that
+        except AttributeError:  # a setting that it needs is missing or wrong, and already reported
             continue
-        told.add(key)
+        reported.add(key)
         section, name = key.split(".")
         value = getattr(getattr(p, section), name)
         yield key, f" = {show(value)}: {message.format(p=p)}"
 
 
 def show(value: object) -> str:
-    """A setting's value, as an error names it: as YAML writes it."""
+    """Format a setting's value for an error, as YAML writes it."""
     text = "null" if value is None else repr(value)
     if isinstance(value, bool):
         text = text.lower()

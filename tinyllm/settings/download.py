@@ -12,7 +12,7 @@ from tinyllm.settings.section import Count, Section, Text, listed
 
 def _pinned(package: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!-]+", package):
-        raise ValueError("must be a package and its version, like pandas==3.1.1")
+        raise ValueError("must be a package with its version, like pandas==3.1.1")
     return package
 
 
@@ -28,7 +28,7 @@ def _address(url: str) -> str:
 
 def _sha256(digest: str) -> str:
     if not re.fullmatch("[0-9a-f]{64}", digest):
-        raise ValueError("must be 64 digits of lower-case hex")
+        raise ValueError("must be 64 lower-case hexadecimal digits")
     return digest
 
 
@@ -40,7 +40,7 @@ def _pattern(expression: str) -> str:
     return expression
 
 
-# Codecs of domain names and of Python's literals, one that always fails, and one without a table.
+# Codecs for domain names and Python literals, one that always fails, and one without a table.
 NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "charmap")
 
 
@@ -56,17 +56,17 @@ def _codec(name: str) -> str:
         raise ValueError(
             "must be auto or an encoding that Python knows, like utf-8, utf-16, cp1252 or gb18030"
         ) from None
-    return "utf-8" if found.name == "utf-8" else name  # utf8, UTF_8, ... are the default too
+    return "utf-8" if found.name == "utf-8" else name  # utf8 and UTF_8 are the default too
 
 
 def _known(source: str, info: ValidationInfo) -> str:
-    """The names that there are come from whoever brings the corpus (`load_params`)."""
+    """Check the name with the function that `load_params` was given."""
     if info.context is not None:
         info.context(source)
     return source
 
 
-# One or several; one alone need not be a list.
+# A list; a single value may be written without brackets.
 Addresses = Annotated[
     list[Annotated[str, AfterValidator(_address)]], BeforeValidator(listed), Field(min_length=1)
 ]

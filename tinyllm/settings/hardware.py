@@ -1,4 +1,4 @@
-"""The settings of what `train` and `evaluate` compute on."""
+"""The settings of the hardware that `train` and `evaluate` run on."""
 
 from typing import Annotated, Literal
 

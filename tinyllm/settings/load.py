@@ -1,7 +1,7 @@
-"""`params.yaml`, read into frozen typed models, with every error found at once.
+"""Read `params.yaml` into frozen typed models, and report all errors at once.
 
-Each stage has all sections checked, so that a wrong setting of the last is found before the first
-does any work. A stage depends on the sections that it reads alone.
+Each stage checks all sections, so that a wrong setting of the last stage is found before the first
+stage does any work. A stage depends only on the sections that it reads.
 """
 
 import re
@@ -40,18 +40,20 @@ def load_params(path: Path, check_source: Callable[[str], None] | None = None) -
     """Read and check params.yaml.
 
     Args:
-        check_source: raises ValueError for a `download.source` that there is none of. Only the
-            stage that runs first knows the catalogue; the others do not depend on it.
+        check_source: Raises ValueError for an unknown `download.source`. Only the first stage
+            passes it; the other stages do not depend on the catalogue.
 
     Raises:
-        ValueError: what is wrong, one line each: key, value, what it may be.
+        ValueError: Settings are wrong; one line for each: key, value, what it may be.
     """
     try:
         raw = strict_yaml.load(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise ValueError(f"{path.name}: {error}") from None
     if not isinstance(raw, dict):
-        raise ValueError(f"{path.name}: must hold one section a stage, but holds {show(raw)}")
+        raise ValueError(
+            f"{path.name}: must contain one section per stage, but contains {show(raw)}"
+        )
     try:
         params, errors = Params.model_validate(raw, context=check_source), {}
     except ValidationError as failure:
@@ -64,7 +66,7 @@ def load_params(path: Path, check_source: Callable[[str], None] | None = None) -
     return params
 
 
-# As pydantic says it, and as params.yaml has it.
+# pydantic's wording, and ours.
 WORDS = {
     "a valid boolean": "true or false",
     "True or False": "true or false",
@@ -77,7 +79,7 @@ WORDS = {
 
 
 def _explain(error: Any) -> tuple[str, str]:
-    """One of pydantic's errors as (key, what is wrong with it)."""
+    """Return one of pydantic's errors as (key, what is wrong with it)."""
     parts = (str(part) for part in error["loc"])
     key = ".".join(part if part.isprintable() else repr(part) for part in parts)
     if error["type"] == "missing":
@@ -86,7 +88,7 @@ def _explain(error: Any) -> tuple[str, str]:
         return key, ": is not a setting"
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if error["type"] == "model_type":
-        message = "must be a section with its settings below it"
+        message = "must be a section with settings"
     for theirs, ours in WORDS.items():
         message = message.replace(theirs, ours)
     quoted = isinstance(error["input"], str) and re.fullmatch(r"-?[\d.]+", error["input"])

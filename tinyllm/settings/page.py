@@ -17,7 +17,7 @@ or run `dvc exp run -S section.setting=value`. The defaults below are the values
 """
 KEY = re.compile(r"(?P<indent> *)(?P<key>\w+):(?:.*? # (?P<comment>.*)|.*)")
 COMMENT = re.compile(r"(?P<indent> +)# +(?P<comment>.*)")
-LONGEST_DEFAULT = 40  # characters; of a longer list, the page gives the length
+LONGEST_DEFAULT = 40  # characters; for a longer list, the page shows its length
 
 
 @dataclass
@@ -72,7 +72,7 @@ def _cell(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text with Markdown's characters escaped, except in `code`."""
+    """Escape the special characters of Markdown, except in `code`."""
     parts = text.split("`")
     parts[::2] = [re.sub(r"([*<])", r"\\\1", part) for part in parts[::2]]
     return "`".join(parts)

@@ -1,4 +1,4 @@
-"""The settings of how the pipeline runs and is shown, none of which changes a result."""
+"""The settings of how the pipeline runs and what it shows; none of them changes a result."""
 
 from typing import Annotated, Literal
 

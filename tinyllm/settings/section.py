@@ -1,7 +1,7 @@
-"""What a section of params.yaml is made of.
+"""The base class and the types of the sections of params.yaml.
 
-What each setting means, and its unit, stands beside it in `params.yaml`; the sections say what it
-may be.
+Comments in `params.yaml` say what each setting means, with its unit; the classes say which values
+it may have.
 """
 
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """A part of params.yaml: frozen, strict about types, unknown keys refused."""
+    """A section of params.yaml: frozen, with strict types, without unknown keys."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True
@@ -25,5 +25,5 @@ class Section(BaseModel):
 
 
 def listed(value: Any) -> Any:
-    """A setting of one or several; one alone need not be a list."""
+    """Return a list; a single value may be written without brackets."""
     return [value] if isinstance(value, str) else value

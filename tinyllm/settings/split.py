@@ -1,4 +1,4 @@
-"""The settings of the splits, which `tokenize` sorts the documents into."""
+"""The settings of `split`; `tokenize` assigns each document to a split by them."""
 
 from typing import Annotated
 

@@ -1,7 +1,7 @@
-"""YAML as settings need it: plain values only, and nothing surprising.
+"""Load YAML that has one meaning: plain values only.
 
-DVC reads and writes params.yaml as YAML 1.2, PyYAML as YAML 1.1. They disagree where it hurts:
-`dvc exp run -S train.learning_rate=0.00001` writes `1e-05`, which YAML 1.1 takes for text, and a
+DVC reads and writes params.yaml as YAML 1.2, PyYAML reads it as YAML 1.1, and they disagree:
+`dvc exp run -S train.learning_rate=0.00001` writes `1e-05`, which YAML 1.1 reads as text, and a
 plain `no` is false in YAML 1.1 only. Here plain values mean what YAML 1.2 says.
 """
 
@@ -24,7 +24,7 @@ _SCALARS = [
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """By a scalar's first character: the tags it may have and the patterns that tell."""
+    """Return, by a scalar's first character, its possible tags and the patterns for them."""
     table: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
     for tag, pattern, first in _SCALARS:
         for character in first:
@@ -43,14 +43,14 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 raise ValueError(f"{where}: a key must be a plain name")
             if key.value in seen:
-                raise ValueError(f"{where}: {key.value!r} is given twice")
+                raise ValueError(f"{where}: {key.value!r} is defined twice")
             seen.add(key.value)
         return {key.value: self.construct_object(value, deep) for key, value in node.value}
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         if len(node.value) > 40:
-            raise ValueError(f"line {node.start_mark.line + 1}: a number of that length")
-        return int(node.value)  # YAML 1.1 would take 010 for eight
+            raise ValueError(f"line {node.start_mark.line + 1}: the number is too long")
+        return int(node.value)  # YAML 1.1 reads 010 as eight
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
@@ -67,13 +67,13 @@ def load(text: str) -> Any:
     """Parse one YAML document of mappings, lists, text, numbers, true, false and null.
 
     Raises:
-        ValueError: with the line, for what is not YAML, and for duplicate keys, tags, anchors.
+        ValueError: The text is not YAML, or has duplicate keys, tags or anchors; names the line.
     """
     try:
         for token in yaml.scan(text, Loader=yaml.SafeLoader):
             if isinstance(token, yaml.TagToken | yaml.AnchorToken | yaml.AliasToken):
                 kind = type(token).__name__.removesuffix("Token").lower()
-                raise ValueError(f"line {token.start_mark.line + 1}: no YAML {kind} is allowed")
+                raise ValueError(f"line {token.start_mark.line + 1}: a YAML {kind} is not allowed")
         return yaml.load(text, Loader=_Loader)  # noqa: S506 (derives from SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""

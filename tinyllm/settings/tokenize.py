@@ -10,7 +10,7 @@ from tinyllm.settings.section import Count, Section, Text
 
 def _encoding(name: str) -> str:
     if name != "bpe":
-        import tiktoken  # 30 ms, and not for the default
+        import tiktoken  # takes 30 ms; the default does not need it
 
         names = ["bpe", *tiktoken.list_encoding_names()]
         if name not in names:

@@ -36,7 +36,7 @@ class Train(Section):
     save: Literal["best", "last"]
 
     def resolve(self) -> "Train":
-        """The same settings with each null that means "derive it" filled in."""
+        """Return the same settings with each null that means "derive it" replaced."""
         return self.model_copy(
             update={
                 "n_kv_head": self.n_kv_head or self.n_head,

@@ -1,3 +1,3 @@
-"""Fixtures that tests of reading share with those of sources."""
+"""Fixtures that the tests of readers share with those of sources."""
 
 from tests.data.sources.conftest import bring_it, documents, downloads, raw, texts  # noqa: F401

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 (letters of other scripts are meant)
-"""Sentences in many languages, and the encodings usual for each."""
+"""Sentences in many languages, and the usual encodings of each."""
 
 LANGUAGES: dict[str, tuple[str, list[str]]] = {
     "french": ("cp1252 latin-1 iso8859-15 mac_roman", [

@@ -1,4 +1,4 @@
-"""Files as programs of every kind write them."""
+"""Build files as programs of every kind write them."""
 
 import bz2
 import csv
@@ -31,20 +31,20 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def long_window(data: bytes) -> bytes:
-    """As `zstd --long=31` packs it."""
+    """Compress like `zstd --long=31`."""
     options: dict[int, int] = {
         zstd.CompressionParameter.window_log: 31,
         zstd.CompressionParameter.enable_long_distance_matching: 1,
     }
     packer = zstd.ZstdCompressor(options=options)
     packed = packer.compress(data) + packer.flush()
-    with pytest.raises(zstd.ZstdError, match="too much memory"):  # as it is by default
+    with pytest.raises(zstd.ZstdError, match="too much memory"):  # the default limit refuses it
         zstd.decompress(packed)
     return packed
 
 
 def zipped(members: Iterable[tuple[str, bytes]]) -> bytes:
-    """A zip archive, in which a name may stand several times."""
+    """Build a zip archive; several members may have the same name."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members:
@@ -53,7 +53,7 @@ def zipped(members: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def tarred(members: Iterable[tuple[str, bytes]], **attributes: Any) -> bytes:
-    """A tar archive; attributes are those of every member."""
+    """Build a tar archive; every member gets the attributes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, data in members:

@@ -1,6 +1,6 @@
-"""Any bytes, packed, named and set in any way, give documents or a one-line error.
+"""Any bytes, with any packing, name and settings, give documents or a single-line error.
 
-More examples than the suite has time for:
+To try more examples than the suite does:
 TINYLLM_EXAMPLES=10000 python -m pytest -n 0 tests/data/readers/test_anything.py
 """
 
@@ -30,13 +30,13 @@ from tests.helpers import read_documents
 from tinyllm.data.sources.bring import bring
 from tinyllm.settings.download import Download
 
-MORE = os.environ.get("TINYLLM_EXAMPLES")  # others each time
+MORE = os.environ.get("TINYLLM_EXAMPLES")  # then with different examples in each run
 EXAMPLES = int(MORE or 200)
 BASE = download()
 
 
 class Case(NamedTuple):
-    """A file, the settings to read it with, and whether it is evidently no text."""
+    """A file, the settings to read it with, and whether it is evidently not text."""
 
     name: str
     data: bytes
@@ -155,7 +155,7 @@ SUFFIX_OF = {
 
 @st.composite
 def contents(draw: st.DrawFn, usual: bool) -> tuple[str, bytes, bool]:
-    """A kind, bytes of it, and whether they are evidently no text."""
+    """Draw a kind of file, its bytes, and whether they are evidently not text."""
     kind = draw(
         st.sampled_from(["text", "jsonl", "json", "csv", "bytes", "binary", "real", "parquet"])
     )
@@ -202,7 +202,7 @@ def contents(draw: st.DrawFn, usual: bool) -> tuple[str, bytes, bool]:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """A corpus of one file."""
+    """Draw a corpus of one file."""
     usual = draw(st.booleans())
     kind, data, binary = draw(contents(usual))
     if draw(st.integers(0, 3)) == 0:
@@ -214,7 +214,7 @@ def cases(draw: st.DrawFn) -> Case:
         name += packing
         if draw(st.integers(0, 5)) == 0:
             data, binary = draw(damage(data)), False
-    if draw(st.integers(0, 7)) == 0:  # named by chance
+    if draw(st.integers(0, 7)) == 0:  # a random name
         name = "a" + draw(st.sampled_from([*SUFFIXES, *PACKINGS]))
         binary = False
     if usual:
@@ -234,7 +234,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 @st.composite
 def damage(draw: st.DrawFn, data: bytes) -> bytes:
-    """The bytes cut short, or with others in the place of some."""
+    """Cut the bytes short, or replace some of them."""
     at = draw(st.integers(0, len(data)))
     if draw(st.booleans()):
         return data[:at]

@@ -1,4 +1,4 @@
-"""Archives and compressed files as other programs write them, and those that mean harm."""
+"""Archives and compressed files as other programs write them, and malicious ones."""
 
 import io
 import struct
@@ -36,12 +36,12 @@ def test_a_tar_archive_counts_as_a_folder(documents: Bring, texts: Path, packing
     for name in TAR_NAMES[packing]:
         path = texts / name
         path.write_bytes(COMPRESS[packing](folder + tarred(members)))
-        assert documents(path=str(path)) == ["b", "a", "long"]  # in its order
+        assert documents(path=str(path)) == ["b", "a", "long"]  # in the archive's order
         assert documents(path=str(texts), files="**/*.md") == ["no"]
         path.unlink()
 
 
-def test_a_tar_archive_may_be_packed_otherwise_than_its_name_says(
+def test_a_tar_archive_may_be_compressed_differently_from_its_name(
     documents: Bring, texts: Path
 ) -> None:
     (texts / "a.tgz").write_bytes(tarred([("a.txt", b"a text")]))
@@ -49,7 +49,7 @@ def test_a_tar_archive_may_be_packed_otherwise_than_its_name_says(
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_members_of_one_name_are_all_read(
+def test_all_members_with_the_same_name_are_read(
     documents: Bring, raw: Path, texts: Path, kind: str
 ) -> None:
     members = [("a.txt", b"one"), ("b.txt", b"two"), ("a.txt", b"three")]
@@ -87,14 +87,16 @@ def test_zstd_with_a_long_window_several_frames_and_frames_to_skip(
     (texts / "a.txt.zst").write_bytes(data)
     assert documents(path=str(texts)) == ["a text"]
     (texts / "a.txt.zst").write_bytes(data[:-3])
-    with pytest.raises(ValueError, match=r"^a\.txt\.zst is damaged or cut short: it ends within"):
+    with pytest.raises(
+        ValueError, match=r"^a\.txt\.zst is corrupt or cut short: the file ends within"
+    ):
         bring_it(path=str(texts))
 
 
-# ----- damage and harm
+# ----- corrupt and malicious archives
 
 
-def test_what_needs_a_password_or_another_program(bring_it: BringIt, texts: Path) -> None:
+def test_archives_that_need_a_password_or_another_program(bring_it: BringIt, texts: Path) -> None:
     data = bytearray(zipped([("a.txt", b"a text")]))
     directory = data.index(b"PK\x01\x02")
     for change, flag, message in [
@@ -110,7 +112,7 @@ def test_what_needs_a_password_or_another_program(bring_it: BringIt, texts: Path
 
 
 @pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
-def test_a_tar_archive_cut_short_or_joined_loses_nothing_in_silence(
+def test_a_tar_archive_cut_short_or_joined_is_an_error(
     bring_it: BringIt, texts: Path, packing: str
 ) -> None:
     whole = tarred([(f"{n}.txt", b"a text" * 300) for n in range(4)])
@@ -119,23 +121,23 @@ def test_a_tar_archive_cut_short_or_joined_loses_nothing_in_silence(
     flipped[begin + 150] ^= 1
     for data in (whole[:begin], whole[: begin + 700], bytes(flipped), whole + whole, b""):
         (texts / f"a.tar{packing}").write_bytes(COMPRESS[packing](data))
-        with pytest.raises(ValueError, match=r"^a\.tar.* is damaged or cut short: .") as caught:
+        with pytest.raises(ValueError, match=r"^a\.tar.* is corrupt or cut short: .") as caught:
             bring_it(path=str(texts))
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["../out.txt", "/etc/out.txt"])
-def test_members_that_lead_out_of_a_tar_archive(
+def test_members_whose_names_lead_outside_a_tar_archive(
     bring_it: BringIt, tmp_path: Path, texts: Path, name: str
 ) -> None:
     (texts / "a.tar").write_bytes(tarred([("a.txt", b"good"), (name, b"bad")]))
     for path in (texts, texts / "a.tar"):
-        with pytest.raises(ValueError, match=rf"^a\.tar holds '{name}', a name outside"):
+        with pytest.raises(ValueError, match=rf"^a\.tar contains '{name}', a name outside"):
             bring_it(path=str(path))
     assert not list(tmp_path.rglob("out.txt"))
 
 
-# ----- members that are not files, and those that are not to be read
+# ----- members that are not files, or not selected
 
 
 def special(name: str, type: bytes, linkname: str = "") -> bytes:
@@ -143,7 +145,7 @@ def special(name: str, type: bytes, linkname: str = "") -> bytes:
 
 
 def linked() -> tuple[bytes, bytes]:
-    """A tar and a zip archive with a file, a link and a pipe to read, and others not to read."""
+    """Build a tar and a zip archive with a file, a link and a pipe to read, and others to skip."""
     tar = b"".join(
         special(f"s/{name}", kind, "/etc/passwd")
         for name, kind in [
@@ -168,7 +170,7 @@ def linked() -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
-def test_links_and_pipes_in_an_archive_are_skipped_with_a_line(
+def test_links_and_pipes_in_an_archive_are_skipped_and_reported(
     documents: Bring, texts: Path, capfd: pytest.CaptureFixture[str], name: str, alone: bool
 ) -> None:
     tar, zip = linked()
@@ -176,14 +178,14 @@ def test_links_and_pipes_in_an_archive_are_skipped_with_a_line(
     assert documents(path=str(texts / name if alone else texts)) == ["a text"]
     odd = "s/link.txt (a link)"
     if name == "a.tar.gz":
-        odd = f"s/disk.txt (a device), {odd}, s/lost.txt (a link to nothing), "
+        odd = f"s/disk.txt (a device), {odd}, s/lost.txt (a broken link), "
         odd += "s/pipe.txt (a named pipe)"
     assert capfd.readouterr().err == (
-        f"download: not read in {name}, because they are no files: {odd}\n"
+        f"download: not read in {name}, because they are not files: {odd}\n"
     )
 
 
-def test_an_archive_of_nothing_but_links_says_so(bring_it: BringIt, texts: Path) -> None:
+def test_an_archive_of_links_only_is_an_error(bring_it: BringIt, texts: Path) -> None:
     (texts / "a.tar").write_bytes(tarred([("a.txt", b"")], type=tarfile.SYMTYPE, linkname="b"))
     with pytest.raises(ValueError, match=r"^a\.tar: none of its 1 file\(s\) .*"):
         bring_it(path=str(texts / "a.tar"))
@@ -207,7 +209,7 @@ def test_a_hard_link_in_a_tar_archive_is_read(
     assert file.members == ["s/a.txt", "s/licence.txt", "s/copying.txt"]
 
 
-def test_hard_links_count_as_what_they_unpack_to(bring_it: BringIt, texts: Path) -> None:
+def test_hard_links_count_with_their_unpacked_size(bring_it: BringIt, texts: Path) -> None:
     data = tarred([("a", b" " * 1_000_000)])[: 1_000_448 + 512]
     data += b"".join(special(f"{n}.txt", tarfile.LNKTYPE, "a") for n in range(9)) + bytes(1024)
     (texts / "a.tar").write_bytes(data)
@@ -236,13 +238,13 @@ def test_archives_within_an_archive_are_reported(
         (texts / "a.zip").write_bytes(zipped([(name, inner)]))
         with pytest.raises(ValueError, match=rf"{name}; nested archives are not read; unpack it"):
             bring_it(path=path, files=files)
-    (texts / "a.zip").write_bytes(zipped([("in", inner)]))  # seen by the content
+    (texts / "a.zip").write_bytes(zipped([("in", inner)]))  # recognised by the content
     with pytest.raises(ValueError, match=r"^a\.zip/in is not text: .* archive .*; nested arch"):
         bring_it(path=str(texts / "a.zip"))
 
 
 def header(size: bytes, kind: bytes) -> bytes:
-    """A tar header whose size field is any bytes."""
+    """Build a tar header with the given bytes as its size field."""
     info = tarfile.TarInfo("a.txt")
     info.type = kind
     data = bytearray(info.tobuf(tarfile.GNU_FORMAT))
@@ -252,20 +254,22 @@ def header(size: bytes, kind: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
-def test_sizes_that_no_member_has(bring_it: BringIt, texts: Path, kind: bytes) -> None:
-    """A negative one made tarfile loop for ever; gigabytes of a name would be held in memory."""
+def test_impossible_sizes_of_members_are_errors(
+    bring_it: BringIt, texts: Path, kind: bytes
+) -> None:
+    """A negative size made tarfile loop forever; a name of gigabytes would fill the memory."""
     sizes = [b"\xff" * 11 + b"\x00"]
     if kind != tarfile.REGTYPE:
         sizes.append(b"%011o" % (1 << 32))
     for size in sizes:
         (texts / "a.tar").write_bytes(header(size, kind) + bytes(10_240))
-        with pytest.raises(ValueError, match=r"^a\.tar is damaged or cut short: a (member|header)"):
+        with pytest.raises(ValueError, match=r"^a\.tar is corrupt or cut short: a (member|header)"):
             bring_it(path=str(texts))
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tar.xz", "a.tar.zst", "a.txt.bz2"])
 @pytest.mark.parametrize("member", ["a.txt", "skipped.md"])
-def test_an_archive_that_unpacks_to_too_much_is_given_up(
+def test_an_archive_that_unpacks_to_too_much_is_refused(
     bring_it: BringIt, texts: Path, name: str, member: str
 ) -> None:
     data = b" " * 20_000_000
@@ -277,7 +281,7 @@ def test_an_archive_that_unpacks_to_too_much_is_given_up(
 
 
 def test_a_member_without_a_name_is_not_read(documents: Bring, texts: Path) -> None:
-    """Python's `zipfile` can't say whether it is a folder."""
+    """`zipfile` can't tell whether it is a folder."""
     data = zipped([("a.txt", b"a text"), ("b.txt", b"nobody's")]).replace(b"b.txt", b"\0.txt")
     (texts / "a.zip").write_bytes(data)
     assert documents(path=str(texts / "a.zip")) == ["a text"]

@@ -1,4 +1,4 @@
-"""Documents are cut where their text says, however it comes and however long it is."""
+"""The cuts of documents depend on their text alone, not on its chunks or its length."""
 
 import random
 import re
@@ -13,7 +13,7 @@ Cut = Callable[[Iterable[str]], Iterator[Part]]
 
 
 def joined(found: Iterable[Piece]) -> list[str]:
-    """Pieces as documents."""
+    """Join pieces to documents."""
     documents, text = [], ""
     for piece in found:
         text += piece.text
@@ -54,7 +54,7 @@ def test_a_line_that_begins_a_document_is_found_across_chunks() -> None:
         assert joined(pieces(begun(in_chunks(text, chance), "Chapter"))) == wanted
 
 
-def test_a_beginning_may_look_to_the_end_of_its_line_and_no_further() -> None:
+def test_a_document_start_is_matched_within_its_line_only() -> None:
     lines = [" ", " = One = ", " text", " = = Part = = ", " more", " = Two = ", " end"]
     text = "\n".join(lines) + "\n"
     chance = random.Random(3)
@@ -87,7 +87,7 @@ def test_a_long_document_is_cut_after_line_ends(monkeypatch: pytest.MonkeyPatch)
         ("x" * 10, False),
         ("x" * 5 + "\n", True),
     ]
-    # White space at its beginning stays if it fits into a piece, and goes if it does not.
+    # White space at the beginning stays if it fits into a piece; otherwise it is dropped.
     assert joined(pieces(whole(["\n" * 7, "text"]))) == ["\n" * 7 + "text"]
     assert joined(pieces(whole(["\n" * 70, "text"]))) == ["text"]
     assert joined(pieces(whole(["text", " " * 70]))) == ["text" + " " * 70]

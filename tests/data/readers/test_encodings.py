@@ -1,4 +1,4 @@
-"""Text in the encoding that it is in, and what is reported where it is not."""
+"""Text is read in its encoding, and wrong encodings are reported."""
 
 import random
 from collections.abc import Callable
@@ -19,7 +19,7 @@ GERMAN = "Die Grüße der Königin für die Bürger von Köln wären schön und 
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "big5", "utf-16", "utf-16-le", "utf-32", "euc_jp"])
-def test_an_encoding_is_that_of_every_format(documents: Bring, texts: Path, encoding: str) -> None:
+def test_the_encoding_applies_to_every_format(documents: Bring, texts: Path, encoding: str) -> None:
     text = "日本\n中文 <a>"
     (texts / "a.txt").write_bytes(text.replace("\n", "\r\n").encode(encoding))
     (texts / "b.csv").write_bytes(as_csv([["text"], [text]]).decode().encode(encoding))
@@ -41,23 +41,23 @@ def test_an_encoding_is_that_of_every_format(documents: Bring, texts: Path, enco
         (GERMAN, "utf-8-sig", None),
     ],
 )
-def test_an_encoding_is_detected_of_each_file_and_reported(
+def test_the_encoding_of_each_file_is_detected_and_reported(
     documents: Bring, raw: Path, texts: Path, text: str, encoding: str, named: str | None
 ) -> None:
     (texts / "a.txt").write_bytes(text.encode(encoding))
     (texts / "b.txt").write_text("plain")
     assert documents(path=str(texts), encoding="auto") == [text, "plain"]
     notes = read_manifest(raw).notes
-    assert (notes == []) if named is None else (f"detected in a.txt: {named}" in notes[0])
+    assert (notes == []) if named is None else (f"detected encoding of a.txt: {named}" in notes[0])
 
 
-# Of which the two libraries decide 20 lines; the rest is refused, and the error names candidates.
+# The two libraries agree on 20 of these lines; the others are refused with candidates.
 DECIDED = ["spanish", "hungarian", "russian", "greek", "hebrew", "arabic", "japanese", "chinese",
            "taiwanese", "korean"]  # fmt: skip
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_text_is_detected_right_or_not_at_all(language: str) -> None:
+def test_an_encoding_is_detected_correctly_or_not_at_all(language: str) -> None:
     encodings, sentences = LANGUAGES[language]
     long = "\n".join(sentences * 5)
     for encoding in encodings.split():
@@ -75,17 +75,17 @@ def test_text_is_detected_right_or_not_at_all(language: str) -> None:
 
 def test_noise_and_near_ties_are_not_detected(bring_it: BringIt, texts: Path) -> None:
     (texts / "a.txt").write_bytes(b"un caff\xe8 qui")
-    with pytest.raises(ValueError, match=r"^a\.txt: its encoding can't .*; it may be .* or cp125"):
+    with pytest.raises(ValueError, match=r"^a\.txt: the encoding can't .*; it may be .* or cp125"):
         bring_it(path=str(texts), encoding="auto")
     with pytest.raises(ValueError, match=r"encoding to the file's encoding; it may be .* or cp125"):
         bring_it(path=str(texts))
     (texts / "a.txt").write_bytes(bytes(range(128, 256)) * 20)
-    with pytest.raises(ValueError, match=r"^a\.txt: its encoding can't be detected \(set downl"):
+    with pytest.raises(ValueError, match=r"^a\.txt: the encoding can't be detected \(set downl"):
         bring_it(path=str(texts), encoding="auto")
 
 
 @pytest.mark.parametrize("encoding", ["iso2022_jp", "iso2022_kr", "hz", "utf-7"])
-def test_an_encoding_in_the_bytes_of_ascii_is_seen(
+def test_an_encoding_that_uses_only_ascii_bytes_is_recognised(
     documents: Bring, bring_it: BringIt, texts: Path, encoding: str
 ) -> None:
     of = {"iso2022_jp": "japanese", "iso2022_kr": "korean", "hz": "chinese", "utf-7": "french"}
@@ -103,7 +103,7 @@ def test_an_encoding_in_the_bytes_of_ascii_is_seen(
 
 @pytest.mark.parametrize("language", ["russian", "greek", "arabic", "hebrew", "japanese", "korean"])
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf16_of_any_script_is_seen_without_a_mark(
+def test_utf16_of_any_script_is_recognised_without_a_mark(
     documents: Bring, bring_it: BringIt, texts: Path, language: str, encoding: str
 ) -> None:
     text = "\n".join(LANGUAGES[language][1])
@@ -116,7 +116,7 @@ def test_utf16_of_any_script_is_seen_without_a_mark(
 @pytest.mark.parametrize("before", [100, 30_000, 1_500_000])
 @pytest.mark.parametrize("appended", [GERMAN, RUSSIAN])
 @pytest.mark.parametrize("errors", ["strict", "replace"])
-def test_utf16_after_other_text_is_seen(
+def test_utf16_after_other_text_is_recognised(
     bring_it: BringIt, texts: Path, before: int, appended: str, errors: str
 ) -> None:
     (texts / "a.txt").write_bytes(b"some text\n" * (before // 10) + appended.encode("utf-16-le"))
@@ -127,7 +127,7 @@ def test_utf16_after_other_text_is_seen(
 
 @pytest.mark.parametrize("first", ["some text in English\n", CHINESE])
 @pytest.mark.parametrize("noise", ["random", "NULs", "cp1251"])
-def test_what_follows_text_and_is_none_is_not_replaced(
+def test_binary_data_after_text_is_not_replaced(
     bring_it: BringIt, texts: Path, first: str, noise: str
 ) -> None:
     tail = {"random": random.Random(1).randbytes(50_000), "NULs": bytes(5000)}.get(noise)
@@ -144,7 +144,7 @@ def test_what_follows_text_and_is_none_is_not_replaced(
 @pytest.mark.parametrize(
     "text", ["Grüße aus Köln, schön", "Привет, мир", "só em português é", "日本"]
 )
-def test_a_file_cut_in_its_last_letter_is_cut_short(
+def test_a_file_cut_in_its_last_letter_is_reported_as_cut_short(
     bring_it: BringIt, texts: Path, text: str
 ) -> None:
     data = text.encode()
@@ -155,14 +155,16 @@ def test_a_file_cut_in_its_last_letter_is_cut_short(
         assert "download.encoding" not in str(e.value)
 
 
-def test_a_stray_byte_in_english_is_guessed_to_be_western(bring_it: BringIt, texts: Path) -> None:
+def test_a_stray_byte_in_english_suggests_a_western_encoding(
+    bring_it: BringIt, texts: Path
+) -> None:
     line = b'{"text": "some English words in a line"}\n'
     (texts / "a.jsonl").write_bytes(line * 50 + b'{"text": "a caf\xe9 or so"}\n' + line * 50)
-    with pytest.raises(ValueError, match=r"set download\.encoding: cp1252, which it looks like"):
+    with pytest.raises(ValueError, match=r"set download\.encoding: cp1252, the likely encoding"):
         bring_it(path=str(texts))
 
 
-def test_the_marks_of_concatenated_files_go(documents: Bring, texts: Path) -> None:
+def test_byte_order_marks_of_concatenated_files_are_removed(documents: Bring, texts: Path) -> None:
     one = b"\xef\xbb\xbfone\r\n"
     (texts / "a.txt").write_bytes(one * 3 + "in\ufeffside".encode())
     (texts / "b.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "b"}\n' * 2)
@@ -176,7 +178,7 @@ def test_the_marks_of_concatenated_files_go(documents: Bring, texts: Path) -> No
 @pytest.mark.parametrize(
     ("text", "encoding"), [(CHINESE, "gb18030"), (RUSSIAN, "cp1251"), (CHINESE, "big5")]
 )
-def test_text_in_another_encoding_is_not_advised_to_be_replaced(
+def test_replacing_is_not_suggested_for_text_in_another_encoding(
     bring_it: BringIt, texts: Path, text: str, encoding: str
 ) -> None:
     (texts / "a.txt").write_bytes(text.encode(encoding, "ignore"))
@@ -185,18 +187,18 @@ def test_text_in_another_encoding_is_not_advised_to_be_replaced(
     ) as e:
         bring_it(path=str(texts))
     assert "download.encoding: " in str(e.value) and "replace" not in str(e.value)
-    with pytest.raises(ValueError, match=r"^a\.txt: .* characters are not of .* too many to repl"):
+    with pytest.raises(
+        ValueError, match=r"^a\.txt: .* characters are invalid in .* too many to repl"
+    ):
         bring_it(path=str(texts), errors="replace")
     with pytest.raises(ValueError, match=r"^a\.txt is not ascii: byte .* \(set download\.encoding"):
         bring_it(path=str(texts), encoding="ascii")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "auto"])
-def test_a_few_bytes_that_are_not_utf8_may_be_replaced(
-    bring_it: BringIt, texts: Path, encoding: str
-) -> None:
+def test_a_few_invalid_bytes_may_be_replaced(bring_it: BringIt, texts: Path, encoding: str) -> None:
     (texts / "a.txt").write_bytes(CHINESE.encode() + b"\xff" + CHINESE.encode())
-    with pytest.raises(ValueError, match=r"not UTF-8: byte 0xff at .*: replace puts U\+FFFD in"):
+    with pytest.raises(ValueError, match=r"not UTF-8: byte 0xff at .*: replace to replace such"):
         bring_it(path=str(texts), encoding=encoding)
 
 
@@ -211,7 +213,7 @@ def test_a_few_bytes_that_are_not_utf8_may_be_replaced(
         ("plain text, 32 characters of it.", "utf-32-be"),
     ],
 )
-def test_utf8_is_not_read_as_something_else(
+def test_utf8_is_not_read_in_another_encoding(
     bring_it: BringIt, texts: Path, text: str, encoding: str
 ) -> None:
     (texts / "a.txt").write_text(text, encoding="utf-8")
@@ -222,7 +224,7 @@ def test_utf8_is_not_read_as_something_else(
             bring_it(path=str(texts), encoding=encoding, format=format)
 
 
-def test_utf16_without_a_byte_order_mark_is_told_which_name_reads_it(
+def test_an_error_names_the_encoding_for_utf16_without_a_mark(
     bring_it: BringIt, texts: Path
 ) -> None:
     (texts / "a.txt").write_bytes("a text".encode("utf-16-le"))
@@ -250,7 +252,7 @@ def test_replaced_characters_are_counted_by_file(
     "name",
     ["utf-9", "rot13", "hex", "undefined", "idna", "a\0b", "punycode", "unicode_escape", "charmap"],
 )
-def test_a_name_of_no_encoding_is_found_with_the_settings(name: str) -> None:
+def test_an_unknown_encoding_is_a_settings_error(name: str) -> None:
     with pytest.raises(ValueError, match="must be auto or an encoding that Python knows"):
         download(encoding=name)
     assert download(encoding="UTF8").encoding == "utf-8"
@@ -260,25 +262,25 @@ def test_a_name_of_no_encoding_is_found_with_the_settings(name: str) -> None:
 
 
 @pytest.mark.parametrize("setting", ["separator", "document_start"])
-def test_what_should_cut_the_text_and_never_occurs_is_reported(
+def test_a_separator_that_never_occurs_is_reported(
     documents: Bring, raw: Path, texts: Path, setting: str
 ) -> None:
     (texts / "a.txt").write_text("one\n\ntwo\n\nthree")
     (texts / "b.txt").write_text("four")
     documents(path=str(texts), **{setting: "@@"})
     assert read_manifest(raw).notes == [
-        f"warning: download.{setting} = '@@' (2 character(s)) occurs 0 times in 2 text file(s), so "
+        f"warning: download.{setting} = '@@' (2 character(s)) does not occur in 2 text file(s), so "
         "each file is one document"
     ]
     documents(path=str(texts), **{setting: "two"})
     assert read_manifest(raw).notes == []
 
 
-def test_a_separator_spelt_with_backslashes_is_shown_how_to_be_quoted(
+def test_the_quoting_of_a_separator_with_backslashes_is_explained(
     documents: Bring, raw: Path, texts: Path
 ) -> None:
     (texts / "a.txt").write_text("one\n\ntwo")
     documents(path=str(texts), separator="\\n\\n")
     (note,) = read_manifest(raw).notes
-    assert r"download.separator = '\\n\\n' (4 character(s)) occurs 0 times" in note
+    assert r"download.separator = '\\n\\n' (4 character(s)) does not occur" in note
     assert note.endswith("""in bash or zsh -S $'download.separator="\\n\\n"'""")

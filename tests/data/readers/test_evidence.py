@@ -1,4 +1,4 @@
-"""What is evidently no text is refused by name, with what it looks like and what to do."""
+"""Files that are evidently not text are refused: the error says what they are and what to do."""
 
 import binascii
 import io
@@ -64,12 +64,16 @@ def uuencoded() -> bytes:
 
 
 NOT_TEXT: list[tuple[str, Callable[[], bytes], str]] = [
-    ("an HTML page", lambda: HTML, "see in a browser what its address gives"),
-    ("an HTML page", lambda: b"<?xml version='1.0'?>\n<HTML lang='en'>", "see in a browser"),
+    ("an HTML page", lambda: HTML, "open its address in a browser"),
+    ("an HTML page", lambda: b"<?xml version='1.0'?>\n<HTML lang='en'>", "open its address"),
     ("a git-lfs pointer", lambda: LFS, "run `git lfs pull`"),
     ("a git-annex pointer", lambda: ANNEX, "run `git annex get`"),
     ("a DVC pointer", lambda: DVC, "run `dvc pull`"),
-    ("an error message of a file store", lambda: b"<Error><Code>NoSuchKey</Code></Error>", "see"),
+    (
+        "an error message of a file store",
+        lambda: b"<Error><Code>NoSuchKey</Code></Error>",
+        "open its address",
+    ),
     ("a PDF document", lambda: picture("pdf"), "convert it to text first"),
     ("a PostScript document", lambda: picture("ps"), "convert it"),
     ("an RTF document", lambda: rb"{\rtf1\ansi Hello}", "convert it"),
@@ -96,18 +100,26 @@ NOT_TEXT: list[tuple[str, Callable[[], bytes], str]] = [
     ("binary data", lambda: bytes(range(256)) * 9, "choose other files"),
     ("JSON", lambda: b'["One text.", "Another \\"text\\"."]', "set download.format: json "),
     ("JSON", lambda: b'[\n  "Only one text, a \\u00e9"\n]\n', "set download.format: json "),
-    ("XML", lambda: b'<?xml version="1.0"?>\n<a>A text</a>\n', "take the text out of it"),
-    ("XML", lambda: b'<TEI xmlns="http://www.tei-c.org/ns/1.0"><text/></TEI>', "take the text"),
-    ("XML", lambda: b'<mediawiki xml:lang="en">\n  <page>\n', "take the text out of it"),
-    ("XML", lambda: b"<!-- by hand -->\n<rss version='2.0'><channel>", "take the text out of it"),
-    ("XML", lambda: b"<ListBucketResult xmlns='http://s3'><Name>", "take the text out of it"),
-    ("part of an HTML page", lambda: b"<head><title>A</title></head>\nA text", "take the text out"),
-    ("part of an HTML page", lambda: b"<body>\nA text\n</body>\n", "take the text out"),
-    ("part of an HTML page", lambda: b"<p>A text.</p>\n<p>More of it.</p>\n" * 9, "take the text"),
-    ("part of an HTML page", lambda: b"<p>A text\n<p>More of it\n" * 9, "take the text"),
-    ("part of an HTML page", lambda: b'<div class="a">A <b>text</b></div>', "take the text"),
-    ("part of an HTML page", lambda: b"<br />A line<br />Another<br />One more", "take the text"),
-    ("a web archive (WARC)", lambda: b"WARC/1.0\r\nWARC-Type: response\r\n", "take the text"),
+    ("XML", lambda: b'<?xml version="1.0"?>\n<a>A text</a>\n', "extract the text"),
+    ("XML", lambda: b'<TEI xmlns="http://www.tei-c.org/ns/1.0"><text/></TEI>', "extract the text"),
+    ("XML", lambda: b'<mediawiki xml:lang="en">\n  <page>\n', "extract the text"),
+    ("XML", lambda: b"<!-- by hand -->\n<rss version='2.0'><channel>", "extract the text"),
+    ("XML", lambda: b"<ListBucketResult xmlns='http://s3'><Name>", "extract the text"),
+    ("part of an HTML page", lambda: b"<head><title>A</title></head>\nA text", "extract the text"),
+    ("part of an HTML page", lambda: b"<body>\nA text\n</body>\n", "extract the text"),
+    (
+        "part of an HTML page",
+        lambda: b"<p>A text.</p>\n<p>More of it.</p>\n" * 9,
+        "extract the text",
+    ),
+    ("part of an HTML page", lambda: b"<p>A text\n<p>More of it\n" * 9, "extract the text"),
+    ("part of an HTML page", lambda: b'<div class="a">A <b>text</b></div>', "extract the text"),
+    (
+        "part of an HTML page",
+        lambda: b"<br />A line<br />Another<br />One more",
+        "extract the text",
+    ),
+    ("a web archive (WARC)", lambda: b"WARC/1.0\r\nWARC-Type: response\r\n", "extract the text"),
     ("mail with encoded contents", mailbox_file, "export the texts of its messages"),
     ("encoded or encrypted data", uuencoded, "decode it first"),
     ("encoded or encrypted data", lambda: b"-----BEGIN PGP MESSAGE-----\n\nhQ", "decode it"),
@@ -115,14 +127,14 @@ NOT_TEXT: list[tuple[str, Callable[[], bytes], str]] = [
     ("a Python pickle", lambda: pickle.dumps({"a": "text"}, 0), "export its texts"),
     ("a Python pickle", lambda: pickle.dumps("a text", 0), "export its texts"),
     ("a PDF document", lambda: b"\n%PDF-1.4\n", "convert it to text first"),
-    ("an error message of a server", lambda: b"Entry not found", "see in a browser"),
-    ("an error message of a server", lambda: b"404: Not Found", "see in a browser"),
-    ("an error message of a server", lambda: b"Not Found\n", "see in a browser"),
+    ("an error message of a server", lambda: b"Entry not found", "open its address"),
+    ("an error message of a server", lambda: b"404: Not Found", "open its address"),
+    ("an error message of a server", lambda: b"Not Found\n", "open its address"),
 ]
 
 
 @pytest.mark.parametrize(("what", "data", "advice"), NOT_TEXT)
-def test_what_is_no_text_is_refused_by_name(
+def test_files_that_are_not_text_are_refused(
     bring_it: BringIt, texts: Path, what: str, data: Callable[[], bytes], advice: str
 ) -> None:
     (texts / "input.txt").write_bytes(data())
@@ -132,9 +144,9 @@ def test_what_is_no_text_is_refused_by_name(
     with pytest.raises(ValueError, match=seen) as caught:
         bring_it(path=str(texts))
     assert "\n" not in str(caught.value)
-    (texts / "input.txt").rename(texts / "input.md")  # and with an archive round it
+    (texts / "input.txt").rename(texts / "input.md")  # and inside an archive
     (texts / "a.zip").write_bytes(zipped([("input.md", data())]))
-    if what not in ("JSON", "a Parquet file"):  # these are read if the name has no known suffix
+    if what not in ("JSON", "a Parquet file"):  # both are read if the name has no known suffix
         for name in ("input.md", "a.zip"):
             with pytest.raises(
                 ValueError,
@@ -147,7 +159,7 @@ def test_what_is_no_text_is_refused_by_name(
     "packing", ["a.txt.gz", "a.jsonl.zst", "a.txt.bz2", "a.xz", "a.zip", "a.tar", "a.tgz"]
 )
 @pytest.mark.parametrize(("what", "data"), [("HTML page", HTML), ("git-lfs pointer", LFS)])
-def test_what_should_be_packed_is_no_web_page_either(
+def test_a_web_page_named_like_a_packed_file_is_refused(
     bring_it: BringIt, texts: Path, packing: str, what: str, data: bytes
 ) -> None:
     (texts / packing).write_bytes(data)
@@ -157,7 +169,7 @@ def test_what_should_be_packed_is_no_web_page_either(
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet"])
 @pytest.mark.parametrize(("what", "data"), [("HTML page", HTML), ("git-lfs pointer", LFS)])
-def test_records_are_no_web_page_either(
+def test_a_web_page_named_like_records_is_refused(
     bring_it: BringIt, texts: Path, name: str, what: str, data: bytes
 ) -> None:
     (texts / name).write_bytes(data)
@@ -166,7 +178,7 @@ def test_records_are_no_web_page_either(
 
 
 @pytest.mark.parametrize("data", [HTML, LFS, ANNEX, b'{"text": "a"}\n', b"%PDF- is how it begins"])
-def test_text_that_is_set_to_be_text_is_read_as_it_is(
+def test_the_format_text_reads_other_formats_unchanged(
     documents: Bring, texts: Path, data: bytes
 ) -> None:
     (texts / "a.txt").write_bytes(data)
@@ -176,7 +188,7 @@ def test_text_that_is_set_to_be_text_is_read_as_it_is(
 @pytest.mark.parametrize("errors", ["strict", "replace"])
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "auto"])
 @pytest.mark.parametrize("what", ["image", "PDF document", "program", "gzip-compressed data"])
-def test_no_setting_makes_text_of_bytes_that_are_none(
+def test_no_setting_reads_binary_data_as_text(
     bring_it: BringIt, texts: Path, what: str, encoding: str, errors: str
 ) -> None:
     make = next(make for kind, make, _ in NOT_TEXT if kind.endswith(what))
@@ -213,7 +225,7 @@ def test_text_that_only_resembles_something_else_is_read(documents: Bring, texts
     assert documents(path=str(texts)) == found
 
 
-def test_a_nul_is_named_with_its_place_or_replaced(
+def test_a_nul_is_reported_with_its_position_or_replaced(
     bring_it: BringIt, documents: Bring, texts: Path
 ) -> None:
     (texts / "a.txt").write_bytes(b"a text" * 200_000 + b"\0 with a NUL")
@@ -226,20 +238,18 @@ def test_a_nul_is_named_with_its_place_or_replaced(
         with pytest.raises(ValueError, match=r"^a\.txt has a NUL at offset 5, which is not text"):
             bring_it(path=str(texts), format=format)
     (texts / "a.txt").rename(texts / "a.jsonl").write_bytes(as_jsonl([{"text": "a\0b"}]))
-    with pytest.raises(ValueError, match=r"^a\.jsonl, line 1: has a NUL, which is not text"):
+    with pytest.raises(ValueError, match=r"^a\.jsonl, line 1: contains a NUL, which is not text"):
         bring_it(path=str(texts))
 
 
-def test_what_is_replaced_hides_nothing(bring_it: BringIt, texts: Path) -> None:
-    """Not even from `format: text`, which reads a page as it is if all of it is text."""
+def test_replaced_bytes_do_not_hide_the_kind_of_a_file(bring_it: BringIt, texts: Path) -> None:
+    """Also with `format: text`, which reads a page unchanged only if all of it is text."""
     (texts / "a.txt").write_bytes(b"\xff" + HTML)
     with pytest.raises(ValueError, match=r"^a\.txt is not text: it looks like an HTML page"):
         bring_it(path=str(texts), format="text", errors="replace")
 
 
-def test_a_file_whose_name_says_nothing_is_read_by_its_content(
-    documents: Bring, texts: Path
-) -> None:
+def test_the_format_of_a_file_without_suffix_is_detected(documents: Bring, texts: Path) -> None:
     (texts / "a.data").write_bytes(as_jsonl([{"text": "a"}]))
     (texts / "b.data").write_bytes(as_parquet(pa.array(["b"])))
     (texts / "c.data").write_bytes(b'[{"text": "c"}]')

@@ -1,4 +1,4 @@
-"""Records: JSON of every shape, CSV, Parquet; text within text; what is not valid is counted."""
+"""Records of JSON, CSV and Parquet; nested text; invalid records are counted."""
 
 import json
 import re
@@ -52,7 +52,7 @@ def array(items: list[Any]) -> bytes:
         ("a.csv", b'\xef\xbb\xbftext\r\none\r\n\r\n"two\r\nlines"', ["one", "two\nlines"]),
     ],
 )
-def test_records_are_read_whatever_holds_them(
+def test_records_of_every_format_are_read(
     documents: Bring, texts: Path, name: str, data: bytes, found: list[str], packing: str
 ) -> None:
     (texts / f"{name}{packing}").write_bytes(COMPRESS[packing](data))
@@ -68,7 +68,7 @@ def test_an_archive_of_one_table(documents: Bring, texts: Path) -> None:
 
 
 @pytest.mark.parametrize("indent", [b"", b"\n  "])
-def test_elements_of_an_array_are_found_wherever_a_chunk_ends(
+def test_elements_of_an_array_are_found_across_chunks(
     documents: Bring, texts: Path, monkeypatch: pytest.MonkeyPatch, indent: bytes
 ) -> None:
     found = [('ab\\"{}[],:é😀\ud83d' * n).replace("\ud83d", "") for n in range(1, 40)]
@@ -103,7 +103,7 @@ def test_a_record_must_fit_in_memory(
             bring_it(path=str(path))
 
 
-# ----- one object that holds all records
+# ----- a single object that contains all records
 
 
 SQUAD = {"data": [{"paragraphs": [{"context": "a"}, {"context": "b"}]}, {"paragraphs": []},
@@ -119,7 +119,7 @@ SQUAD = {"data": [{"paragraphs": [{"context": "a"}, {"context": "b"}]}, {"paragr
         ("data", "m[].t", {"data": [{"m": [{"t": "a"}, {"t": "b"}]}]}, ["a\n\nb"]),
     ],
 )
-def test_records_lie_in_the_one_object_of_a_json_file(
+def test_records_in_the_only_object_of_a_json_file_are_read(
     documents: Bring, texts: Path, records: str, field: str, record: dict[str, Any],
     found: list[str], indent: int | None,
 ) -> None:  # fmt: skip
@@ -128,7 +128,7 @@ def test_records_lie_in_the_one_object_of_a_json_file(
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-def test_texts_of_the_one_object_that_are_joined_are_reported(
+def test_joined_texts_of_a_single_object_are_reported(
     documents: Bring, raw: Path, texts: Path, indent: int | None
 ) -> None:
     (texts / "a.json").write_text(json.dumps({"text": ["a", "b"], "id": [1, 2]}, indent=indent))
@@ -138,7 +138,7 @@ def test_texts_of_the_one_object_that_are_joined_are_reported(
 
 
 @pytest.mark.parametrize(
-    ("content", "records", "told"),
+    ("content", "records", "message"),
     [
         ('{"data": [1]}', "rows", "a.json: download.records = 'rows': has no 'rows', but 'data'"),
         (
@@ -146,19 +146,19 @@ def test_texts_of_the_one_object_that_are_joined_are_reported(
             "data",
             "a.json: download.records = 'data': is an object, not a list",
         ),
-        ('{"text": "a"}\n{"text": "b"}\n', "data", "download.records: is for JSON files that hold"),
+        ('{"text": "a"}\n{"text": "b"}\n', "data", "download.records: applies to JSON files"),
     ],
 )
-def test_records_that_are_not_there_are_named(
-    bring_it: BringIt, texts: Path, content: str, records: str, told: str
+def test_a_wrong_path_of_records_is_explained(
+    bring_it: BringIt, texts: Path, content: str, records: str, message: str
 ) -> None:
     (texts / "a.json").write_text(content)
     with pytest.raises(ValueError) as raised:
         bring_it(path=str(texts), records=records)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
-def test_records_of_the_one_object_without_text_can_be_skipped(
+def test_invalid_records_of_a_single_object_can_be_skipped(
     documents: Bring, bring_it: BringIt, texts: Path
 ) -> None:
     record = {"data": [{"text": "a"}, {"id": 2}, {"text": None}, {"text": "b"}]}
@@ -188,7 +188,7 @@ MESSAGES = {"messages": [{"role": "user", "content": "Hi"}, {"role": "tool", "co
         ("text[]", {"text[]": "spelt so", "text": ["in"]}, "spelt so"),
     ],
 )
-def test_a_field_may_lie_within_others(
+def test_a_field_may_be_nested(
     documents: Bring, texts: Path, field: str, record: dict[str, Any], text: str
 ) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl([record]))
@@ -208,26 +208,26 @@ def as_parquet_of(rows: list[dict[str, Any]]) -> bytes:
         (
             "data.body",
             {"data": {"text": "a", "id": 1}},
-            "its 'data' has no 'body', but 'text', 'id'; download",
+            "its 'data' has no 'body', but 'text', 'id'; set download",
         ),
         (
             "messages.content",
             MESSAGES,
-            r"its 'messages' is a list, not an object; messages\[\] reads each",
+            r"its 'messages' is a list, not an object; write messages\[\] to read each",
         ),
         (
             "messages",
             MESSAGES,
-            r"its 'messages' holds an object, with 'role', 'content'; messages\[\]",
+            r"its 'messages' contains an object, with 'role', 'content'; to read one",
         ),
         ("messages[].content", {"messages": "Hi"}, "its 'messages' is text, not a list"),
-        ("messages[].content", {"messages": [{"content": None}]}, "holds null, not text"),
+        ("messages[].content", {"messages": [{"content": None}]}, "contains null, not text"),
         ("data", {"data": {"text": "a"}}, "its 'data' is an object, with 'text', not text"),
         ("data.text", {"data": 5}, "its 'data' is a number, not an object"),
         ("text", {"text": True}, "its 'text' is true or false, not text"),
     ],
 )
-def test_what_lies_there_instead_is_named(
+def test_a_value_that_is_not_text_is_described(
     bring_it: BringIt, texts: Path, field: str, record: dict[str, Any], message: str
 ) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl([record]))
@@ -235,14 +235,14 @@ def test_what_lies_there_instead_is_named(
         bring_it(path=str(texts), field=field)
 
 
-def test_a_message_stays_short_whatever_a_file_holds(bring_it: BringIt, texts: Path) -> None:
+def test_an_error_about_a_large_record_is_short(bring_it: BringIt, texts: Path) -> None:
     for name, data in {
         "a.csv": as_csv([["x" * 100_000, "y" * 100_000]]),
         "a.jsonl": as_jsonl([{"x" * 100_000: 1}]),
         "a.parquet": as_parquet(pa.array(["a"]), "x" * 100_000),
     }.items():
         (texts / name).write_bytes(data)
-        with pytest.raises(ValueError, match=r"x\.\.\.'.*; download\.field says which") as caught:
+        with pytest.raises(ValueError, match=r"x\.\.\.'.*; set download\.field to") as caught:
             bring_it(path=str(texts / name))
         assert len(str(caught.value)) < 300
 
@@ -269,12 +269,12 @@ def test_columns_of_every_kind_of_text(
     assert documents(path=str(texts), field="text.b") == TEXTS
 
 
-def test_a_column_of_bytes_has_the_encoding_that_is_set(documents: Bring, texts: Path) -> None:
+def test_a_column_of_bytes_is_decoded_with_the_set_encoding(documents: Bring, texts: Path) -> None:
     (texts / "a.parquet").write_bytes(as_parquet(pa.array(["你好".encode("gbk")])))
     assert documents(path=str(texts), encoding="gbk") == ["你好"]
 
 
-# ----- what is not valid
+# ----- invalid records
 
 
 INVALID: dict[str, tuple[bytes, list[str]]] = {
@@ -296,7 +296,7 @@ INVALID: dict[str, tuple[bytes, list[str]]] = {
             "record 2: its 'text' is null",
             "record 3: has no 'text'",
             "record 4: is a number",
-            "record 5: has half",
+            "record 5: contains half",
         ],
     ),
     "a.csv": (
@@ -305,7 +305,7 @@ INVALID: dict[str, tuple[bytes, list[str]]] = {
             "line 3: has 1 field",
             "line 4: is not CSV: ",
             "line 5: has 3 field",
-            "line 6: has bytes of another encoding",
+            "line 6: contains bytes of another encoding",
         ],
     ),
     "a.parquet": (
@@ -316,7 +316,7 @@ INVALID: dict[str, tuple[bytes, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_records_that_are_not_valid_are_skipped_and_counted(
+def test_invalid_records_are_skipped_and_counted(
     documents: Bring, raw: Path, texts: Path, name: str
 ) -> None:
     data, reasons = INVALID[name]
@@ -332,7 +332,7 @@ def test_records_that_are_not_valid_are_skipped_and_counted(
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_a_record_that_is_not_valid_is_an_error_with_the_setting_that_helps(
+def test_an_invalid_record_is_an_error_that_names_the_setting_to_skip_it(
     bring_it: BringIt, texts: Path, name: str
 ) -> None:
     data, reasons = INVALID[name]
@@ -342,16 +342,18 @@ def test_a_record_that_is_not_valid_is_an_error_with_the_setting_that_helps(
         bring_it(path=str(texts))
 
 
-def test_nothing_is_lost_behind_a_quote_without_an_end(bring_it: BringIt, texts: Path) -> None:
+def test_a_missing_closing_quote_is_an_error(bring_it: BringIt, texts: Path) -> None:
     (texts / "a.csv").write_bytes(b'text\ngood\n"opened\nlost\nlost\n')
-    with pytest.raises(ValueError, match=r"^a\.csv, line 3: is not CSV: .*quote have no end"):
+    with pytest.raises(
+        ValueError, match=r"^a\.csv, line 3: is not CSV: .*closing quote may be missing"
+    ):
         bring_it(path=str(texts), on_invalid="skip")
     (texts / "a.csv").write_bytes(b"body\nno such column\n")
-    with pytest.raises(ValueError, match=r"^a\.csv: has no column 'text', but 'body'; downl"):
+    with pytest.raises(ValueError, match=r"^a\.csv: has no column 'text', but 'body'; set downl"):
         bring_it(path=str(texts), on_invalid="skip")
 
 
-def test_a_file_without_any_valid_record_may_be_another_than_is_meant(
+def test_choosing_other_files_is_suggested_if_no_record_is_valid(
     bring_it: BringIt, texts: Path
 ) -> None:
     (texts / "data.jsonl").write_bytes(as_jsonl(RECORDS))
@@ -362,16 +364,16 @@ def test_a_file_without_any_valid_record_may_be_another_than_is_meant(
         bring_it(path=str(texts))
 
 
-def test_a_quote_that_is_a_character_joins_no_lines_of_tsv(
+def test_an_ordinary_quote_in_tsv_does_not_join_lines(
     bring_it: BringIt, documents: Bring, texts: Path
 ) -> None:
     (texts / "a.tsv").write_bytes(b'id\ttext\n1\tgood\n2\t"Hello\n3\tlost\n4\tbye"\n')
-    with pytest.raises(ValueError, match=r"^a\.tsv, line 3: from a quote in it to the next there"):
+    with pytest.raises(ValueError, match=r"^a\.tsv, line 3: the text between a quote in it and"):
         bring_it(path=str(texts), on_invalid="skip")
     assert documents(path=str(texts), format="csv") == ["good", "Hello\n3\tlost\n4\tbye"]
 
 
-def test_a_corpus_of_which_all_is_skipped_says_why(bring_it: BringIt, texts: Path) -> None:
+def test_an_error_says_why_all_records_were_skipped(bring_it: BringIt, texts: Path) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl([{"body": "a"}] * 9))
     with pytest.raises(
         ValueError, match=r"is empty: .*9 invalid record\(s\) skipped: .* but 'body'"
@@ -382,7 +384,7 @@ def test_a_corpus_of_which_all_is_skipped_says_why(bring_it: BringIt, texts: Pat
 # ----- the manifest
 
 
-def test_a_manifest_of_usual_files_has_the_keys_that_it_always_had(
+def test_the_manifest_of_ordinary_files_has_no_extra_keys(
     documents: Bring, raw: Path, texts: Path
 ) -> None:
     (texts / "a.txt").write_text("a text")
@@ -391,7 +393,7 @@ def test_a_manifest_of_usual_files_has_the_keys_that_it_always_had(
     assert not any(word in text for word in ("skipped", "replaced", "notes", "encoding", "on_inv"))
 
 
-def test_what_was_noticed_is_in_the_report_of_the_corpus(
+def test_the_corpus_report_contains_the_findings(
     bring_it: BringIt, raw: Path, texts: Path, tmp_path: Path
 ) -> None:
     good = [{"text": text} for text in make_documents(99, 1)]
@@ -421,7 +423,7 @@ def test_what_was_noticed_is_in_the_report_of_the_corpus(
         ("a.json", b'[{"text": "a"}', "record 2: .*: Expecting ',' delimiter; the file ends"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_json_is_said_in_words(
+def test_errors_in_json_are_explained(
     bring_it: BringIt, texts: Path, name: str, data: bytes, message: str
 ) -> None:
     (texts / name).write_bytes(data)
@@ -443,7 +445,7 @@ def test_what_is_wrong_with_json_is_said_in_words(
         ("a.parquet", as_parquet(pa.array([None, "b"])), True),
     ],
 )
-def test_to_skip_records_is_advised_only_if_others_are_left(
+def test_skipping_is_suggested_only_if_valid_records_remain(
     bring_it: BringIt, texts: Path, name: str, data: bytes, skip: bool
 ) -> None:
     (texts / name).write_bytes(data)

@@ -1,4 +1,4 @@
-"""What a user sets in a shell or in params.yaml reaches the reader, and what it finds the user."""
+"""Settings from a shell or params.yaml reach the reader, and its findings reach the user."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from tinyllm.settings.load import load_params
 @pytest.mark.parametrize(
     ("typed", "separator"),
     [
-        ("""$'download.separator="\\n\\n"'""", "\n\n"),  # as the warning and params.yaml say
+        ("""$'download.separator="\\n\\n"'""", "\n\n"),  # as in the warning and params.yaml
         ("""'download.separator="\\n\\n"'""", "\\n\\n"),
     ],
 )
@@ -29,7 +29,7 @@ def test_the_quoting_that_works(tmp_path: Path, typed: str, separator: str) -> N
     assert load_params(params).download.separator == separator
 
 
-def test_the_stage_prints_what_was_noticed(tmp_path: Path) -> None:
+def test_the_stage_prints_the_findings(tmp_path: Path) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts/a.jsonl").write_bytes(as_jsonl([{"text": "a"}, {"text": None}]))
     (tmp_path / "texts/b.txt").write_bytes(b"na\xefve")

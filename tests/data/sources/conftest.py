@@ -1,4 +1,4 @@
-"""What tests of corpora share: folders, settings, and a web site of their own."""
+"""Fixtures for tests of sources: folders, settings, and a web site."""
 
 import hashlib
 import shutil
@@ -16,7 +16,7 @@ from tinyllm.data.sources.fetch import Patience
 from tinyllm.settings.download import Download
 from tinyllm.settings.load import load_params
 
-# Fails fast, but waits long enough for a busy machine.
+# Fails fast, but long enough for a busy machine.
 PATIENCE = Patience(stall=0.4, retries=3, backoff=0.01, longest=2.0)
 PLAIN = {
     "source": "path", "packages": ["pandas==3.1.1"], "url": None, "path": "corpus", "files": None,
@@ -30,7 +30,7 @@ BringIt = Callable[..., Manifest]
 
 
 def download(**changes: Any) -> Download:
-    """The download section of params.yaml, made plain, with changes."""
+    """Return the download section of params.yaml with simple values, and changes."""
     section = load_params(ROOT / "params.yaml").download.model_dump()
     return Download.model_validate(section | PLAIN | changes)
 
@@ -60,7 +60,7 @@ def downloads(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bring_it(raw: Path, downloads: Path) -> Callable[..., Manifest]:
-    """Fills the raw folder by the settings given; it is empty before."""
+    """Return a function that empties and fills the raw folder with the given settings."""
 
     def bring_it(**changes: Any) -> Manifest:
         shutil.rmtree(raw)
@@ -72,7 +72,7 @@ def bring_it(raw: Path, downloads: Path) -> Callable[..., Manifest]:
 
 @pytest.fixture
 def documents(raw: Path, bring_it: Callable[..., Manifest]) -> Bring:
-    """What a source brings, read back; its manifest must agree."""
+    """Return a function that downloads a source, checks its manifest and reads its documents."""
 
     def documents(**changes: Any) -> list[str]:
         manifest = bring_it(**changes)

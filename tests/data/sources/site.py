@@ -1,4 +1,4 @@
-"""A web server on this machine that behaves as badly as it is told to."""
+"""A local web server with programmable faults."""
 
 import http.server
 import re
@@ -14,7 +14,7 @@ TAG = '"the first"'
 
 
 class Request(http.server.BaseHTTPRequestHandler):
-    """One request; what to do about it is asked of the site."""
+    """One request; the site decides how to answer it."""
 
     protocol_version = "HTTP/1.1"
 
@@ -23,7 +23,7 @@ class Request(http.server.BaseHTTPRequestHandler):
         site = self.server.site
         site.seen.append((self.path, dict(self.headers)))
         self.close_connection = True
-        # A client that goes away while it is sent something is none of a test's concern.
+        # A client may close the connection during a response.
         with suppress(ConnectionError):
             site.behaviours[self.path](self)
 
@@ -39,18 +39,18 @@ class Request(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def reset(self) -> None:
-        """End the connection the hard way (RST)."""
+        """Reset the connection (RST)."""
         linger = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.connection.close()
 
     def asked_from(self) -> int | None:
-        """The first byte that the client wants, if it wants a part."""
+        """Return the first byte of the requested range, if there is one."""
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         return int(asked[1]) if asked else None
 
     def serve(self, data: bytes, tag: str = TAG) -> None:
-        """Behave well: the whole, or the rest if the client has the beginning of this version."""
+        """Answer correctly: the whole file, or the rest if the client has this version's start."""
         start = self.asked_from()
         if start is None or self.headers.get("If-Range") != tag:
             self.head(200, Content_Length=len(data), ETag=tag)
@@ -63,11 +63,11 @@ class Request(http.server.BaseHTTPRequestHandler):
             self.send(data[start:])
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
+        """Print nothing."""
 
 
 class Site:
-    """What is served under each path, and what was asked for: paths and headers, in order."""
+    """A web site: the behaviours of each path, and the requests so far with their headers."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -75,10 +75,10 @@ class Site:
         self.seen: list[tuple[str, dict[str, str]]] = []
 
     def at(self, path: str, *behaviours: Behaviour) -> str:
-        """Serve a path: the first request by the first behaviour, those beyond by the last.
+        """Serve a path: each request gets the next behaviour, then always the last one.
 
         Returns:
-            its address.
+            The address.
         """
         left = list(behaviours)
 
@@ -89,12 +89,12 @@ class Site:
         return self.address + path
 
     def file(self, path: str, data: bytes) -> str:
-        """Serve a path well. Returns its address."""
+        """Serve a file correctly. Returns its address."""
         return self.at(path, lambda request: request.serve(data))
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers each request in a thread that nobody waits for."""
+    """A server that answers each request in a daemon thread."""
 
     daemon_threads = True
     block_on_close = False
@@ -106,9 +106,9 @@ class Server(http.server.ThreadingHTTPServer):
 
 @contextmanager
 def running() -> Iterator[Site]:
-    """A site, for as long as the context lasts."""
+    """Run a site as long as the context lasts."""
     server = Server()
-    # Half a second is how often it looks for its end otherwise.
+    # By default, the server checks for its shutdown every half second.
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server.site

@@ -1,4 +1,4 @@
-"""Patterns of addresses, and what the files behind them are called."""
+"""Patterns in addresses, and the names of downloaded files."""
 
 import gzip
 import subprocess
@@ -36,19 +36,19 @@ def names(raw: Path) -> list[str]:
         r"{a,b\,c}", r"\{a,b\}", "{1..3", "{001..3}", "a{b,c{d}", "{1..a}", "{{1..3}",
     ],
 )  # fmt: skip
-def test_braces_are_those_of_bash(text: str) -> None:
+def test_braces_expand_as_in_bash(text: str) -> None:
     printed = subprocess.run(
         ["bash", "-c", rf"printf '%s\n' {text}"], capture_output=True, text=True, check=True
     )
     assert expand(text) == printed.stdout.splitlines()
 
 
-def test_braces_have_a_bound() -> None:
+def test_the_number_of_addresses_is_bounded() -> None:
     with pytest.raises(ValueError, match=r"stands for more than 100,000 addresses"):
         expand("https://host/{1..1000000000}/{1..1000000000}")
 
 
-def test_an_address_with_braces_is_many(documents: Bring, raw: Path, site: Site) -> None:
+def test_an_address_with_braces_stands_for_many(documents: Bring, raw: Path, site: Site) -> None:
     for number in range(8, 12):
         site.file(f"/{number:03d}.txt.gz", gzip.compress(f"text {number}".encode()))
     url = site.address + "/{008..011}.txt.gz"
@@ -58,7 +58,7 @@ def test_an_address_with_braces_is_many(documents: Bring, raw: Path, site: Site)
     assert len(documents(source="url", url=[url], sha256=sums)) == 4
 
 
-def test_there_is_a_digest_for_each_address(bring_it: BringIt, site: Site) -> None:
+def test_each_address_needs_a_digest(bring_it: BringIt, site: Site) -> None:
     site.file("/1", b"one")
     with pytest.raises(ValueError, match=r"^download\.sha256: has 1 digest.* for 3 address"):
         bring_it(source="url", url=site.address + "/{1..3}", sha256=sha256(b"one"))
@@ -68,7 +68,7 @@ def test_there_is_a_digest_for_each_address(bring_it: BringIt, site: Site) -> No
 # ----- globs
 
 
-def test_a_pattern_is_listed_where_the_store_can(documents: Bring, tmp_path: Path) -> None:
+def test_a_store_lists_the_files_of_a_pattern(documents: Bring, tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     for name in ("b", "a", "deep/c"):
         memory.pipe(f"/glob/{name}.jsonl", f'{{"text": "{name}"}}'.encode())
@@ -81,21 +81,21 @@ def test_a_pattern_is_listed_where_the_store_can(documents: Bring, tmp_path: Pat
         assert documents(source="url", url=f"{root}/{{deep/?,[b-z]}}.jsonl") == ["deep/c", "b"]
 
 
-def test_a_name_that_looks_like_a_pattern_is_a_name(documents: Bring, tmp_path: Path) -> None:
+def test_a_file_name_may_look_like_a_pattern(documents: Bring, tmp_path: Path) -> None:
     (tmp_path / "a[1].txt").write_text("one")
     assert documents(source="url", url=f"file://{tmp_path}/a[1].txt") == ["one"]
 
 
-def test_a_pattern_that_matches_nothing(bring_it: BringIt, site: Site) -> None:
+def test_a_pattern_without_a_match_is_an_error(bring_it: BringIt, site: Site) -> None:
     with pytest.raises(ValueError, match=r"^download\.url = 'memory://no/\*\.txt': no file match"):
         bring_it(source="url", url="memory://no/*.txt")
-    with pytest.raises(ValueError, match=r"a web server lists no files; name them with braces"):
+    with pytest.raises(ValueError, match=r"a web server can't list files; use braces"):
         bring_it(source="url", url=site.address + "/*.txt")
     assert site.seen == []
 
 
 class Hanging(MemoryFileSystem):  # type: ignore[misc]
-    """A store that is asked and does not answer."""
+    """A store that never answers."""
 
     protocol = "hanging"
 
@@ -106,7 +106,7 @@ class Hanging(MemoryFileSystem):  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "*.txt"])
-def test_a_store_that_does_not_answer_is_given_up(bring_it: BringIt, name: str) -> None:
+def test_a_store_that_does_not_answer_is_an_error(bring_it: BringIt, name: str) -> None:
     fsspec.register_implementation("hanging", Hanging, clobber=True)
     with pytest.raises(ValueError, match=r"^hanging://bucket/.* no answer in 0\.4 s"):
         bring_it(source="url", url=f"hanging://bucket/{name}")
@@ -115,13 +115,15 @@ def test_a_store_that_does_not_answer_is_given_up(bring_it: BringIt, name: str) 
 # ----- names
 
 
-def test_the_query_is_no_part_of_a_name(documents: Bring, raw: Path, site: Site) -> None:
+def test_the_query_is_not_part_of_the_name(documents: Bring, raw: Path, site: Site) -> None:
     url = site.file("/data.jsonl?download=true", b'{"text": "a text"}')
     assert documents(source="url", url=url) == ["a text"]
     assert names(raw) == ["data.jsonl"]
 
 
-def test_a_name_in_the_header_or_behind_a_redirect(documents: Bring, raw: Path, site: Site) -> None:
+def test_the_name_comes_from_the_header_or_a_redirect(
+    documents: Bring, raw: Path, site: Site
+) -> None:
     data = b'{"text": "a text"}'
 
     def named(header: str) -> Any:
@@ -140,7 +142,7 @@ def test_a_name_in_the_header_or_behind_a_redirect(documents: Bring, raw: Path, 
     assert documents(source="url", url=urls) == ["a text"] * 3
     assert names(raw) == ["a_b.jsonl", "2-a_b.jsonl", "real.jsonl"]
     seen = len(site.seen)
-    assert documents(source="url", url=urls) == ["a text"] * 3  # of what was fetched before
+    assert documents(source="url", url=urls) == ["a text"] * 3  # already downloaded
     assert names(raw) == ["a_b.jsonl", "2-a_b.jsonl", "real.jsonl"]
     assert len(site.seen) == seen
 
@@ -163,7 +165,7 @@ def test_the_name_in_a_header(header: str | None, name: str) -> None:
     assert stated(header) == name
 
 
-def test_the_name_that_says_how_to_read_the_file_is_taken() -> None:
+def test_the_first_name_with_a_known_suffix_is_used() -> None:
     assert best_name("https://a/x.txt", "attachment; filename=blob", None) == "x.txt"
     assert best_name("https://a/get", "attachment; filename=..", None) == "get"
     assert best_name("https://a/", "attachment; filename=C:\\dir\\y.csv", None) == "y.csv"
@@ -184,7 +186,7 @@ def test_a_password_in_an_address_is_not_recorded(documents: Bring, raw: Path, s
 
 
 @pytest.mark.parametrize("path", ["/a.txt", "/a.jsonl", "/a.txt.gz", "/a"])
-def test_a_page_instead_of_a_file_is_refused_and_asked_for_again(
+def test_a_page_instead_of_a_file_is_refused_and_not_kept(
     bring_it: BringIt, documents: Bring, site: Site, path: str
 ) -> None:
     def page(request: Request) -> None:
@@ -194,12 +196,12 @@ def test_a_page_instead_of_a_file_is_refused_and_asked_for_again(
     good = b'{"text": "a text"}' if path == "/a.jsonl" else b"a text"
     good = gzip.compress(good) if path.endswith(".gz") else good
     url = site.at(path, page, lambda request: request.serve(good))
-    with pytest.raises(ValueError, match=rf"^{url}: what came is an HTML page .* is not kept;"):
+    with pytest.raises(ValueError, match=rf"^{url}: the server sent an HTML page .* is not kept;"):
         bring_it(source="url", url=url)
     assert documents(source="url", url=url) == ["a text"]
 
 
-def test_what_is_wrong_with_a_file_is_told_with_its_address(bring_it: BringIt, site: Site) -> None:
+def test_an_error_about_a_downloaded_file_names_its_address(bring_it: BringIt, site: Site) -> None:
     url = site.file("/a.jsonl", b'{"text": null}')
     with pytest.raises(ValueError, match=rf"^a\.jsonl.*null.* \(from {url}\)$"):
         bring_it(source="url", url=url)
@@ -219,15 +221,15 @@ def test_what_is_wrong_with_a_file_is_told_with_its_address(bring_it: BringIt, s
         ("/a.txt", b"a text", "a.txt"),
         ("/a.parquet", as_parquet(pa.array(["a text"])), "a.parquet"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",  # compressed bytes hold the time
+    ids=lambda value: value if isinstance(value, str) else "",  # compressed bytes contain the time
 )
-def test_a_downloaded_file_is_read_as_it_is_packed_whatever_its_name(
+def test_the_compression_of_a_downloaded_file_is_detected(
     documents: Bring, raw: Path, site: Site, path: str, data: bytes, name: str
 ) -> None:
     assert documents(source="url", url=site.file(path, data)) == ["a text"]
     assert names(raw) == [name]
 
 
-def test_braces_that_make_no_address_name_the_setting(bring_it: BringIt) -> None:
+def test_an_error_in_an_expanded_address_names_the_setting(bring_it: BringIt) -> None:
     with pytest.raises(ValueError, match=r"^download\.url = 'http://\[::1/a': Invalid IPv6 URL"):
         bring_it(source="url", url="http://{[::1],[::1}/a")

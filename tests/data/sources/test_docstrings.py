@@ -1,4 +1,4 @@
-"""The docstrings of an installed package, read without running it."""
+"""Docstrings are read from an installed package without running its code."""
 
 import importlib.metadata
 import sys
@@ -46,7 +46,7 @@ def plain():
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Installs a package of the given files, as `mock-grain` 1.2, by hand."""
+    """Return a function that installs a package of the given files as `mock-grain` 1.2."""
 
     def install(files: dict[str, str | bytes]) -> Path:
         info = "mock_grain-1.2.dist-info"
@@ -62,7 +62,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return install
 
 
-def test_each_docstring_once_tests_left_out(install: Install) -> None:
+def test_each_docstring_occurs_once_without_those_of_tests(install: Install) -> None:
     install(FILES)
     found = list(docstrings("mock-grain==1.2"))
     assert sorted(found) == [
@@ -75,23 +75,23 @@ def test_each_docstring_once_tests_left_out(install: Install) -> None:
     assert "mock_grain" not in sys.modules
 
 
-def test_the_order_within_a_file_is_that_of_the_source(install: Install) -> None:
+def test_docstrings_of_a_file_have_the_order_of_the_source(install: Install) -> None:
     method = 'class A:\n    """1"""\n    def f(self):\n        """2"""\n'
     inner = 'if 1:\n    def g():\n        """3"""\n'
     install({"mock_grain/__init__.py": method + inner + 'class B:\n    """4"""\n'})
     assert list(docstrings("mock-grain==1.2")) == ["1", "2", "3", "4"]
 
 
-def test_the_order_is_that_of_the_files(install: Install) -> None:
+def test_files_are_sorted_by_name(install: Install) -> None:
     install(FILES)
     first = list(docstrings("mock-grain==1.2"))
     assert first[:3] == ["The package.", "Café.", "Grinds."]
-    # The order in which an installer recorded the files plays no part.
+    # The order in the installer's record does not matter.
     install(dict(reversed(FILES.items())))
     assert list(docstrings("mock-grain==1.2")) == first
 
 
-def test_the_version_must_be_the_one_asked_for(install: Install) -> None:
+def test_the_installed_version_must_match(install: Install) -> None:
     install(FILES)
     with pytest.raises(ValueError, match=r"^download\.packages: mock-grain 1\.2 is .*not 1\.3"):
         list(docstrings("mock-grain==1.3"))
@@ -99,19 +99,19 @@ def test_the_version_must_be_the_one_asked_for(install: Install) -> None:
         list(docstrings("mock-oat==1.2"))
 
 
-def test_a_package_without_docstrings(install: Install) -> None:
+def test_a_package_without_docstrings_is_an_error(install: Install) -> None:
     install({"mock_grain/__init__.py": "x = 1\n"})
     with pytest.raises(ValueError, match="no docstrings"):
         list(docstrings("mock-grain==1.2"))
 
 
-def test_a_file_that_is_no_python_is_named(install: Install) -> None:
+def test_a_file_that_is_not_python_is_named(install: Install) -> None:
     install(FILES | {"mock_grain/template.py": "class {{ name }}:\n    pass\n"})
     with pytest.raises(ValueError, match=r"mock_grain/template\.py"):
         list(docstrings("mock-grain==1.2"))
 
 
-def test_the_licence_that_a_package_states(install: Install) -> None:
+def test_the_licence_comes_from_the_metadata(install: Install) -> None:
     install(FILES)
     assert licence("mock-grain") == "Oat"
     assert licence("pandas")

@@ -1,6 +1,6 @@
-"""A download ends with the whole file or with a line that says why not, whatever the server does.
+"""A download ends with the complete file or a single-line error, with any fault of the server.
 
-Every fault is one of a real server on this machine (site.py).
+A real server on this machine produces every fault (site.py).
 """
 
 import email.utils
@@ -31,7 +31,7 @@ Fetch = Callable[..., bytes]
 
 @pytest.fixture
 def get(downloads: Path) -> Fetch:
-    """Fetches an address and gives what came; under the final name there is nothing else."""
+    """Return a function that downloads an address and returns the bytes of the complete file."""
 
     def get(url: str, digest: str | None = None, most: int = 10**6) -> bytes:
         path, found, _ = fetch(url, downloads, sha256=digest, most=most, patience=PATIENCE)
@@ -43,12 +43,12 @@ def get(downloads: Path) -> Fetch:
 
 
 def whole(downloads: Path) -> list[Path]:
-    """Files under a final name."""
+    """Return the complete files."""
     return list(downloads.glob("*/" + "?" * 64))
 
 
 def parts(downloads: Path) -> list[int]:
-    """Sizes of the parts that are kept."""
+    """Return the sizes of the partial files."""
     return [path.stat().st_size for path in downloads.glob("*/part")]
 
 
@@ -57,7 +57,7 @@ def well(request: Request) -> None:
 
 
 def half(request: Request) -> None:
-    """Promise the rest and hang up."""
+    """Promise the whole file, send half, and close the connection."""
     start = request.asked_from() or 0
     span = f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"
     if start:
@@ -78,7 +78,7 @@ def stall(request: Request) -> None:
 
 
 def drip(request: Request) -> None:
-    """A byte now and then, so that no read ever times out."""
+    """Send a byte now and then, so that no read ever times out."""
     request.head(200, Content_Length=len(DATA), ETag='"the first"')
     for byte in DATA[:40]:
         request.send(bytes([byte]))
@@ -93,23 +93,23 @@ def to(target: str) -> Behaviour:
     return status(302, Location=target)
 
 
-# ----- it goes well in the end
+# ----- faults that pass
 
 
 @pytest.mark.parametrize("fault", [half, reset, stall, status(500), status(503), status(429)])
-def test_after_a_fault_it_goes_on(site: Site, get: Fetch, fault: Behaviour) -> None:
+def test_a_download_resumes_after_a_fault(site: Site, get: Fetch, fault: Behaviour) -> None:
     assert get(site.at("/a", fault, well), sha256(DATA)) == DATA
     assert len(site.seen) == 2
     asked = site.seen[1][1]
-    if fault in (half, stall):  # a reset may take bytes along that were on their way
+    if fault in (half, stall):  # a reset may drop bytes in transit
         assert (asked["Range"], asked["If-Range"]) == (f"bytes={HALF}-", '"the first"')
 
 
-def test_500_twice_then_well(site: Site, get: Fetch) -> None:
+def test_two_server_errors_are_retried(site: Site, get: Fetch) -> None:
     assert get(site.at("/a", status(500), status(500), well)) == DATA
 
 
-def test_a_connection_that_is_reset_again_and_again(site: Site, get: Fetch) -> None:
+def test_a_connection_that_is_reset_repeatedly(site: Site, get: Fetch) -> None:
     def crumb(request: Request) -> None:
         start = request.asked_from() or 0
         if start >= 200_000:
@@ -126,7 +126,7 @@ def test_a_connection_that_is_reset_again_and_again(site: Site, get: Fetch) -> N
     ]  # fmt: skip
 
 
-def test_a_server_that_sends_all_when_asked_for_a_part(site: Site, get: Fetch) -> None:
+def test_a_server_that_ignores_the_range(site: Site, get: Fetch) -> None:
     def everything(request: Request) -> None:
         request.head(200, Content_Length=len(DATA))
         request.send(DATA)
@@ -135,7 +135,7 @@ def test_a_server_that_sends_all_when_asked_for_a_part(site: Site, get: Fetch) -
 
 
 @pytest.mark.parametrize("honest", [True, False], ids=["200", "206"])
-def test_a_file_that_changed_meanwhile_is_started_over(
+def test_a_file_that_changed_is_downloaded_from_scratch(
     site: Site, get: Fetch, honest: bool
 ) -> None:
     other = DATA[::-1]
@@ -153,7 +153,7 @@ def test_a_file_that_changed_meanwhile_is_started_over(
     assert get(site.at("/a", half, changed)) == other
 
 
-def test_a_part_that_was_not_asked_for(site: Site, get: Fetch) -> None:
+def test_a_wrong_range_is_retried(site: Site, get: Fetch) -> None:
     def wrong(request: Request) -> None:
         request.head(206, Content_Length=5, Content_Range=f"bytes 0-4/{len(DATA)}")
         request.send(DATA[:5])
@@ -162,11 +162,11 @@ def test_a_part_that_was_not_asked_for(site: Site, get: Fetch) -> None:
     assert "Range" not in site.seen[2][1]
 
 
-def test_a_part_beyond_the_end(site: Site, get: Fetch) -> None:
+def test_a_range_beyond_the_end_is_retried(site: Site, get: Fetch) -> None:
     assert get(site.at("/a", half, status(416), well)) == DATA
 
 
-def test_without_a_version_it_begins_anew(site: Site, get: Fetch) -> None:
+def test_without_a_version_it_starts_from_scratch(site: Site, get: Fetch) -> None:
     def nameless(request: Request) -> None:
         request.head(200, Content_Length=len(DATA))
         request.send(DATA[:HALF])
@@ -175,7 +175,7 @@ def test_without_a_version_it_begins_anew(site: Site, get: Fetch) -> None:
     assert all("Range" not in headers for _, headers in site.seen)
 
 
-def test_a_date_will_do_for_a_version(site: Site, get: Fetch) -> None:
+def test_a_date_serves_as_a_version(site: Site, get: Fetch) -> None:
     date = "Sat, 21 Nov 2026 10:00:00 GMT"
 
     def dated(request: Request) -> None:
@@ -201,7 +201,7 @@ def test_no_length_and_chunks(site: Site, get: Fetch, downloads: Path) -> None:
     assert get(site.at("/b", chunked)) == DATA
 
 
-def test_chunks_that_end_too_early(site: Site, get: Fetch, downloads: Path) -> None:
+def test_chunks_that_end_early_are_an_error(site: Site, get: Fetch, downloads: Path) -> None:
     def cut(request: Request) -> None:
         request.head(200, Transfer_Encoding="chunked")
         request.send(b"%x\r\n%s\r\n" % (len(DATA), DATA))
@@ -211,7 +211,7 @@ def test_chunks_that_end_too_early(site: Site, get: Fetch, downloads: Path) -> N
     assert whole(downloads) == []
 
 
-def test_redirects_are_followed_on_the_web(site: Site, get: Fetch) -> None:
+def test_http_redirects_are_followed(site: Site, get: Fetch) -> None:
     site.at("/b", to("c?x=1"))
     site.at("/c?x=1", to(f"{site.address}/d"))
     site.at("/d", well)
@@ -219,14 +219,14 @@ def test_redirects_are_followed_on_the_web(site: Site, get: Fetch) -> None:
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_a_server_is_given_the_time_it_asks_for(site: Site, get: Fetch, form: str) -> None:
+def test_retries_wait_as_long_as_the_server_asks(site: Site, get: Fetch, form: str) -> None:
     wait = "1" if form == "seconds" else email.utils.formatdate(time.time() + 2, usegmt=True)
     started = time.monotonic()
     assert get(site.at("/a", status(429, Retry_After=wait), well)) == DATA
     assert 0.9 < time.monotonic() - started < 5
 
 
-# ----- it can't go well
+# ----- faults that stay
 
 
 @pytest.mark.parametrize(
@@ -237,19 +237,19 @@ def test_a_server_is_given_the_time_it_asks_for(site: Site, get: Fetch, form: st
         (status(404), "could not be downloaded: 404 Not Found$", 1),
         (status(403), "could not be downloaded: 403 Forbidden$", 1),
         (status(500), "could not be downloaded: 500 Internal Server Error$", 4),
-        (status(429, Retry_After=3600), "the server asks to come back in 3,600 s$", 1),
-        (to("file:///etc/passwd"), r"leads to 'file:///etc/passwd', which is not on the web$", 1),
-        (to("ftp://example.com/"), r"leads to 'ftp://example\.com/', which is not on the web$", 1),
-        (to("/a"), "leads from one address to the next, more than 10 times$", 11),
-        (drip, "could not be downloaded: only .* bytes came in ", 4),
-        (status(200, Content_Encoding="br"), "is sent as br, although", 1),
+        (status(429, Retry_After=3600), "the server asks to retry in 3,600 s$", 1),
+        (to("file:///etc/passwd"), r"redirects to 'file:///etc/passwd', which is not an", 1),
+        (to("ftp://example.com/"), r"redirects to 'ftp://example\.com/', which is not an HTTP", 1),
+        (to("/a"), "redirects more than 10 times$", 11),
+        (drip, "could not be downloaded: only .* bytes arrived in ", 4),
+        (status(200, Content_Encoding="br"), "was sent as br, although", 1),
     ],
 )
-def test_a_fault_that_stays_is_told(
+def test_a_permanent_fault_is_reported(
     site: Site, get: Fetch, downloads: Path, behaviour: Behaviour, message: str, tries: int
 ) -> None:
     def without_resume(request: Request) -> None:
-        """As a server that knows no ranges, so that no try gets further than another."""
+        """Ignore ranges, so that no try gets further than another."""
         del request.headers["Range"]
         behaviour(request)
 
@@ -263,15 +263,15 @@ def test_a_fault_that_stays_is_told(
 @pytest.mark.parametrize(
     "wrong", [DATA[:-1] + b"!", DATA[:-1], DATA + b"!"], ids=["bytes", "short", "long"]
 )
-def test_another_file_than_expected_is_not_kept(
+def test_a_file_with_a_wrong_digest_is_deleted(
     site: Site, get: Fetch, downloads: Path, wrong: bytes
 ) -> None:
-    with pytest.raises(ValueError, match=f"{sha256(wrong)}, not {sha256(DATA)} as it should be"):
+    with pytest.raises(ValueError, match=f"{sha256(wrong)}, not {sha256(DATA)} as required"):
         get(site.file("/a", wrong), sha256(DATA))
     assert whole(downloads) == [] and parts(downloads) == []
 
 
-def test_a_body_longer_than_it_should_be(site: Site, get: Fetch) -> None:
+def test_a_body_longer_than_stated_is_cut(site: Site, get: Fetch) -> None:
     def too_much(request: Request) -> None:
         request.head(200, Content_Length=len(DATA))
         request.send(DATA + b"more")
@@ -279,10 +279,10 @@ def test_a_body_longer_than_it_should_be(site: Site, get: Fetch) -> None:
     assert get(site.at("/a", too_much), sha256(DATA)) == DATA
 
 
-def test_an_endless_body_is_given_up_at_the_bound(site: Site, get: Fetch, downloads: Path) -> None:
+def test_an_endless_body_is_refused_at_the_bound(site: Site, get: Fetch, downloads: Path) -> None:
     def endless(request: Request) -> None:
         request.head(200)
-        for _ in range(500):  # 32 MB, as good as endless
+        for _ in range(500):  # 32 MB, enough to count as endless
             request.send(bytes(1 << 16))
 
     with pytest.raises(ValueError, match=r"/a has more, and download\.max_bytes allows 1,000,000 "):
@@ -301,22 +301,22 @@ def test_an_endless_body_is_given_up_at_the_bound(site: Site, get: Fetch, downlo
 def test_a_redirect_with_an_endless_body(site: Site, get: Fetch) -> None:
     def endless(request: Request) -> None:
         request.head(302, Location="/b")
-        for _ in range(500):  # 32 MB, as good as endless
+        for _ in range(500):  # 32 MB, enough to count as endless
             request.send(bytes(1 << 16))
 
     site.at("/b", well)
     assert get(site.at("/a", endless)) == DATA
 
 
-def test_a_server_that_is_not_there(get: Fetch) -> None:
-    with socket.socket() as taken:  # bound, but nobody listens
+def test_a_server_that_is_down(get: Fetch) -> None:
+    with socket.socket() as taken:  # bound, but not listening
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=r"could not be downloaded: .*Connection refused$"):
             get(f"http://127.0.0.1:{port}/a")
 
 
-def test_a_server_that_speaks_no_http(get: Fetch, downloads: Path) -> None:
+def test_a_server_that_does_not_speak_http(get: Fetch, downloads: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -359,14 +359,14 @@ def in_another_process(url: str, downloads: Path, limit: str = "") -> "subproces
 
 
 def test_a_full_disk(site: Site, get: Fetch, downloads: Path) -> None:
-    """Once there is room, it goes on."""
+    """The download resumes once there is space."""
     url = site.file("/a", DATA)
     process = in_another_process(url, downloads, "100000")
-    _, told = process.communicate()
+    _, printed = process.communicate()
     assert process.returncode == 1
     assert (
-        told == f"error: {url} could not be written: File too large; 100,000 bytes are kept"
-        " for the next time\n"
+        printed == f"error: {url} could not be written: File too large; 100,000 bytes are kept"
+        " for the next run\n"
     )
     assert whole(downloads) == [] and parts(downloads) == [100_000]
     assert get(url) == DATA
@@ -376,7 +376,7 @@ def test_a_full_disk(site: Site, get: Fetch, downloads: Path) -> None:
 # ----- from run to run
 
 
-def test_a_killed_download_is_gone_on_with(site: Site, get: Fetch, downloads: Path) -> None:
+def test_a_killed_download_is_resumed(site: Site, get: Fetch, downloads: Path) -> None:
     url = site.at("/a", stall, well)
     process = in_another_process(url, downloads)
     deadline = time.monotonic() + 20
@@ -389,13 +389,13 @@ def test_a_killed_download_is_gone_on_with(site: Site, get: Fetch, downloads: Pa
     assert site.seen[1][1]["Range"] == f"bytes={HALF}-"
 
 
-def test_a_part_that_was_damaged_meanwhile(site: Site, get: Fetch, downloads: Path) -> None:
+def test_a_corrupt_partial_file_is_not_used(site: Site, get: Fetch, downloads: Path) -> None:
     url = site.at("/a", half, status(404), well)
     with pytest.raises(ValueError, match="404"):
         get(url, sha256(DATA))
     (part,) = downloads.glob("*/part")
     part.write_bytes(bytes(HALF))
-    with pytest.raises(ValueError, match="nothing is kept"):
+    with pytest.raises(ValueError, match="the file was deleted"):
         get(url, sha256(DATA))
     assert get(url, sha256(DATA)) == DATA
 
@@ -405,7 +405,7 @@ def test_a_part_that_was_damaged_meanwhile(site: Site, get: Fetch, downloads: Pa
     assert get(url) == DATA
 
 
-def test_a_whole_file_is_not_fetched_again(site: Site, get: Fetch, downloads: Path) -> None:
+def test_a_complete_file_is_not_downloaded_again(site: Site, get: Fetch, downloads: Path) -> None:
     url = site.file("/a", DATA)
     for digest in (None, sha256(DATA), None):
         assert get(url, digest) == DATA
@@ -414,12 +414,12 @@ def test_a_whole_file_is_not_fetched_again(site: Site, get: Fetch, downloads: Pa
     path.write_bytes(b"damaged")
     assert get(url) == DATA
     site.file("/a", b"new")
-    assert get(url) == DATA  # as recorded
+    assert get(url) == DATA  # verified against its digest
     assert get(url, hashlib.sha256(b"new").hexdigest()) == b"new"
     assert len(site.seen) == 3
 
 
-def test_two_at_once_fetch_it_once(site: Site, get: Fetch) -> None:
+def test_two_processes_download_a_file_once(site: Site, get: Fetch) -> None:
     def slowly(request: Request) -> None:
         time.sleep(0.3)
         well(request)

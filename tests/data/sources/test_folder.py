@@ -1,4 +1,4 @@
-"""A folder as real ones are: odd names, what is no file, what can't be read."""
+"""Folders with odd names, irregular files and files that can't be read."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from tinyllm.data.readers.raw_folder import read_manifest
 from tinyllm.data.sources import folder, local_files
 
 
-def test_odd_names_come_through(documents: Bring, raw: Path, texts: Path) -> None:
+def test_odd_names_are_kept(documents: Bring, raw: Path, texts: Path) -> None:
     names = ["A.txt", "a.txt", "b\nc.txt", "d\te\\.txt", "é" * 125 + ".txt", "f:?*|.txt", "g .txt"]
     for name in sorted(names):
         (texts / name).write_text(name)
@@ -21,24 +21,24 @@ def test_odd_names_come_through(documents: Bring, raw: Path, texts: Path) -> Non
     assert [file.name for file in read_manifest(raw).files] == sorted(names)
 
 
-def test_a_name_with_a_line_feed_is_one_line_of_an_error(bring_it: BringIt, texts: Path) -> None:
+def test_a_name_with_a_line_feed_is_escaped_in_an_error(bring_it: BringIt, texts: Path) -> None:
     (texts / "b\nc.txt").write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"^b\\nc\.txt is not UTF-8") as caught:
         bring_it(path=str(texts))
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_file_is_skipped_and_told(
+def test_irregular_files_are_skipped_and_reported(
     documents: Bring,
     texts: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (texts / "a.txt").write_text("a text")
-    os.mkfifo(texts / "b.txt")  # opening it would wait for ever
+    os.mkfifo(texts / "b.txt")  # opening it would block forever
     with socket.socket(socket.AF_UNIX) as listening:
         with monkeypatch.context() as changed:
-            changed.chdir(texts)  # the path of a socket has 108 bytes at most
+            changed.chdir(texts)  # the path of a socket is limited to 108 bytes
             listening.bind("c.txt")
         (texts / "d.txt").symlink_to("nothing")
         (texts / "e.txt").symlink_to("e.txt")
@@ -47,13 +47,13 @@ def test_what_is_no_file_is_skipped_and_told(
         (texts / "other").symlink_to("nothing")
         assert documents(path=str(texts)) == ["a text"]
     assert capfd.readouterr().err == (
-        f"download: not read in {texts}, because they are no files: b.txt (a named pipe), "
-        "c.txt (a socket), d.txt (a link to nothing), e.txt (Too many levels of symbolic links), "
+        f"download: not read in {texts}, because they are not files: b.txt (a named pipe), "
+        "c.txt (a socket), d.txt (a broken link), e.txt (Too many levels of symbolic links), "
         "f.txt (a device), ...\n"
     )
 
 
-def test_only_what_would_be_read_is_told(
+def test_only_files_that_would_be_read_are_reported(
     documents: Bring, texts: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (texts / "a.CSV").write_text("text,n\na text,1\n")
@@ -65,7 +65,7 @@ def test_only_what_would_be_read_is_told(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_a_path_that_is_no_file_is_an_error(bring_it: BringIt, texts: Path, kind: str) -> None:
+def test_a_path_that_is_not_a_file_is_an_error(bring_it: BringIt, texts: Path, kind: str) -> None:
     path = texts / "pipe.txt"
     if kind == "pipe":
         os.mkfifo(path)
@@ -75,10 +75,10 @@ def test_a_path_that_is_no_file_is_an_error(bring_it: BringIt, texts: Path, kind
         bring_it(path=str(path))
 
 
-def test_what_may_not_be_read_is_told(
+def test_a_file_without_permission_is_an_error(
     bring_it: BringIt, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The user root may read everything, so a loop of links stands in for a refusal there."""
+    """The user root can read everything, so there a loop of links stands in for a refusal."""
     (texts / "a.txt").write_text("a")
     (texts / "deep").mkdir()
     if os.getuid():
@@ -98,7 +98,7 @@ def test_what_may_not_be_read_is_told(
         bring_it(path=str(texts))
 
 
-def test_a_file_that_is_deleted_meanwhile_is_named(
+def test_a_file_deleted_during_the_run_is_named(
     bring_it: BringIt, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a.txt", "b.txt"):
@@ -116,19 +116,19 @@ def test_a_file_that_is_deleted_meanwhile_is_named(
         bring_it(path=str(texts))
 
 
-def test_a_home_folder_is_not_guessed(bring_it: BringIt) -> None:
-    with pytest.raises(ValueError, match=r"^download\.path = '~/corpus': .*neither DVC nor this"):
+def test_a_tilde_is_not_expanded(bring_it: BringIt) -> None:
+    with pytest.raises(ValueError, match=r"^download\.path = '~/corpus': .*~ is not expanded"):
         bring_it(path="~/corpus")
 
 
-def test_a_folder_that_holds_the_output_is_refused(bring_it: BringIt, raw: Path) -> None:
+def test_a_folder_that_contains_the_output_is_refused(bring_it: BringIt, raw: Path) -> None:
     (raw.parent / "notes.txt").write_text("the project's own folder")
     for path in (raw.parent, raw.parent / "raw"):
-        with pytest.raises(ValueError, match=r"^download\.path = .*: is a folder around .*name a"):
+        with pytest.raises(ValueError, match=r"^download\.path = .*: the folder contains .*set"):
             bring_it(path=str(path))
 
 
-def test_a_corpus_that_does_not_fit_the_disk_is_not_begun(
+def test_a_corpus_that_does_not_fit_on_the_disk_is_refused(
     bring_it: BringIt, raw: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (texts / "a.txt").write_bytes(b"a" * 5000)
@@ -139,19 +139,19 @@ def test_a_corpus_that_does_not_fit_the_disk_is_not_begun(
     assert list((raw / "files").iterdir()) == []
 
 
-@pytest.mark.skipif(not os.getuid(), reason="root may list every folder")
-def test_a_folder_that_may_not_be_listed_is_told(bring_it: BringIt, texts: Path) -> None:
+@pytest.mark.skipif(not os.getuid(), reason="root can list every folder")
+def test_a_folder_without_permission_is_an_error(bring_it: BringIt, texts: Path) -> None:
     (texts / "a.txt").write_text("a")
     (texts / "closed").mkdir(mode=0)
     with pytest.raises(ValueError, match=r"the folder .*closed can't be read: Permission denied"):
         bring_it(path=str(texts))
 
 
-def test_a_folder_whose_path_is_too_long_to_list_is_told(bring_it: BringIt, texts: Path) -> None:
-    """Unlike a folder that may not be listed, it stops the user root too."""
+def test_a_folder_with_a_very_long_path_is_an_error(bring_it: BringIt, texts: Path) -> None:
+    """Unlike missing permissions, this also stops the user root."""
     (texts / "a.txt").write_text("a")
     folder = os.open(texts, os.O_RDONLY)
-    for _ in range(20):  # a path may have 4,096 bytes
+    for _ in range(20):  # a path is limited to 4,096 bytes
         os.mkdir("d" * 250, dir_fd=folder)
         inner = os.open("d" * 250, os.O_RDONLY, dir_fd=folder)
         os.close(folder)
@@ -169,11 +169,11 @@ def test_a_folder_whose_path_is_too_long_to_list_is_told(bring_it: BringIt, text
     [
         (["a.arrow", "b.arrow", "c/d.arrow"], r"3 \.arrow, which are not read \(export them"),
         (["a.pdf", "b.DOCX"], r"1 \.pdf, which are not read \(convert them to \.txt\), 1 \.docx"),
-        (["a.md", "b.md", "c.pdf", "d"], r"2 \.md, 1 \.pdf, .*, 1 without a .*; downl"),
+        (["a.md", "b.md", "c.pdf", "d"], r"2 \.md, 1 \.pdf, .*, 1 without a .*; to read"),
         (["a.7z"], r"1 \.7z, which are not read \(unpack them\)$"),
     ],
 )
-def test_a_folder_without_a_file_to_read_says_what_is_there(
+def test_an_error_lists_the_files_that_are_not_read(
     bring_it: BringIt, texts: Path, names: list[str], there: str
 ) -> None:
     (texts / "c").mkdir()
@@ -187,7 +187,7 @@ def test_a_folder_without_a_file_to_read_says_what_is_there(
     assert ("**/*.md" in str(caught.value)) == ("a.md" in names)
 
 
-def test_patterns_of_files_have_braces_and_may_begin_at_the_folder(
+def test_file_patterns_support_braces_and_relative_paths(
     documents: Bring, bring_it: BringIt, texts: Path
 ) -> None:
     for name in ("a.md", "b.rst", "c.txt"):

@@ -1,4 +1,4 @@
-"""Text in every format that people have, and what is said of files that are not what they seem."""
+"""Text in every format, and errors for files that differ from their names."""
 
 import gzip
 import io
@@ -70,7 +70,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("packing", PACK)
 @pytest.mark.parametrize("format", PLAIN)
-def test_every_format_in_every_packing(
+def test_every_format_with_every_compression(
     documents: Bring, texts: Path, format: str, packing: str
 ) -> None:
     separator = "<|>" if format == "text" else None
@@ -80,13 +80,13 @@ def test_every_format_in_every_packing(
 
 
 @pytest.mark.parametrize("packing", [".gz", ".xz", ".zst"])
-def test_packed_files_may_be_joined(documents: Bring, texts: Path, packing: str) -> None:
+def test_compressed_files_may_be_concatenated(documents: Bring, texts: Path, packing: str) -> None:
     (texts / f"a.txt{packing}").write_bytes(PACK[packing](b"one,") + PACK[packing](b"two"))
     assert documents(path=str(texts)) == ["one,two"]
 
 
-def test_zero_bytes_may_stand_between_streams_of_xz(documents: Bring, texts: Path) -> None:
-    one = "".join(map(chr, range(0x1000, 0x2000))) * 200  # more than is unpacked at once
+def test_zero_bytes_between_xz_streams_are_padding(documents: Bring, texts: Path) -> None:
+    one = "".join(map(chr, range(0x1000, 0x2000))) * 200  # more than one chunk
     parts = [lzma.compress(one.encode()), bytes(8), lzma.compress(b","), bytes(CHUNK), b""]
     (texts / "a.txt.xz").write_bytes(b"".join([*parts, lzma.compress(b"two"), bytes(4)]))
     assert documents(path=str(texts)) == [f"{one},two"]
@@ -95,7 +95,7 @@ def test_zero_bytes_may_stand_between_streams_of_xz(documents: Bring, texts: Pat
 @pytest.mark.parametrize("packing", [".gz", ".xz", ".zst"])
 @pytest.mark.parametrize("format", PLAIN)
 @pytest.mark.parametrize("folder", ["", "z.zip/"])
-def test_damage_is_told_alike_in_every_packing(
+def test_corrupt_data_is_reported_for_every_compression(
     bring_it: BringIt, texts: Path, packing: str, format: str, folder: str
 ) -> None:
     name = f"a{SUFFIX[format]}{packing}"
@@ -103,7 +103,7 @@ def test_damage_is_told_alike_in_every_packing(
     for data in (b"", whole[:-4], whole + b"what follows"):
         path, content = (texts / "z.zip", zipped({name: data})) if folder else (texts / name, data)
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=f"^{folder}{name} is damaged or cut short: ."):
+        with pytest.raises(ValueError, match=f"^{folder}{name} is corrupt or cut short: ."):
             bring_it(path=str(texts))
 
 
@@ -126,7 +126,7 @@ def test_a_folder_with_archives_and_a_pattern(documents: Bring, texts: Path) -> 
     assert documents(path=str(texts), files="**/*.md") == ["a", "in one"]
 
 
-def test_an_archive_of_one_file_is_that_file(documents: Bring, texts: Path) -> None:
+def test_an_archive_of_one_file_counts_as_that_file(documents: Bring, texts: Path) -> None:
     (texts / "enwik8.zip").write_bytes(zipped({"enwik8": b"<text>"}))
     assert documents(path=str(texts / "enwik8.zip")) == ["<text>"]
 
@@ -150,13 +150,13 @@ def test_columns_of_every_kind_of_text(documents: Bring, texts: Path) -> None:
     assert documents(path=str(texts)) == TEXTS + TEXTS
 
 
-def test_other_columns_may_have_one_name(documents: Bring, texts: Path) -> None:
+def test_other_columns_may_share_a_name(documents: Bring, texts: Path) -> None:
     table = pa.table([["id"], ["another"], ["a text"]], names=["id", "id", "text"])
     parquet.write_table(table, texts / "a.parquet")
     assert documents(path=str(texts)) == ["a text"]
 
 
-def test_bytes_become_text_wherever_a_chunk_ends() -> None:
+def test_bytes_are_decoded_across_chunks() -> None:
     chance = random.Random(1)
     for _ in range(200):
         text = "\ufeff" * chance.randint(0, 2) + random_text(chance) + "\r" * chance.randint(0, 2)
@@ -164,11 +164,11 @@ def test_bytes_become_text_wherever_a_chunk_ends() -> None:
         cut = sorted(chance.choices(range(len(data) + 1), k=3))
         chunks = [data[a:b] for a, b in zip([0, *cut], [*cut, len(data)], strict=True)]
         plain = text.replace("\r\n", "\n").replace("\r", "\n")
-        plain = re.sub("^\ufeff+", "", plain, flags=re.MULTILINE)  # of concatenated files
+        plain = re.sub("^\ufeff+", "", plain, flags=re.MULTILINE)  # marks of concatenated files
         assert "".join(decoded(chunks, "a", "strict")) == plain
 
         bad = chance.randrange(len(data) + 1)
-        while bad < len(data) and data[bad] & 0xC0 == 0x80:  # not within a character
+        while bad < len(data) and data[bad] & 0xC0 == 0x80:  # not inside a character
             bad += 1
         data = data[:bad] + b"\xff" + data[bad:]
         chunks = [data[a:b] for a, b in zip([0, *cut], [*cut, len(data)], strict=True)]
@@ -190,42 +190,42 @@ def test_bytes_become_text_wherever_a_chunk_ends() -> None:
         ),
         ("a.zip", zipped({"x.txt": b"\xff"}), r"a\.zip/x\.txt is not UTF-8"),
         ("a.jsonl", b'{"text": "a"}\n{"text": }', r"a\.jsonl, line 2: is not JSON: Expecting v"),
-        ("a.jsonl", b'{"id": 1, "body": "b"}', r"line 1: has no 'text', but 'id', 'body'; downl"),
+        ("a.jsonl", b'{"id": 1, "body": "b"}', r"line 1: has no 'text', but 'id', 'body'; set"),
         ("a.jsonl", b'{"text": null}', r"a\.jsonl, line 1: its 'text' is null, not text"),
         ("a.jsonl", b'{"text": 5}', r"a\.jsonl, line 1: its 'text' is a number, not text"),
         ("a.jsonl", b'\n\n"a"', r"a\.jsonl, line 3: is text, not a JSON object"),
-        ("a.jsonl", b'{"text": "\\ud800"}', r"a\.jsonl, line 1: has half of a surrogate pair"),
-        ("a.jsonl", b"[" * 100_000, r"a\.jsonl, line 1: is not JSON"),
-        ("a.jsonl", b"9" * 5000, r"a\.jsonl, line 1: is not JSON"),
+        ("a.jsonl", b'{"text": "\\ud800"}', r"a\.jsonl, line 1: contains half of a surrogate pair"),
+        ("a.jsonl", b"[" * 100_000, r"a\.jsonl, line 1: can't be read as JSON"),
+        ("a.jsonl", b"9" * 5000, r"a\.jsonl, line 1: can't be read as JSON"),
         (
             "a.parquet",
             as_parquet(["a"], ["id", "body"]),
             r"a\.parquet: has no column 'text', but 'id', ",
         ),
-        ("a.parquet", as_parquet([1, 2]), r"a\.parquet: its column 'text' holds int64, not text"),
+        ("a.parquet", as_parquet([1, 2]), r"a\.parquet: column 'text' contains int64, not text"),
         (
             "a.parquet",
             as_parquet(["a"], names=["text", "text"]),
             r"a\.parquet: has 2 columns 'text'",
         ),
         ("a.parquet", as_parquet(["a", "b", None]), r"a\.parquet, row 3: its 'text' is null"),
-        ("a.parquet", b"PAR1 no", r"a\.parquet is not Parquet, or damaged: "),
-        ("a.parquet", b"", r"a\.parquet is not Parquet, or damaged: "),
-        ("a.txt.gz", gzip.compress(b"a text", mtime=0)[:-4], r"a\.txt\.gz is damaged or cut short"),
-        ("a.txt.gz", b"\xfe text", r"a\.txt\.gz is damaged or cut short: Not a gzipped"),
+        ("a.parquet", b"PAR1 no", r"a\.parquet is not Parquet, or corrupt: "),
+        ("a.parquet", b"", r"a\.parquet is not Parquet, or corrupt: "),
+        ("a.txt.gz", gzip.compress(b"a text", mtime=0)[:-4], r"a\.txt\.gz is corrupt or cut short"),
+        ("a.txt.gz", b"\xfe text", r"a\.txt\.gz is corrupt or cut short: Not a gzipped"),
         ("b/a.txt.gz", b"a \xc3\xa4", r"is not gz-compressed but plain text; rename it to a\.txt$"),
         ("a.txt.xz", b"a text", r"is not xz-compressed but plain text; rename it to a\.txt$"),
-        ("a.txt.xz", lzma.compress(b"a text")[:-4], r"a\.txt\.xz is damaged or cut short"),
-        ("a.txt.zst", zstd(b"a text" * 99)[:-4], r"a\.txt\.zst is damaged or cut short"),
-        ("a.zip", zipped({"a.txt": b"a"})[:-4], r"a\.zip is damaged"),
+        ("a.txt.xz", lzma.compress(b"a text")[:-4], r"a\.txt\.xz is corrupt or cut short"),
+        ("a.txt.zst", zstd(b"a text" * 99)[:-4], r"a\.txt\.zst is corrupt or cut short"),
+        ("a.zip", zipped({"a.txt": b"a"})[:-4], r"a\.zip is corrupt"),
         (
             "a.zip",
             zipped({"a.txt": b"a text"}, zipfile.ZIP_STORED).replace(b"a te", b"b te"),
-            r"a\.zip/a\.txt is damaged or cut short: Bad CRC",
+            r"a\.zip/a\.txt is corrupt or cut short: Bad CRC",
         ),
     ],
 )
-def test_a_file_that_is_not_what_it_seems(
+def test_a_file_that_differs_from_its_name_is_an_error(
     bring_it: BringIt, raw: Path, texts: Path, name: str, data: bytes, message: str
 ) -> None:
     (texts / name).parent.mkdir(exist_ok=True)
@@ -236,7 +236,7 @@ def test_a_file_that_is_not_what_it_seems(
     assert not (raw / "manifest.json").exists()
 
 
-def test_what_is_not_text_may_be_replaced(documents: Bring, texts: Path) -> None:
+def test_invalid_bytes_may_be_replaced(documents: Bring, texts: Path) -> None:
     (texts / "a.txt").write_bytes(b"na\xefve")
     (texts / "b.jsonl").write_bytes(b'{"text": "x\\ud800y"}\n{"text": "\xff"}')
     binary = pa.array([b"na\xefve"]).view(pa.string())
@@ -246,13 +246,15 @@ def test_what_is_not_text_may_be_replaced(documents: Bring, texts: Path) -> None
     ]  # fmt: skip
 
 
-def test_a_separator_is_for_plain_text(bring_it: BringIt, texts: Path) -> None:
+def test_a_separator_applies_to_plain_text_only(bring_it: BringIt, texts: Path) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl(["a"]))
-    with pytest.raises(ValueError, match=r"^download\.separator: is for plain text, but a\.jsonl"):
+    with pytest.raises(
+        ValueError, match=r"^download\.separator: applies to plain text, but a\.jsonl"
+    ):
         bring_it(path=str(texts), separator="\n\n")
 
 
-# ----- archives that mean harm
+# ----- malicious archives
 
 
 def evil(name: str) -> bytes:
@@ -273,7 +275,7 @@ def evil(name: str) -> bytes:
         (evil("C:\\out.txt"), "a name outside"),
     ],
 )
-def test_names_that_lead_out_of_an_archive(
+def test_names_that_lead_outside_an_archive_are_refused(
     bring_it: BringIt, tmp_path: Path, texts: Path, data: bytes, message: str
 ) -> None:
     (texts / "a.zip").write_bytes(data)
@@ -284,8 +286,8 @@ def test_names_that_lead_out_of_an_archive(
 
 
 @pytest.mark.parametrize("packing", [".gz", ".xz", ".zst", ".zip", ".jsonl.gz", ".parquet"])
-def test_a_bomb_is_given_up_at_the_bound(bring_it: BringIt, texts: Path, packing: str) -> None:
-    """A few kilobytes that unpack to far more; 50 MB of blanks stand for the rest."""
+def test_a_bomb_is_refused_at_the_bound(bring_it: BringIt, texts: Path, packing: str) -> None:
+    """A few kilobytes that unpack to far more; 50 MB of blanks represent larger ones."""
     data = b" " * 50_000_000
     pack = {
         ".zip": lambda d: zipped({"a.txt": d}),
@@ -310,7 +312,7 @@ from pathlib import Path
 from tinyllm.data.readers.formats import file_pieces
 from tinyllm.data.readers.layout import Layout
 
-def peak():  # resource.getrusage would count what the process had that started this one
+def peak():  # resource.getrusage would include the parent process
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 
 before = peak()
@@ -321,7 +323,7 @@ print(count, (peak() - before) // 1024)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="where Linux tells of memory")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="requires Linux's /proc")
 @pytest.mark.parametrize(
     ("packing", "separator"), [(".gz", ""), (".gz", "<|endoftext|>"), (".xz", "")]
 )

@@ -1,4 +1,4 @@
-"""Many small files become few: their documents, their order and their names stay."""
+"""Many small files become a few packs; their documents, order and names stay."""
 
 import gzip
 import os
@@ -22,7 +22,7 @@ from tinyllm.data.sources.small_files import MANY, SMALL
 
 
 def fill(folder: Path, count: int = MANY + 50) -> list[str]:
-    """Write small files, in folders. Returns their texts by name."""
+    """Write small files in folders. Returns their texts by name."""
     for number in range(count):
         path = folder / f"{number % 3}/{number:05d}.txt"
         path.parent.mkdir(exist_ok=True)
@@ -45,7 +45,7 @@ def test_many_small_files_become_few(documents: Bring, raw: Path, texts: Path) -
     assert (manifest.count, manifest.documents) == (len(expected), len(expected))
 
 
-def test_few_files_stay_as_they_are(documents: Bring, raw: Path, texts: Path) -> None:
+def test_few_files_are_not_packed(documents: Bring, raw: Path, texts: Path) -> None:
     expected = fill(texts, MANY)
     assert documents(path=str(texts)) == expected
     assert len(names(raw)) == MANY
@@ -60,7 +60,7 @@ def test_the_bytes_are_the_same_every_time_and_in_any_order_of_the_disk(
     before = sha256((raw / "files/packed-00000.jsonl").read_bytes())
     moved = texts.with_name("texts2")
     moved.mkdir()
-    for path in sorted(texts.rglob("*.txt"), reverse=True):  # made in another order
+    for path in sorted(texts.rglob("*.txt"), reverse=True):  # created in another order
         target = moved / path.relative_to(texts)
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(path.read_bytes())
@@ -75,7 +75,7 @@ def test_large_files_and_archives_are_kept_after_the_packs(
     expected = fill(texts)
     large, long = "large " * SMALL, "x" * (LONGEST + 1)
     (texts / "0/large.txt").write_text(large)
-    (texts / "0/long.txt.gz").write_bytes(gzip.compress(long.encode()))  # small as a file
+    (texts / "0/long.txt.gz").write_bytes(gzip.compress(long.encode()))  # a small file
     (texts / "0/packed-00000.jsonl").write_text('{"text": "named like a pack"}' + " " * SMALL)
     (texts / "0/z.zip").write_bytes(zipped({"a.txt": b"in an archive"}))
     (texts / "packed-00000.jsonl").write_text('{"text": "named like a pack, too"}' + " " * SMALL)
@@ -95,9 +95,7 @@ def test_small_files_are_read_by_the_settings(documents: Bring, texts: Path) -> 
     assert found == ["caf\ufffd", *["one\ntwo", "\nthree"] * (MANY + 50)]
 
 
-def test_what_is_wrong_in_a_small_file_is_told_with_its_name(
-    bring_it: BringIt, texts: Path
-) -> None:
+def test_an_error_in_a_small_file_names_it(bring_it: BringIt, texts: Path) -> None:
     fill(texts)
     (texts / "1/bad.txt").write_bytes(b"caf\xe9")
     with pytest.raises(ValueError, match=r"^1/bad\.txt is cut short"):
@@ -113,7 +111,7 @@ def test_small_files_without_text_are_listed(bring_it: BringIt, raw: Path, texts
     assert read_manifest(raw).count == len(expected) + 2
 
 
-def test_the_bound_on_unpacked_bytes_holds_for_small_files(bring_it: BringIt, texts: Path) -> None:
+def test_the_bound_on_unpacked_bytes_applies_to_small_files(bring_it: BringIt, texts: Path) -> None:
     for number in range(MANY + 1):
         (texts / f"{number}.txt.gz").write_bytes(gzip.compress(b"a" * 1000))
     with pytest.raises(ValueError, match=r"unpacks to more than download\.max_bytes = 100,000"):
@@ -121,7 +119,7 @@ def test_the_bound_on_unpacked_bytes_holds_for_small_files(bring_it: BringIt, te
 
 
 def archive(kind: str, folder: Path) -> Path:
-    """All files of a folder in a zip or tar archive beside it."""
+    """Pack all files of a folder into a zip or tar archive beside it."""
     made = shutil.make_archive(str(folder.parent / "a"), kind, folder)
     shutil.rmtree(folder)
     folder.mkdir()
@@ -161,7 +159,7 @@ def test_an_archive_with_a_long_document_is_kept(documents: Bring, raw: Path, te
     assert names(raw) == [path.name]
 
 
-def test_packs_that_are_full_are_followed_by_others(
+def test_a_full_pack_is_followed_by_another(
     documents: Bring, raw: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(small_files, "PACK", 4000)
@@ -186,7 +184,7 @@ def test_a_terminal_shows_how_much_was_read(
 
 
 def test_a_small_file_takes_few_calls(bring_it: BringIt, texts: Path) -> None:
-    """What 50,000 files take beside their text, without a clock: reading them is all calls."""
+    """The time for 50,000 files, apart from their text, is the number of system calls."""
 
     def calls(count: int) -> int:
         fill(texts, count)
@@ -203,6 +201,6 @@ def test_a_small_file_takes_few_calls(bring_it: BringIt, texts: Path) -> None:
             sys.setprofile(None)
         return made
 
-    calls(MANY + 1)  # what is done once
+    calls(MANY + 1)  # one-time work
     few, many = calls(MANY + 50), calls(MANY + 250)
     assert (many - few) / 200 < 300

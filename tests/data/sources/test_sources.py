@@ -1,4 +1,4 @@
-"""Bringing a corpus: from the places that `download.source` names into one raw folder."""
+"""Every source of `download.source` fills the raw folder."""
 
 import dataclasses
 import importlib.metadata
@@ -42,7 +42,7 @@ def test_a_folder_gives_its_texts_in_order_of_name(documents: Bring, texts: Path
     ]  # fmt: skip
 
 
-def test_a_link_to_a_folder_is_not_read_and_that_is_told(
+def test_a_link_to_a_folder_is_skipped_and_reported(
     documents: Bring, texts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -56,14 +56,14 @@ def test_a_link_to_a_folder_is_not_read_and_that_is_told(
         (texts / link).symlink_to(tmp_path / "elsewhere")
     assert documents(path=str(texts)) == ["a text", "behind a link"]
     assert capfd.readouterr().err == (
-        f"download: links to folders in {texts} are not read: deep/link, link; to read one, name "
-        "its folder as download.path, or copy it\n"
+        f"download: links to folders in {texts} are not read: deep/link, link; to read one, set "
+        "download.path to its target, or copy it\n"
     )
     assert documents(path=str(texts / "link")) == ["behind a link"]
     assert capfd.readouterr().err == ""
 
 
-def test_a_separator_cuts_each_file_and_empty_documents_fall_out(
+def test_a_separator_cuts_each_file_and_empty_documents_are_skipped(
     documents: Bring, texts: Path
 ) -> None:
     (texts / "a.txt").write_text("one<|>two<|> \n <|><|>three")
@@ -80,14 +80,14 @@ def test_line_ends_and_byte_order_marks_of_every_platform(documents: Bring, text
 
 @pytest.mark.parametrize("separator", ["\r\n--\r\n", "\r--\r", "\n--\n"])
 @pytest.mark.parametrize("line_end", ["\r\n", "\r", "\n"])
-def test_a_separator_has_the_line_ends_of_any_platform(
+def test_a_separator_matches_the_line_ends_of_any_platform(
     documents: Bring, texts: Path, line_end: str, separator: str
 ) -> None:
     (texts / "a.txt").write_bytes("one\n--\ntwo\n".replace("\n", line_end).encode())
     assert documents(path=str(texts), separator=separator) == ["one", "two\n"]
 
 
-def test_text_that_is_not_utf8_is_named_with_its_place(bring_it: BringIt, texts: Path) -> None:
+def test_invalid_utf8_is_reported_with_its_position(bring_it: BringIt, texts: Path) -> None:
     (texts / "deep").mkdir()
     (texts / "good.txt").write_text("good")
     (texts / "deep" / "latin.txt").write_bytes("naïve".encode("latin-1"))
@@ -96,7 +96,7 @@ def test_text_that_is_not_utf8_is_named_with_its_place(bring_it: BringIt, texts:
 
 
 @pytest.mark.parametrize("name", [b"deep/caf\xe9.txt", b"caf\xe9/deep.txt", b"caf\xe9.zip"])
-def test_a_name_that_is_not_utf8_is_told_before_any_work(
+def test_a_name_that_is_not_utf8_is_an_error_before_any_work(
     bring_it: BringIt, raw: Path, texts: Path, name: bytes
 ) -> None:
     (texts / "a.txt").write_text("a text")
@@ -111,7 +111,7 @@ def test_a_name_that_is_not_utf8_is_told_before_any_work(
     assert list(raw.rglob("*")) == [raw / "files"]
 
 
-def test_every_character_comes_through(documents: Bring, texts: Path) -> None:
+def test_every_character_is_kept(documents: Bring, texts: Path) -> None:
     text = "\x01\x1a\u2028\x85\x0b é e\u0301 日本 😀 \ufeff end"
     (texts / "a.txt").write_bytes(text.encode())
     assert documents(path=str(texts)) == [text]
@@ -127,8 +127,8 @@ def test_the_sha256_of_a_file(documents: Bring, bring_it: BringIt, texts: Path) 
         bring_it(path=str(texts), sha256=sha256(b"abc"))
 
 
-def test_a_path_that_gives_nothing(bring_it: BringIt, texts: Path) -> None:
-    with pytest.raises(ValueError, match=r"^download\.path = .*no such file or folder"):
+def test_a_path_without_text_is_an_error(bring_it: BringIt, texts: Path) -> None:
+    with pytest.raises(ValueError, match=r"^download\.path = .*the file or folder does not exist"):
         bring_it(path=str(texts / "missing"))
     (texts / "notes.md").write_text("text")
     with pytest.raises(
@@ -146,7 +146,7 @@ def test_a_bit_flipped_in_the_raw_folder_is_found(
     (texts / "a.txt").write_text("a text")
     bring_it(path=str(texts))
     flip_bit(raw / "files/a.txt", 3)
-    with pytest.raises(ValueError, match=r"a\.txt is damaged"):
+    with pytest.raises(ValueError, match=r"a\.txt is corrupt"):
         read_documents(raw)
     (raw / "files/a.txt").unlink()
     with pytest.raises(ValueError, match=r"a\.txt is missing"):
@@ -156,7 +156,7 @@ def test_a_bit_flipped_in_the_raw_folder_is_found(
 # ----- docstrings
 
 
-def test_docstrings_come_as_documents_with_their_licence(documents: Bring, raw: Path) -> None:
+def test_docstrings_are_documents_with_their_licence(documents: Bring, raw: Path) -> None:
     requirement = f"pydantic=={importlib.metadata.version('pydantic')}"
     found = documents(source="docstrings", packages=[requirement])
     assert len(found) > 100
@@ -166,13 +166,13 @@ def test_docstrings_come_as_documents_with_their_licence(documents: Bring, raw: 
     assert manifest.licence == "MIT"
 
 
-# ----- path, and what is wrong with it
+# ----- errors of paths
 
 
-def test_bad_input_is_told_in_a_line(bring_it: BringIt, raw: Path, texts: Path) -> None:
+def test_wrong_input_is_a_single_line_error(bring_it: BringIt, raw: Path, texts: Path) -> None:
     (texts / "a.md").write_text("a")
     cases: list[tuple[dict[str, object], str]] = [
-        ({"path": f"{texts}/*.md"}, "no such file or folder; the pattern of a folder's files goes"),
+        ({"path": f"{texts}/*.md"}, "does not exist; the pattern of a folder's files goes"),
         (
             {"path": str(texts), "files": "*.rst"},
             r"none of its 1 file\(s\) matches .*'\*\.rst': a\.md$",
@@ -186,7 +186,7 @@ def test_bad_input_is_told_in_a_line(bring_it: BringIt, raw: Path, texts: Path) 
         assert not (raw / "manifest.json").exists()
 
 
-def test_files_named_like_the_manifest_are_files(documents: Bring, texts: Path) -> None:
+def test_files_named_like_the_manifest_are_read(documents: Bring, texts: Path) -> None:
     for name in ("manifest.json", "checksums.json"):
         (texts / name).write_text(name)
     assert documents(path=str(texts), files="*.json", format="text") == [
@@ -202,7 +202,7 @@ def test_a_pattern_chooses_files(documents: Bring, texts: Path) -> None:
     assert documents(path=str(texts), files="**/*.md") == ["a.md", "deep/c.md"]
 
 
-def test_empty_files_among_others(documents: Bring, raw: Path, texts: Path) -> None:
+def test_empty_files_are_listed(documents: Bring, raw: Path, texts: Path) -> None:
     for name, text in {"a.txt": "", "b.txt": "b", "c.txt": "\n", "d.jsonl": ""}.items():
         (texts / name).write_text(text)
     assert documents(path=str(texts)) == ["b"]
@@ -221,17 +221,17 @@ def test_the_catalogue_can_be_read() -> None:
     assert all(name in listed for name in CATALOGUE)
 
 
-def test_an_unknown_source_is_found_with_the_settings(tmp_path: Path) -> None:
+def test_an_unknown_source_is_a_settings_error(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     params = tmp_path / "params.yaml"
     params.write_text(text.replace("  source: docstrings", "  source: WikiText2"))
     with pytest.raises(ValueError, match=r"download\.source = 'WikiText2': must be one of .*\?\)"):
         load_params(params, check_source)
-    assert load_params(params).download.source == "WikiText2"  # the other stages don't care
+    assert load_params(params).download.source == "WikiText2"  # the other stages do not check it
 
 
 @pytest.mark.parametrize("way", ["catalogue", "path"])
-def test_tinyshakespeare_is_the_file_that_everybody_has(
+def test_tinyshakespeare_is_the_usual_file(
     documents: Bring, raw: Path, site: Site, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     file = ROOT.parent / "shared/data/tinyshakespeare.txt"
@@ -250,8 +250,8 @@ def test_tinyshakespeare_is_the_file_that_everybody_has(
         assert read_manifest(raw).source == "tinyshakespeare"
         assert read_manifest(raw).licence == "public domain"
     assert found == [file.read_text(encoding="utf-8")]
-    (brought,) = (raw / "files").iterdir()
-    assert brought.read_bytes() == file.read_bytes()
+    (downloaded,) = (raw / "files").iterdir()
+    assert downloaded.read_bytes() == file.read_bytes()
 
 
 def test_an_article_of_wikitext_is_a_document(
@@ -284,17 +284,17 @@ def test_several_addresses_are_one_corpus(documents: Bring, raw: Path, site: Sit
     assert (manifest.source, manifest.licence) == (", ".join(urls), "free")
 
 
-def test_the_bound_on_bytes_is_for_all_files_together(bring_it: BringIt, site: Site) -> None:
+def test_the_bound_on_bytes_applies_to_all_files_together(bring_it: BringIt, site: Site) -> None:
     urls = [site.file("/a", b"x" * 600), site.file("/b", b"x" * 600)]
     with pytest.raises(ValueError, match=r"/b has 600 bytes, and download\.max_bytes allows 400"):
         bring_it(source="url", url=urls, max_bytes=1000)
 
 
-def test_a_store_that_fsspec_knows(documents: Bring, bring_it: BringIt) -> None:
+def test_a_store_supported_by_fsspec(documents: Bring, bring_it: BringIt) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/bucket/part.jsonl", b'{"text": "from a store"}')
     assert documents(source="url", url="memory://bucket/part.jsonl") == ["from a store"]
-    with pytest.raises(ValueError, match=r"memory://bucket/no\.txt: there is no such file"):
+    with pytest.raises(ValueError, match=r"memory://bucket/no\.txt: the file does not exist"):
         bring_it(source="url", url="memory://bucket/no.txt")
     with pytest.raises(ValueError, match="memory://bucket is a directory, not a file"):
         bring_it(source="url", url="memory://bucket")
@@ -303,14 +303,14 @@ def test_a_store_that_fsspec_knows(documents: Bring, bring_it: BringIt) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "package"), [("s3", "s3fs"), ("gs", "gcsfs")])
-def test_a_plugin_that_is_missing_is_named(bring_it: BringIt, scheme: str, package: str) -> None:
+def test_a_missing_plugin_is_named(bring_it: BringIt, scheme: str, package: str) -> None:
     if importlib.util.find_spec(package):
         pytest.skip(f"{package} is installed")
     with pytest.raises(ValueError, match=f"{scheme}:// needs the package {package}: pip install "):
         bring_it(source="url", url=f"{scheme}://bucket/a.txt")
 
 
-def test_a_scheme_that_nobody_knows(bring_it: BringIt) -> None:
+def test_an_unknown_scheme_is_an_error(bring_it: BringIt) -> None:
     with pytest.raises(ValueError, match=r"^download\.url = 'htp://a/b': Protocol not known: htp"):
         bring_it(source="url", url="htp://a/b")
 
@@ -318,12 +318,12 @@ def test_a_scheme_that_nobody_knows(bring_it: BringIt) -> None:
 # ----- the manifest
 
 
-def test_a_manifest_that_is_missing_or_damaged(bring_it: BringIt, raw: Path, texts: Path) -> None:
+def test_a_manifest_that_is_missing_or_corrupt(bring_it: BringIt, raw: Path, texts: Path) -> None:
     with pytest.raises(ValueError, match=r"manifest\.json is missing"):
         read_documents(raw)
     (texts / "a.txt").write_text("text")
     assert isinstance(bring_it(path=str(texts)), Manifest)
     data = (raw / "manifest.json").read_bytes()
     (raw / "manifest.json").write_bytes(data[: len(data) // 2])
-    with pytest.raises(ValueError, match=r"manifest\.json is damaged"):
+    with pytest.raises(ValueError, match=r"manifest\.json is corrupt"):
         read_documents(raw)

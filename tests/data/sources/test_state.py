@@ -1,4 +1,4 @@
-"""A source that changes while it is read is seen, by its files or its packages."""
+"""A source that changes during a run is detected, by its files or packages."""
 
 import os
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def touch(folder: Path) -> None:
 
 
 def rewrite(folder: Path) -> None:
-    """Another text of the same size, whose time is set back, as some programs do."""
+    """Write another text of the same size and set the time back, as some programs do."""
     state = (folder / "a.txt").stat()
     (folder / "a.txt").write_text("b")
     os.utime(folder / "a.txt", ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -70,13 +70,13 @@ def test_only_a_file_with_the_content_of_its_copy_is_as_copied(
     assert is_as_copied(download, raw, str(file))
     file.write_text("A text")
     assert not is_as_copied(download, raw, str(file))
-    (texts / "new.txt").write_text("a text")  # it has no copy
+    (texts / "new.txt").write_text("a text")  # a file without a copy
     assert not is_as_copied(settings(source="path", path=str(texts)), raw, str(texts / "new.txt"))
     file.unlink()
     assert not is_as_copied(download, raw, str(file))
 
 
-def test_what_is_missing_has_no_state(tmp_path: Path) -> None:
+def test_missing_files_have_no_state(tmp_path: Path) -> None:
     assert source_state(settings(source="path", path=str(tmp_path / "nowhere"))) == {}
 
 

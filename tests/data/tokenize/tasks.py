@@ -1,4 +1,4 @@
-"""What test_workers.py lets its workers do, in a module that is quick to import."""
+"""Tasks for the workers of test_workers.py, in a module that is quick to import."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import time
 
 
 def twice_later(number: int) -> int:
-    """The later tasks are the sooner done."""
+    """Return twice the number; later tasks finish sooner."""
     time.sleep(0.01 * (5 - number % 5))
     return 2 * number
 

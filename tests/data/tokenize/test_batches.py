@@ -1,4 +1,4 @@
-"""Long documents in pieces: the ids are those of the whole."""
+"""Encoding a long document in pieces gives the ids of the whole document."""
 
 import os
 import pty
@@ -31,7 +31,7 @@ UNSPACED += ["\u3000", "\u3000\u3000", "\xa0", "\x85", "\x1c", "\u2028", "\u2009
 
 
 def texts(count: int) -> Iterator[str]:
-    """Text of every kind of character beside every other, and white space in runs."""
+    """Yield text with every pair of kinds of characters, and runs of white space."""
     chance = random.Random(1)
     for _ in range(count):
         yield "".join(chance.choices(KINDS, k=600))
@@ -41,7 +41,7 @@ def texts(count: int) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def pairs() -> Tokenizer:
-    """Merges any two characters, so that the ids tell wherever an expression cuts or does not."""
+    """Return a tokenizer that merges any two characters: its ids show every split."""
     characters = sorted({character for kind in (*KINDS, *UNSPACED) for character in kind})
     tokens = [bytes([byte]) for byte in range(256)]
     for character in characters:
@@ -69,11 +69,11 @@ def test_the_ids_of_the_pieces_are_those_of_the_whole(pairs: Tokenizer, name: st
         assert "".join(cut) == text
         found = [token for piece in cut for token in whole.encode_ordinary(piece)]
         assert found == whole.encode_ordinary(text), cut
-    assert count > 2500  # it did cut
+    assert count > 2500  # the texts were cut
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_every_place_to_cut_at_is_a_safe_one(pairs: Tokenizer, name: str) -> None:
+def test_every_position_to_cut_at_is_safe(pairs: Tokenizer, name: str) -> None:
     whole, chance, count = cutting(pairs, PATTERNS[name]), random.Random(3), 0
     for _ in range(1500):
         text = "".join(chance.choices(UNSPACED, k=chance.randint(2, 24)))
@@ -108,8 +108,8 @@ def test_text_without_spaces_is_cut_into_short_pieces(text: str) -> None:
     assert max(map(len, cut)) <= SIZE
 
 
-def test_text_without_any_safe_place_is_looked_at_once() -> None:
-    """However it comes: else the time grows with the square of it."""
+def test_text_without_a_safe_position_is_searched_once() -> None:
+    """Otherwise the time grows with the square of its length."""
     looked, found = 0, batches._places
 
     def count(safe: object, text: str, first: int, last: int) -> Iterator[int]:
@@ -124,7 +124,7 @@ def test_text_without_any_safe_place_is_looked_at_once() -> None:
     assert looked < 6 * 100_000
 
 
-def test_where_it_is_cut_does_not_depend_on_the_pieces_before() -> None:
+def test_the_cuts_do_not_depend_on_the_input_pieces() -> None:
     chance = random.Random(2)
     for text in filter(None, texts(60)):
         whole = list(cut_safely([Piece(text, True)] * 2, SIZE, 500))
@@ -136,7 +136,7 @@ def test_where_it_is_cut_does_not_depend_on_the_pieces_before() -> None:
         assert list(cut_safely(parts, SIZE, 500)) == whole
 
 
-def test_documents_end_where_they_did() -> None:
+def test_the_ends_of_documents_are_kept() -> None:
     documents = ["short", "long " * 1000, "x" * 1000, ""]
     pieces = list(cut_safely((Piece(text, True) for text in documents), SIZE, 100))
     assert max(len(piece.text) for piece in pieces) <= 100
@@ -153,7 +153,7 @@ def test_a_terminal_shows_how_much_was_read(monkeypatch: pytest.MonkeyPatch) -> 
 
     def slowly() -> Iterator[Piece]:
         for piece in pieces:
-            time.sleep(0.2)  # the bar is drawn anew ten times a second
+            time.sleep(0.2)  # the bar is redrawn ten times a second
             yield piece
 
     leader, follower = pty.openpty()
@@ -162,7 +162,7 @@ def test_a_terminal_shows_how_much_was_read(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(sys, "stderr", terminal)
         assert list(shown(slowly, "encode", 1000)()) == pieces
     data = b""
-    with os.fdopen(leader, "rb", buffering=0) as screen, suppress(OSError):  # its end, on Linux
+    with os.fdopen(leader, "rb", buffering=0) as screen, suppress(OSError):  # Linux: the end
         while some := screen.read(10_000):
             data += some
     drawn = data.decode()

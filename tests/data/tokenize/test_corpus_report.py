@@ -1,4 +1,4 @@
-"""What is told about a corpus."""
+"""The report on a corpus."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,7 +15,7 @@ from tinyllm.settings.tokenize import Tokenize
 BPE = Tokenize(encoding="bpe", vocab_size=320, sample_bytes=None)
 
 
-def test_the_report_tells_what_is_there(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_the_report_describes_the_corpus(tokenizer: Tokenizer, tmp_path: Path) -> None:
     documents = make_documents(200, seed=1)
     corpus = corpus_of([*documents, *documents[:7]])
     for name in ("a", "b"):
@@ -36,16 +36,16 @@ def test_the_report_tells_what_is_there(tokenizer: Tokenizer, tmp_path: Path) ->
         assert path.read_bytes() == (tmp_path / "b" / "report" / path.name).read_bytes()
     page = (tmp_path / "a" / "report" / "corpus.md").read_text()
     assert "200 documents" in page and "7 exact duplicates" in page and "lengths.png" in page
-    assert any("7 documents left out" in line for line in corpus_report.lines(content, BPE))
+    assert any("7 documents skipped" in line for line in corpus_report.lines(content, BPE))
 
 
-def test_what_was_not_done_is_told(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_skipped_steps_are_reported(tokenizer: Tokenizer, tmp_path: Path) -> None:
     small = SPLIT.model_copy(update={"near_duplicates": 10})
     more = BPE.model_copy(update={"vocab_size": 400})
     found, totals = encode(corpus_of(make_documents(99, 1)), tokenizer, tmp_path / "a", small)
     lines = list(corpus_report.lines(corpus_report.summary(found, totals, tokenizer), more))
-    assert "near-duplicates not looked for" in lines[-1]
-    assert "the text gives no more than 320 tokens" in lines
+    assert "near-duplicates not searched" in lines[-1]
+    assert "the text yields only 320 tokens" in lines
     text = "\n".join(make_documents(99, 1))
     found, totals = encode(corpus_of([text]), tokenizer, tmp_path / "b")
     (*_, last) = corpus_report.lines(corpus_report.summary(found, totals, tokenizer), BPE)
@@ -64,7 +64,7 @@ def test_quantiles_of_lengths() -> None:
     }
 
 
-def test_tokens_are_shown_readably(tokenizer: Tokenizer) -> None:
+def test_tokens_are_readable(tokenizer: Tokenizer) -> None:
     shown = [corpus_report.readable(tokenizer, token) for token in b" \n\tA\xff"]
     assert shown == ["␣", "\\n", "\\t", "A", "\\xff"]
     assert corpus_report.cell("a|`b") == "a\\|'b"

@@ -1,4 +1,4 @@
-"""A corpus into tokens: nothing of the test split may be learned from."""
+"""Encoding a corpus; the tokenizer is never trained on the test split."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,13 +24,13 @@ RARE = "zyxwvut"
 
 
 def learned(corpus: Corpus, notes: Path, settings: Tokenize = BPE) -> Tokenizer:
-    """The tokenizer of a corpus."""
+    """Return the tokenizer of a corpus."""
     notes.mkdir()
     return make_tokenizer(corpus, survey(corpus, SPLIT, notes, Workers(0)), settings)
 
 
 def with_rare_word(documents: list[str], *splits: str) -> list[str]:
-    """The documents, those of some splits full of a word that stands nowhere else."""
+    """Return the documents; those of some splits are full of a word that occurs nowhere else."""
     changed = []
     for text in documents:
         rare = f"{text} {f'{RARE} ' * 30}"
@@ -39,30 +39,30 @@ def with_rare_word(documents: list[str], *splits: str) -> list[str]:
 
 
 def longest_shared(tokenizer: Tokenizer) -> int:
-    """Letters of the rare word that the vocabulary knows in a row."""
+    """Return the length of the longest part of the rare word in the vocabulary."""
     tokens = [tokenizer.decode_bytes([i]).decode("latin-1") for i in range(tokenizer.vocab_size)]
     known = [token.strip() for token in tokens if token.strip() and token.strip() in RARE]
     return max(map(len, known))
 
 
-def test_the_tokenizer_learns_from_training_documents_only(tmp_path: Path) -> None:
+def test_the_tokenizer_is_trained_on_training_documents_only(tmp_path: Path) -> None:
     documents = make_documents(300, seed=1)
     held_out = with_rare_word(documents, VALIDATION, TEST)
     assert sum(RARE in text for text in held_out) > 30
     assert longest_shared(learned(corpus_of(held_out), tmp_path / "a")) == 1
-    # And would have learned the word, had it been allowed to see it.
+    # The word in training documents is found: the test can fail.
     assert longest_shared(Tokenizer.train(held_out, BPE.vocab_size)) == len(RARE)
     shown = with_rare_word(documents, TRAIN)
     assert longest_shared(learned(corpus_of(shown), tmp_path / "b")) == len(RARE)
 
 
-def test_of_a_single_document_it_learns_from_the_training_part_only(tmp_path: Path) -> None:
+def test_only_the_training_part_of_a_single_document_trains_the_tokenizer(tmp_path: Path) -> None:
     text = "\n".join(make_documents(300, seed=1))
     held_out = text[: int(len(text) * 0.85)] + f"\n{RARE}" * 300
     assert longest_shared(learned(corpus_of([held_out]), tmp_path / "a")) == 1
 
 
-def test_what_is_in_the_held_out_documents_changes_no_token(tmp_path: Path) -> None:
+def test_held_out_documents_change_no_token(tmp_path: Path) -> None:
     documents = make_documents(300, seed=1)
     other = iter(make_documents(3000, seed=2))
     changed = [
@@ -83,14 +83,14 @@ def test_a_sample_is_drawn_from_all_of_the_training_text(tmp_path: Path) -> None
     size = sum(len(text) for text in documents)
     sampled = BPE.model_copy(update={"sample_bytes": size // 10})
     found = learned(corpus_of(documents), tmp_path / "a", sampled)
-    assert longest_shared(found) == len(RARE)  # not the first ones only
+    assert longest_shared(found) == len(RARE)  # not only the first documents
     assert (
         found.encoding._mergeable_ranks != Tokenizer.train(documents, 400).encoding._mergeable_ranks
     )
     # The same documents in another order: the same sample.
     again = learned(corpus_of(documents[::-1]), tmp_path / "b", sampled)
     assert found.encoding._mergeable_ranks == again.encoding._mergeable_ranks
-    # However few there are, and however small the sample: something is learned from.
+    # Even a tiny sample of few documents trains on some text.
     few = learned(
         corpus_of(documents[:80]), tmp_path / "c", BPE.model_copy(update={"sample_bytes": 1})
     )
@@ -99,7 +99,7 @@ def test_a_sample_is_drawn_from_all_of_the_training_text(tmp_path: Path) -> None
 
 @pytest.fixture
 def splits(tmp_path: Path, tokenizer: Tokenizer) -> "Splits":
-    """Encodes documents, and reads back the splits they make."""
+    """Return a function that encodes documents and reads back their splits."""
 
     def make(corpus: Corpus) -> dict[str, TokenSplit]:
         encode(corpus, tokenizer, tmp_path)
@@ -116,7 +116,7 @@ Splits = Callable[[Corpus], dict[str, TokenSplit]]
 
 
 def texts(split: TokenSplit, tokenizer: Tokenizer) -> list[str]:
-    """The documents of a split, which end in <|endoftext|> each."""
+    """Return the documents of a split; each ends in <|endoftext|>."""
     tokens = np.asarray(split.tokens)
     assert tokens[-1] == tokenizer.end_of_text
     ends = np.flatnonzero(tokens == tokenizer.end_of_text)
@@ -124,7 +124,7 @@ def texts(split: TokenSplit, tokenizer: Tokenizer) -> list[str]:
     return [tokenizer.decode(piece[:-1].tolist()) for piece in pieces]
 
 
-def test_each_document_is_found_in_its_split_and_in_no_other(
+def test_each_document_is_in_its_split_and_in_no_other(
     splits: Splits, tokenizer: Tokenizer
 ) -> None:
     documents = [*make_documents(150, seed=1), "an <|endoftext|> that is text", "ä 😀 \x00"]
@@ -136,17 +136,17 @@ def test_each_document_is_found_in_its_split_and_in_no_other(
         assert split.summary.tokens == len(split.tokens)
         assert split.summary.bytes == sum(len(text.encode()) for text in mine)
         assert split.summary.vocab_size == tokenizer.vocab_size
-        # What evaluation counts as bytes of text is the text's.
+        # Evaluation counts the bytes of the text.
         assert tokenizer.token_bytes()[split.tokens].sum() == split.summary.bytes
 
 
-def test_a_single_document_is_found_in_three_parts(splits: Splits, tokenizer: Tokenizer) -> None:
+def test_a_single_document_is_split_into_three_parts(splits: Splits, tokenizer: Tokenizer) -> None:
     text = "\n".join(make_documents(100, seed=1))
     made = splits(corpus_of([text]))
     assert "".join(texts(made[split], tokenizer)[0] for split in SPLITS) == text
 
 
-def test_the_totals_are_those_of_the_splits(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_the_totals_equal_those_of_the_splits(tokenizer: Tokenizer, tmp_path: Path) -> None:
     documents = make_documents(100, seed=1)
     _, totals = encode(corpus_of(documents), tokenizer, tmp_path)
     sizes = []
@@ -163,9 +163,7 @@ def test_the_totals_are_those_of_the_splits(tokenizer: Tokenizer, tmp_path: Path
 
 
 @pytest.mark.parametrize("missing", SPLITS)
-def test_a_split_that_gets_nothing_is_an_error(
-    tokenizer: Tokenizer, tmp_path: Path, missing: str
-) -> None:
+def test_an_empty_split_is_an_error(tokenizer: Tokenizer, tmp_path: Path, missing: str) -> None:
     documents = [t for t in make_documents(100, seed=1) if split_of(t, SPLIT) != missing]
     with pytest.raises(ValueError, match=f"^the {missing} split got none of {len(documents)} "):
         encode(corpus_of(documents), tokenizer, tmp_path)
@@ -173,7 +171,7 @@ def test_a_split_that_gets_nothing_is_an_error(
 
 
 def in_pieces(documents: list[str], size: int) -> Corpus:
-    """The documents in pieces of so many characters."""
+    """Yield the documents in pieces of `size` characters."""
 
     def read() -> Iterator[Piece]:
         for text in documents:

@@ -1,4 +1,4 @@
-"""Signatures estimate how much two texts share; what shares most is found."""
+"""Signatures estimate the similarity of texts, and near-duplicates are found."""
 
 import random
 from typing import Any
@@ -24,8 +24,8 @@ def test_signatures_estimate_the_similarity() -> None:
     for changes in range(1, 120):
         one = chance.choices(words, k=300)
         two = list(one)
-        for place in chance.sample(range(300), changes):
-            two[place] = b"other"
+        for index in chance.sample(range(300), changes):
+            two[index] = b"other"
         a, b = b" ".join(one), b" ".join(two)
         truth = len(shingles(a) & shingles(b)) / len(shingles(a) | shingles(b))
         signatures = near_duplicates.signatures([a, b])
@@ -34,7 +34,7 @@ def test_signatures_estimate_the_similarity() -> None:
     assert np.std(errors) < 0.06  # at best sqrt(J (1 - J) / 112), 0.047 at most
 
 
-def test_a_text_has_the_same_signature_among_any_others() -> None:
+def test_a_signature_does_not_depend_on_other_texts() -> None:
     texts = [fold(text) for text in ["one", "two words", *make_documents(50, seed=2), "日本語" * 9]]
     alone = np.concatenate([near_duplicates.signatures([text]) for text in texts])
     assert np.array_equal(near_duplicates.signatures(texts), alone)
@@ -54,7 +54,7 @@ def test_near_duplicates_form_groups() -> None:
     assert groups.tolist() == [twins.get(i, i) for i in range(len(documents))]
 
 
-def test_chains_of_twins_are_one_group() -> None:
+def test_chains_of_near_duplicates_are_one_group() -> None:
     words = [word.encode() for text in make_documents(60, seed=1) for word in text.split()][:400]
     chain = [b" ".join([b"new%d" % i for i in range(10 * n)] + words[10 * n :]) for n in range(30)]
     order = list(range(30))
@@ -71,11 +71,11 @@ def test_scripts_without_spaces_have_near_duplicates_too() -> None:
     assert near_duplicates.groups(signatures).tolist() == [0, 1, 0]
 
 
-# ----- signatures made for the purpose
+# ----- constructed signatures
 
 
 def unlike(count: int, seed: int = 1) -> near_duplicates.Signatures:
-    """Signatures of documents that have nothing in common but band 0."""
+    """Make signatures of documents that share nothing but band 0."""
     found = np.random.default_rng(seed).integers(
         0, 1 << 16, (count, near_duplicates.BANDS * near_duplicates.ROWS), dtype=np.uint16
     )
@@ -84,14 +84,14 @@ def unlike(count: int, seed: int = 1) -> near_duplicates.Signatures:
 
 
 def twin_of(signature: npt.NDArray[np.uint16], at: int = 0) -> npt.NDArray[np.uint16]:
-    """Of a near-duplicate, which has in common three quarters, but of the bands only band 0."""
+    """Make a near-duplicate's signature: three quarters are equal, but only band 0 of the bands."""
     twin = signature.reshape(near_duplicates.BANDS, near_duplicates.ROWS).copy()
     twin[1:, at : at + 2] += 1
     return twin.reshape(-1)
 
 
 def every_pair(found: near_duplicates.Signatures) -> list[int]:
-    """What `groups` has to find, by comparing each document with each."""
+    """Return what `groups` must find, by comparing all pairs."""
     group = list(range(len(found)))
     bands = found.reshape(len(found), near_duplicates.BANDS, near_duplicates.ROWS)
     for a in range(len(found)):
@@ -104,7 +104,9 @@ def every_pair(found: near_duplicates.Signatures) -> list[int]:
 
 
 @pytest.mark.parametrize(("equal", "groups"), [(78, [0, 1]), (79, [0, 0])])
-def test_documents_are_alike_from_seven_tenths_on(equal: int, groups: list[int]) -> None:
+def test_the_lowest_similarity_of_near_duplicates_is_seven_tenths(
+    equal: int, groups: list[int]
+) -> None:
     found = unlike(2)
     found[1, :equal] = found[0, :equal]
     assert (found[0] == found[1]).mean() == pytest.approx(equal / 112)
@@ -114,20 +116,20 @@ def test_documents_are_alike_from_seven_tenths_on(equal: int, groups: list[int])
 @pytest.mark.parametrize(
     "between", [1, near_duplicates.NEXT - 1, near_duplicates.NEXT, 10 * near_duplicates.NEXT]
 )
-def test_what_stands_between_two_twins_does_not_hide_them(between: int) -> None:
+def test_documents_between_two_near_duplicates_do_not_hide_them(between: int) -> None:
     one, other = unlike(2)
     twin = twin_of(one)
     assert near_duplicates.groups(np.stack([one, twin])).tolist() == [0, 0]
     found = np.stack([one, *[other] * between, twin])
     assert near_duplicates.groups(found).tolist() == [0, *[1] * between, 0]
-    # What stands between is like the first, but not like the last.
+    # The documents between resemble the first, but not the last.
     found[1:-1] = twin_of(one, at=6)
     assert set(near_duplicates.groups(found)) == {0}
 
 
 @pytest.mark.parametrize("count", [12, near_duplicates.NEXT + 1, near_duplicates.NEXT + 2, 90])
-def test_twins_are_found_as_by_comparing_each_with_each(count: int) -> None:
-    """Up to NEXT + 1 documents of a band, any; among more, as long as few are no twins."""
+def test_near_duplicates_are_those_of_comparing_all_pairs(count: int) -> None:
+    """Any documents of a band up to NEXT + 1; of larger ones, if few are not near-duplicates."""
     chance = np.random.default_rng(count)
     for _ in range(5):
         found = unlike(count)
@@ -141,7 +143,7 @@ def test_twins_are_found_as_by_comparing_each_with_each(count: int) -> None:
 
 
 def test_a_few_others_are_found_among_the_many_of_a_template() -> None:
-    """Boilerplate: nearly all of a band are one group, and twins of another stand far apart."""
+    """Boilerplate: one group is nearly all of a band; near-duplicates of another are far apart."""
     found = unlike(3000)
     found[:, 8:] = found[0, 8:]
     first, second = 100, 2900
@@ -152,7 +154,7 @@ def test_a_few_others_are_found_among_the_many_of_a_template() -> None:
     assert np.count_nonzero(groups) == 2
 
 
-def test_a_band_that_all_share_takes_no_comparison_of_each_with_each(
+def test_a_band_that_all_share_does_not_compare_all_pairs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compared, alike = 0, near_duplicates._alike
@@ -170,4 +172,4 @@ def test_a_band_that_all_share_takes_no_comparison_of_each_with_each(
     assert compared < (near_duplicates.NEXT + near_duplicates.PIVOTS) * count
     compared = 0
     assert set(near_duplicates.groups(np.zeros((count, 112), dtype=np.uint16))) == {0}
-    assert compared < count  # the other bands hold one group, and nothing to compare
+    assert compared < count  # the other bands are one group, with nothing to compare

@@ -1,4 +1,4 @@
-"""A published vocabulary comes in time and whole, or a line says how to do without a network."""
+"""A published vocabulary is downloaded in time, or an error says how to work without a network."""
 
 import hashlib
 import inspect
@@ -25,7 +25,7 @@ BRIEF = Patience(stall=0.4, retries=0)
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A proxy that accepts and never answers."""
+    """Run a proxy that accepts connections and never answers."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -39,7 +39,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """tiktoken's cache, empty, and tiktoken as if it had loaded nothing."""
+    """Return an empty cache for tiktoken, which forgets all loaded encodings."""
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(tiktoken.registry, "ENCODINGS", {})
     return tmp_path / "cache"
@@ -49,18 +49,20 @@ def key(name: str, number: int) -> str:
     return hashlib.sha1(f"{SITE}/{FILES[name][number][0]}".encode()).hexdigest()
 
 
-def test_the_files_are_those_of_tiktoken() -> None:
+def test_the_files_match_those_of_tiktoken() -> None:
     assert set(FILES) == set(tiktoken.list_encoding_names())
     for name, files in FILES.items():
         source = inspect.getsource(getattr(tiktoken_ext.openai_public, name))
-        if name != "o200k_harmony":  # it calls that of o200k_base
+        if name != "o200k_harmony":  # it uses the files of o200k_base
             assert all(f"{SITE}/{path}" in source and sha in source for path, sha in files)
             assert source.count("https://") == len(files)
 
 
 @pytest.mark.usefixtures("silent")
-def test_a_proxy_that_never_answers_is_given_up(cache: Path, downloads: Path) -> None:
-    with pytest.raises(ValueError, match=r"^tokenize\.encoding = 'gpt2': its .* fetched: .*") as e:
+def test_a_proxy_that_never_answers_is_an_error(cache: Path, downloads: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"^tokenize\.encoding = 'gpt2': its .* downloaded: .*"
+    ) as e:
         load_published("gpt2", downloads, BRIEF)
     assert "TIKTOKEN_CACHE_DIR=vocabularies python -c" in str(e.value)
     assert "\n" not in str(e.value)
@@ -73,7 +75,7 @@ def downloads(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("silent")
-def test_the_stage_asks_for_it_before_it_reads_the_corpus(cache: Path, tmp_path: Path) -> None:
+def test_the_stage_downloads_it_before_reading_the_corpus(cache: Path, tmp_path: Path) -> None:
     params = strict_yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["download"] |= {"source": "path", "path": "text.txt"}
     params["tokenize"]["encoding"] = "r50k_base"
@@ -86,7 +88,7 @@ def test_the_stage_asks_for_it_before_it_reads_the_corpus(cache: Path, tmp_path:
         [*run, "stages.download", "--params", "params.yaml", "--raw", "raw"],
         cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    (tmp_path / "raw/files/text.txt").write_text("damaged, which is found when it is read")
+    (tmp_path / "raw/files/text.txt").write_text("corrupt, which reading it would find")
     outs = [f"--{name}={name}" for name in ("tokenizer", "tokens", "reports")]
     ended = subprocess.run(
         [*run, "stages.tokenize", "--params", "params.yaml", "--raw", "raw", *outs],
@@ -99,7 +101,7 @@ def test_the_stage_asks_for_it_before_it_reads_the_corpus(cache: Path, tmp_path:
 
 @pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("where", ["cache", "ours", "nowhere to write", "no cache"])
-def test_what_is_here_needs_no_network(
+def test_a_cached_vocabulary_needs_no_network(
     tiktoken_cache: Path,
     cache: Path,
     downloads: Path,
@@ -122,7 +124,7 @@ def test_what_is_here_needs_no_network(
 
 
 @pytest.mark.usefixtures("silent")
-def test_a_damaged_file_in_the_cache_is_not_taken(
+def test_a_corrupt_file_in_the_cache_is_not_used(
     tiktoken_cache: Path, cache: Path, downloads: Path
 ) -> None:
     cache.mkdir()

@@ -1,4 +1,4 @@
-"""The stage as a process, with workers that are killed: nothing half-written, nobody left."""
+"""Kill the stage or its workers: no partial output, no process left behind."""
 
 import os
 import random
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a corpus that is worth two workers."""
+    """Create a project with a corpus that is large enough for two workers."""
     root = tmp_path_factory.mktemp("stage")
     params = strict_yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["download"] |= {"source": "path", "path": str(root / "text"), "separator": "\n--\n"}
@@ -45,7 +45,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def stage(raw: Path, out: Path) -> Iterator["subprocess.Popen[str]"]:
-    """The stage, running."""
+    """Run the stage."""
     process = subprocess.Popen(
         [
             sys.executable, "-m", "stages.tokenize", "--params", raw / "params.yaml",
@@ -62,7 +62,7 @@ def stage(raw: Path, out: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def workers_of(process: "subprocess.Popen[str]", out: Path) -> list[psutil.Process]:
-    """The stage's two workers, once they encode."""
+    """Return the stage's two workers once they encode."""
     deadline = time.monotonic() + 60
     while not list(out.glob(".tokens.*.tmp/documents.npy")):
         assert process.poll() is None and time.monotonic() < deadline
@@ -76,7 +76,7 @@ def kill_worker(_: int, workers: list[psutil.Process]) -> None:
 
 
 def interrupt(stage: int, workers: list[psutil.Process]) -> None:
-    """Ctrl-C, which all of them get."""
+    """Send Ctrl-C to all processes."""
     for one in (*workers, psutil.Process(stage)):
         one.send_signal(signal.SIGINT)
 
@@ -85,20 +85,20 @@ Deed = Callable[[int, list[psutil.Process]], None]
 
 
 @pytest.mark.parametrize(
-    ("deed", "status", "told"),
+    ("deed", "status", "message"),
     [
-        (kill_worker, 1, "error: one of 2 worker processes was killed, perhaps for want of memory"),
+        (kill_worker, 1, "error: one of 2 worker processes was killed, possibly out of memory"),
         (interrupt, 130, "interrupted"),
     ],
 )
-def test_what_ends_the_stage_is_one_line_and_leaves_nothing(
-    raw: Path, tmp_path: Path, deed: Deed, status: int, told: str
+def test_a_failed_stage_prints_one_line_and_leaves_nothing(
+    raw: Path, tmp_path: Path, deed: Deed, status: int, message: str
 ) -> None:
     with stage(raw, tmp_path) as process:
         workers = workers_of(process, tmp_path)
         deed(process.pid, workers)
         _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors.strip()) == (status, told)
+    assert (process.returncode, errors.strip()) == (status, message)
     assert list(tmp_path.iterdir()) == []
     assert not psutil.wait_procs(workers, timeout=20)[1]
 
@@ -108,9 +108,9 @@ def test_a_killed_stage_leaves_no_worker_and_the_next_cleans_up(raw: Path, tmp_p
         workers = workers_of(process, tmp_path)
         process.kill()
         assert not psutil.wait_procs(workers, timeout=20)[1]
-    assert len(list(tmp_path.iterdir())) == 4  # what it was writing
+    assert len(list(tmp_path.iterdir())) == 4  # its temporary folders
     with stage(raw, tmp_path) as process:
-        told, errors = process.communicate(timeout=120)
+        printed, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
-    assert "tokens, " in told
+    assert "tokens, " in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reports", "tokenizer", "tokens"]

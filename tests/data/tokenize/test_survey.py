@@ -1,4 +1,4 @@
-"""The first reading of a corpus: twins, and which split each document belongs to."""
+"""Reading a corpus for the first time: duplicates, and the split of each document."""
 
 import random
 from itertools import pairwise
@@ -28,7 +28,7 @@ def look(corpus: Corpus, notes: Path, settings: Split = SPLIT) -> Survey:
 
 
 def found_in(corpus: Corpus, survey: Survey) -> dict[str, str]:
-    """Each document that is kept, with its split."""
+    """Return each kept document with its split."""
     found, text = {}, ""
     for code, piece in labelled(corpus, survey):
         text += piece.text
@@ -37,7 +37,7 @@ def found_in(corpus: Corpus, survey: Survey) -> dict[str, str]:
     return found
 
 
-def test_each_document_falls_where_its_content_says(tmp_path: Path) -> None:
+def test_the_split_of_each_document_depends_on_its_content(tmp_path: Path) -> None:
     documents = make_documents(300, seed=1)
     found = look(corpus_of(documents), tmp_path / "a")
     assert found_in(corpus_of(documents), found) == {t: split_of(t, SPLIT) for t in documents}
@@ -59,7 +59,7 @@ def test_adding_documents_moves_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at_once", [7, 1 << 18])
-def test_of_equal_documents_the_first_is_kept(
+def test_the_first_of_equal_documents_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     for module in (surveys, sketches):
@@ -71,13 +71,13 @@ def test_of_equal_documents_the_first_is_kept(
     assert found.duplicates == 80
     assert np.flatnonzero(found.codes == DROPPED).tolist() == [*range(100, 180)]
     assert list(found_in(corpus, found)) == documents
-    # What differs in case alone is no duplicate, and stays in the same split.
+    # Documents that differ in case alone are not duplicates, but share a split.
     twins = corpus_of([*documents, *map(str.upper, documents)])
     assert look(twins, tmp_path / "b", APART).duplicates == 0
 
 
 def with_planted_twins(count: int) -> tuple[list[str], dict[str, str]]:
-    """Documents, among them near-twins of others that by their own content fall elsewhere."""
+    """Return documents with near-duplicates whose own content would assign them another split."""
     chance = random.Random(5)
     documents = ["\n".join(make_documents(10, seed=seed)) for seed in range(count)]
     twins = {}
@@ -90,21 +90,21 @@ def with_planted_twins(count: int) -> tuple[list[str], dict[str, str]]:
     return [*documents, *twins], twins
 
 
-def test_near_twins_never_stand_in_different_splits(tmp_path: Path) -> None:
+def test_near_duplicates_are_never_in_different_splits(tmp_path: Path) -> None:
     documents, twins = with_planted_twins(200)
     corpus = corpus_of(documents)
     found = look(corpus, tmp_path / "a")
     splits = found_in(corpus, found)
     assert all(splits[twin] == splits[original] for twin, original in twins.items())
     assert found.near == NearDuplicates(groups=40, documents=80, moved=40)
-    # The first of a group, and what has no twin, stays where its content says.
+    # The first of a group, and documents without near-duplicates, keep their split.
     assert all(splits[t] == split_of(t, SPLIT) for t in documents if t not in twins)
-    # Without looking for them they would stand in different ones.
+    # Without the search they would be in different splits.
     apart = found_in(corpus, look(corpus, tmp_path / "b", APART))
     assert all(apart[twin] != apart[original] for twin, original in twins.items())
 
 
-def test_above_the_limit_near_twins_are_not_looked_for(tmp_path: Path) -> None:
+def test_near_duplicates_are_not_searched_above_the_limit(tmp_path: Path) -> None:
     documents, _ = with_planted_twins(50)
     size = sum(map(len, documents))
     for limit, looked in ((size, True), (size - 1, False)):
@@ -113,7 +113,7 @@ def test_above_the_limit_near_twins_are_not_looked_for(tmp_path: Path) -> None:
         assert (found.near is not None) == looked
 
 
-def test_near_twins_are_found_in_long_documents_that_come_in_pieces(tmp_path: Path) -> None:
+def test_near_duplicates_are_found_in_long_documents_in_pieces(tmp_path: Path) -> None:
     long = " ".join(make_documents(4000, seed=9))
     twin = long.replace(" ", "  changed ", 1)
     short = make_documents(100, seed=1)
@@ -131,18 +131,18 @@ def test_near_twins_are_found_in_long_documents_that_come_in_pieces(tmp_path: Pa
 # ----- a full disk
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="requires Linux's /dev/full")
 @pytest.mark.parametrize("name", [SKETCHES, SIGNATURES, CODES, "hashes-0"])
-def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path, name: str) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path, name: str) -> None:
     (tmp_path / name).symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device"):
         survey(corpus_of(make_documents(10, seed=1)), SPLIT, tmp_path, Workers(0))
 
 
-def test_nothing_is_mapped_to_be_written_before_it_has_its_place_on_disk(
+def test_files_are_written_before_they_are_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page for which the disk has none left kills the process that writes to it."""
+    """On a full disk, writing to a page of a sparse map kills the process."""
     placed, memmap = {}, np.memmap
 
     def mapped(path: Path, **options: Any) -> Any:
@@ -171,13 +171,13 @@ def test_a_single_document_is_cut_by_position(tmp_path: Path, size: int) -> None
     splits = found_in(corpus, found)
     assert [*splits.values()] == [TRAIN, VALIDATION, TEST]
     assert "".join(splits) == text
-    assert [part[-1] for part in splits] == ["\n"] * 3  # between lines, not within one
+    assert [part[-1] for part in splits] == ["\n"] * 3  # between lines, not inside one
     shares = [len(part) / len(text) for part in splits]
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.002)
     assert sum(found.bytes.values()) == pytest.approx(len(text), abs=2)
 
 
-def test_a_single_document_without_lines_is_cut_all_the_same(tmp_path: Path) -> None:
+def test_a_single_document_without_lines_is_cut_too(tmp_path: Path) -> None:
     corpus = corpus_of(["".join(map(chr, range(1000, 2000)))])
     splits = found_in(corpus, look(corpus, tmp_path / "a"))
     assert [len(part) for part in splits] == [800, 100, 100]
@@ -195,7 +195,7 @@ WORDS = "letter " * 1990 + "letter"
         ([0.85, 0.149, 0.001], [0.85, 0.05, 0.1], "\n \n"),
     ],
 )
-def test_a_line_that_would_leave_a_part_too_little_is_cut_after_a_word(
+def test_a_very_long_line_is_cut_after_a_word(
     tmp_path: Path, size: int, lines: list[float], shares: list[float], ends: str
 ) -> None:
     cuts = [round(len(WORDS) * share / 7) * 7 for share in np.cumsum([0.0, *lines])]
@@ -217,7 +217,7 @@ def test_a_word_as_long_as_the_text_is_cut_between_characters(tmp_path: Path, te
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.002)
 
 
-def test_one_document_many_times_is_a_single_one(tmp_path: Path) -> None:
+def test_copies_of_one_document_count_as_a_single_one(tmp_path: Path) -> None:
     text = "".join(f"line {i}\n" for i in range(100))
     corpus = corpus_of([text] * 3)
     found = look(corpus, tmp_path / "a")
@@ -226,10 +226,8 @@ def test_one_document_many_times_is_a_single_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("templates", [1, 2])
-def test_a_split_whose_documents_followed_their_twins_is_told(
-    tmp_path: Path, templates: int
-) -> None:
-    """As with thousands of letters of one template, or of two."""
+def test_a_split_emptied_by_near_duplicates_is_explained(tmp_path: Path, templates: int) -> None:
+    """For example thousands of letters of one or two templates."""
     texts = ["\n".join(make_documents(10, seed=seed)) for seed in range(templates)]
     names = [a + b for a in "abcdefghijklmnopqrst" for b in "uvwxyz"]
     documents = [f"{text} letter to {name}" for text in texts for name in names]
@@ -242,10 +240,12 @@ def test_a_split_whose_documents_followed_their_twins_is_told(
     with pytest.raises(ValueError, match=message) as caught:
         look(corpus_of(documents), tmp_path / "a")
     assert "fraction" not in str(caught.value)  # which would move whole groups
-    assert look(corpus_of(documents), tmp_path / "b", APART).documents == count  # it does help
+    assert look(corpus_of(documents), tmp_path / "b", APART).documents == count  # the advice works
 
 
-def test_fractions_are_advised_where_most_documents_stand_alone(tmp_path: Path) -> None:
+def test_other_fractions_are_suggested_if_most_documents_have_no_near_duplicate(
+    tmp_path: Path,
+) -> None:
     few = SPLIT.model_copy(update={"validation_fraction": 0.001, "test_fraction": 0.001})
     followed = NearDuplicates(2, 4, 1)
     with pytest.raises(ValueError, match=r"raise split\.validation_fraction or split\.test_fr"):
@@ -253,22 +253,22 @@ def test_fractions_are_advised_where_most_documents_stand_alone(tmp_path: Path) 
     assert "or raise split.validation_fraction" in surveys._too_few(TEST, 20, 20, 0, followed)
 
 
-def test_documents_that_differ_in_digits_alone_are_told(tmp_path: Path) -> None:
+def test_documents_that_differ_in_digits_alone_are_reported(tmp_path: Path) -> None:
     documents = [f"Your balance is {number} euros." for number in range(500)]
     message = r"500 document\(s\), because all but 3 of them differ from another only in digits"
     with pytest.raises(ValueError, match=message) as caught:
         look(corpus_of(documents), tmp_path / "a", APART)
-    assert "near_duplicates" not in str(caught.value)  # which can't help
+    assert "near_duplicates" not in str(caught.value)  # it can't help here
     assert "fraction" not in str(caught.value)
 
 
-def test_exact_duplicates_are_told_with_a_split_that_got_none(tmp_path: Path) -> None:
-    message = r"^the \w+ split got none of 1 document\(s\) \(4,999 exact duplicates left out\): "
+def test_an_empty_split_reports_exact_duplicates(tmp_path: Path) -> None:
+    message = r"^the \w+ split got none of 1 document\(s\) \(4,999 exact duplicates skipped\): "
     with pytest.raises(ValueError, match=message):
         look(corpus_of(["a"] * 5000), tmp_path / "a")
 
 
-def test_without_training_documents_the_advice_is_to_hold_out_less(tmp_path: Path) -> None:
+def test_lower_fractions_are_suggested_without_training_documents(tmp_path: Path) -> None:
     documents = [text for text in make_documents(100, seed=1) if split_of(text, SPLIT) != TRAIN]
     with pytest.raises(ValueError, match=r"^the train split got none .*: lower split\."):
         look(corpus_of(documents), tmp_path / "a", APART)

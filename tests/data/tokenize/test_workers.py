@@ -1,4 +1,4 @@
-"""Worker processes: in order, and never left behind."""
+"""Worker processes: results in order, and no process left behind."""
 
 import os
 import subprocess
@@ -28,12 +28,12 @@ def test_results_come_in_the_order_of_the_tasks(count: int) -> None:
         (die_at_seven, ChildProcessError, "^one of 2 worker processes was killed"),
     ],
 )
-def test_what_goes_wrong_in_a_worker_is_told(
+def test_an_error_in_a_worker_is_raised(
     work: Callable[[int], int], kind: type[Exception], message: str
 ) -> None:
     with pytest.raises(kind, match=message), Workers(2) as workers:
         list(workers.map(work, range(100)))
-    # Multiprocessing keeps a process that cleans up; of the workers none is left.
+    # Multiprocessing keeps a cleanup process; all workers have exited.
     commands = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
     assert not any("spawn_main" in command for command in commands)
 
@@ -57,7 +57,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def running() -> Iterator[tuple["subprocess.Popen[str]", list[psutil.Process]]]:
-    """A process whose workers are at work."""
+    """Run a process whose workers are busy."""
     process = subprocess.Popen(
         [sys.executable, "-c", ENDLESS], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -74,7 +74,7 @@ def running() -> Iterator[tuple["subprocess.Popen[str]", list[psutil.Process]]]:
     process.communicate()
 
 
-def test_workers_end_with_a_parent_that_is_killed(
+def test_workers_exit_when_their_parent_is_killed(
     running: tuple["subprocess.Popen[str]", list[psutil.Process]],
 ) -> None:
     process, children = running

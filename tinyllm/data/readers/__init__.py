@@ -1,1 +1,1 @@
-"""Files in, documents out: how text lies in them, and what a raw folder holds."""
+"""Read documents from files of any format, and from the raw folder."""

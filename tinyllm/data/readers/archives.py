@@ -34,13 +34,13 @@ TAR = tuple(
 )
 ARCHIVES = (ZIP, *TAR)
 ENCRYPTED = 1  # the bit of a zip entry's flags
-# A name that begins with ..\\ leads outside on Windows; it is refused, not skipped.
+# On Windows, a name that begins with ..\\ leads outside; it is refused, not skipped.
 _HIDDEN = re.compile(r"(?:^|/)(?:\.(?!\.(?:[/\\]|\Z))|__MACOSX)")
-LONGEST_HEADER = 1 << 20  # bytes of a tar header's names and attributes, which are read at once
+LONGEST_HEADER = 1 << 20  # bytes of a tar header's names and attributes, read at once
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file is an archive, by its name."""
+    """Return whether a file is an archive, by its name."""
     return name.lower().endswith(ARCHIVES)
 
 
@@ -49,16 +49,16 @@ def _is_tar(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file, or a folder that it lies in, is one that desktops hide."""
+    """Return whether desktops hide a file or a folder that contains it."""
     return _HIDDEN.search(name) is not None
 
 
 class Listing(NamedTuple):
-    """What an archive holds, without what desktops hide.
+    """The contents of an archive, without what desktops hide.
 
     Attributes:
-        files: the names of its files; a name that several have is there several times.
-        others: what is no file that can be read, and what it is.
+        files: The names of its files; a name that several members have occurs several times.
+        others: Members that can't be read as files, and what each is.
     """
 
     files: list[str]
@@ -66,13 +66,13 @@ class Listing(NamedTuple):
 
 
 def listing(path: Path, name: str, spend: Spend = spend_freely) -> Listing:
-    """List an archive; nothing is checked but that it can be listed (`check_names`).
+    """List an archive without checking the names (see `check_names`).
 
-    Of a zip archive the files are sorted. Of a tar archive they are in its order, with the hard
-    links behind them in the order of the files that they are links to.
+    The files of a zip archive are sorted. The files of a tar archive are in its order; the hard
+    links follow, in the order of their targets.
 
     Raises:
-        ValueError: it is corrupt.
+        ValueError: The archive is corrupt.
     """
     if _is_tar(name):
         found = _tar_listing(path, name, spend)
@@ -89,12 +89,12 @@ def listing(path: Path, name: str, spend: Spend = spend_freely) -> Listing:
 
 
 def check_names(members: Iterable[str], name: str) -> None:
-    """Raise ValueError if a member that is to be read has a name outside of its archive."""
+    """Raise ValueError if the name of a member to read leads outside the archive."""
     for member in members:
         parts = re.split(r"[/\\]", member)
         if ".." in parts or parts[0] == "" or parts[0].endswith(":"):
             raise ValueError(
-                f"{name} holds {member!r}, a name outside of the archive; rename it, or choose "
+                f"{name} contains {member!r}, a name outside the archive; rename it, or choose "
                 "other members with download.files"
             )
 
@@ -102,7 +102,7 @@ def check_names(members: Iterable[str], name: str) -> None:
 def member_streams(
     path: Path, name: str, members: Sequence[str], spend: Spend = spend_freely
 ) -> Iterator[tuple[str, IO[bytes]]]:
-    """Open the named members of an archive, one after the other; see `listing`."""
+    """Open the named members of an archive one after the other; see `listing`."""
     if _is_tar(name):
         yield from _tar_members(path, name, members, spend)
         return
@@ -124,7 +124,7 @@ def member_streams(
 
 
 def _check_head(head: bytes, name: str, wanted: str) -> None:
-    """Raise ValueError if the file is evidently something else than an archive."""
+    """Raise ValueError if the file is evidently not an archive."""
     if (kind := instead(head)) and kind.what != wanted:
         raise ValueError(f"{name} is not {wanted}: {kind}")
 
@@ -141,13 +141,13 @@ def _open_zip(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
         except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, OverflowError) as error:
             file.seek(0)
             _check_head(file.peek(512), name, "a zip archive")
-            raise ValueError(f"{name} is damaged: {error}") from None
+            raise ValueError(f"{name} is corrupt: {error}") from None
         with archive:
             yield archive
 
 
 def _files_of_zip(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """All entries but folders. (`ZipInfo.is_dir` fails on a name without a character.)"""
+    """Return all entries except folders. (`ZipInfo.is_dir` fails for an empty name.)"""
     return [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
 
 
@@ -163,7 +163,7 @@ class _TarInfo(tarfile.TarInfo):
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_TarInfo":
-        """Read the next header. A corrupt one is an error; to tarfile it is the archive's end."""
+        """Read the next header. A corrupt one raises; in tarfile it ends the archive."""
         at = tarfile_.offset
         try:
             return super().fromtarfile(tarfile_)
@@ -175,9 +175,9 @@ class _TarInfo(tarfile.TarInfo):
     def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
         """Check the size before tarfile processes the header; subclasses may override this."""
         if self.size < 0:
-            raise tarfile.ReadError("a member of negative size")
+            raise tarfile.ReadError("a member has a negative size")
         if self.size > LONGEST_HEADER and self.type in b"xgXLK" and self.type != tarfile.REGTYPE:
-            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+            raise tarfile.ReadError(f"a header has {self.size:,} bytes")
         return super()._proc_member(tarfile_)  # type: ignore[misc]
 
 
@@ -195,14 +195,14 @@ def _tar_listing(path: Path, name: str, spend: Spend) -> Listing:
         elif (target := _plain_name(info.linkname)) in order:
             links.append((order[target], member))
         else:
-            others[member] = "a link to nothing"
+            others[member] = "a broken link"
     return Listing([*files, *(member for _, member in sorted(links, key=itemgetter(0)))], others)
 
 
 def _tar_members(
     path: Path, name: str, members: Sequence[str], spend: Spend
 ) -> Iterator[tuple[str, IO[bytes]]]:
-    """The wanted files, then the hard links, whose content lies further up in the archive."""
+    """Yield the wanted files, then the hard links, whose content is further up in the archive."""
     wanted = Counter(members)
     links: dict[str, list[str]] = {}
     for member, info, stream in _tar(path, name, spend):
@@ -216,7 +216,7 @@ def _tar_members(
         yield member, stream
     if not links:
         return
-    for member, info, stream in _tar(path, name, spend_freely):  # it is within the bound
+    for member, info, stream in _tar(path, name, spend_freely):  # `_tar_listing` checked the bound
         if stream is None or info.islnk() or member not in links:
             continue
         with tempfile.TemporaryFile() as copy:
@@ -227,7 +227,7 @@ def _tar_members(
 
 
 def _other_kind(info: tarfile.TarInfo) -> str | None:
-    """What a member is that is neither a file nor a hard link to one."""
+    """Return the kind of a member that is neither a file nor a hard link to one."""
     if info.issym():
         return "a link"
     if info.isfifo():
@@ -236,11 +236,11 @@ def _other_kind(info: tarfile.TarInfo) -> str | None:
         return "a device"
     if info.issparse():
         return "a sparse file"
-    return None if info.isreg() or info.islnk() else "no file"
+    return None if info.isreg() or info.islnk() else "not a file"
 
 
 def _plain_name(name: str) -> str:
-    """A member's name as it is shown; `tar -c .` begins each with ./."""
+    """Return a member's name without a leading ./, which `tar -c .` adds to each."""
     shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return re.sub(r"^(\./+)+", "", shown)
 
@@ -248,9 +248,9 @@ def _plain_name(name: str) -> str:
 def _tar(
     path: Path, name: str, spend: Spend
 ) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]]:
-    """Yield each member of a tar archive that is no folder, in order: name, header, content.
+    """Yield each member of a tar archive except folders, in order: name, header, content.
 
-    The content of the archive decides how it is compressed.
+    The compression is detected by the archive's content.
     """
     with path.open("rb") as file:
         packing = packing_of(head := file.peek(512))
@@ -268,11 +268,11 @@ def _tar(
         with damage_named(name):
             while block := stream.read(CHUNK):
                 if block.strip(b"\0"):
-                    raise tarfile.ReadError("something follows its end")
+                    raise tarfile.ReadError("data follow its end")
 
 
 def _next(archive: tarfile.TarFile, name: str) -> tarfile.TarInfo | None:
     with damage_named(name):
         member = archive.next()
-    archive.members = []  # type: ignore[attr-defined]  # else it keeps all of them
+    archive.members = []  # type: ignore[attr-defined]  # tarfile would keep all of them
     return member

@@ -1,4 +1,4 @@
-"""Compressed bytes, unpacked a chunk at a time, with a bound on how many come out."""
+"""Decompress bytes chunk by chunk, with a bound on the size of the output."""
 
 import bz2
 import errno
@@ -19,19 +19,19 @@ else:
     from backports import zstd
 
 CHUNK = 1 << 20  # bytes
-FIRST = 1 << 16  # bytes; the memory of a longer one may be mapped again for each file: 12 µs
+FIRST = 1 << 16  # bytes; a larger buffer may be mapped again for each file: 12 µs
 PACKED = (".gz", ".zst", ".xz", ".bz2")
-LONGEST_WINDOW = 31  # of zstd: 2 GB, the most that `zstd --long` can make
-# Called with how many bytes were unpacked; it raises ValueError if they become too many.
+LONGEST_WINDOW = 31  # zstd: 2 GB, the maximum of `zstd --long`
+# Called with the number of bytes unpacked; raises ValueError if the total is too large.
 Spend = Callable[[int], None]
 
 
 def spend_freely(_: int) -> None:
-    """Set no bound."""
+    """Count without a bound."""
 
 
 def bounded(most: int, what: str) -> Spend:
-    """Set a bound of so many bytes on what is unpacked."""
+    """Return a function that counts unpacked bytes up to a bound."""
     left = most
 
     def spend(size: int) -> None:
@@ -44,17 +44,17 @@ def bounded(most: int, what: str) -> Spend:
 
 
 def unpacked_name(name: str) -> str:
-    """A file's name without the suffix of its compression."""
+    """Return a file's name without its compression suffix."""
     return name.rpartition(".")[0] if name.lower().endswith(PACKED) else name
 
 
 def packing_by_name(name: str) -> str:
-    """The suffix of a file's compression, in lower case; empty: it has none."""
+    """Return a file's compression suffix in lower case; empty: none."""
     return f".{name.rpartition('.')[2].lower()}" if name.lower().endswith(PACKED) else ""
 
 
 def packing_of(head: bytes) -> str:
-    """The suffix for the compression of a file that begins so; empty: none."""
+    """Return the compression suffix for a file that begins with these bytes; empty: none."""
     if head[:3] == b"\x1f\x8b\x08":
         return ".gz"
     if head[:3] == b"BZh" and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):
@@ -70,27 +70,27 @@ def unpacked(file: IO[bytes], name: str, packing: str) -> IO[bytes]:
     """Decompress a file.
 
     Args:
-        packing: a suffix of PACKED, or empty: it is not compressed.
+        packing: A suffix of PACKED; empty: not compressed.
 
     Raises:
-        ValueError: the file is empty, which is no compressed file.
+        ValueError: The file is empty, which no compressed file is.
     """
     stream: Any = file
     if not packing:
         return stream
     with damage_named(name):
         if not stream.peek(1):
-            raise EOFError("it is empty")
+            raise EOFError("the file is empty")
     if packing == ".gz":
         return gzip.GzipFile(fileobj=stream)  # type: ignore[return-value]
     return _Joined(stream, packing)  # type: ignore[return-value]
 
 
 class _Joined:
-    """Compressed streams, one after the other.
+    """Concatenated compressed streams.
 
-    Other data after a stream is an error here; the standard library's file classes ignore it. Zero
-    bytes between streams of .xz are padding.
+    Data other than a stream after a stream is an error here; the standard library's file classes
+    ignore it. Zero bytes between .xz streams are padding.
     """
 
     def __init__(self, file: IO[bytes], suffix: str) -> None:
@@ -105,10 +105,10 @@ class _Joined:
         self._decompressor = self._new()
 
     def read(self, size: int) -> bytes:
-        """Some bytes, at most `size`; none at the end.
+        """Read at most `size` bytes; empty at the end.
 
         Raises:
-            EOFError, and what the library raises: it is damaged.
+            EOFError: The data is cut short; the library raises its own errors for corrupt data.
         """
         out = b""
         while not out:
@@ -121,7 +121,7 @@ class _Joined:
                     packed = more.lstrip(self._padding)
                 self._decompressor = self._new()
             elif self._decompressor.needs_input and not (packed := self._file.read(CHUNK)):
-                raise EOFError("it ends within a stream")
+                raise EOFError("the file ends within a stream")
             out = self._decompressor.decompress(packed, size)
         return out
 
@@ -134,7 +134,7 @@ def _zstd() -> zstd.ZstdDecompressor:
 
 @contextmanager
 def damage_named(name: str) -> Iterator[None]:
-    """Turn any library's error about corrupt packed bytes into a ValueError with the name."""
+    """Turn any library's error about corrupt compressed data into a ValueError with the name."""
     try:
         yield
     except (
@@ -145,15 +145,15 @@ def damage_named(name: str) -> Iterator[None]:
         zipfile.BadZipFile,
         tarfile.TarError,
     ) as error:
-        raise ValueError(f"{name} is damaged or cut short: {_line(error)}") from None
-    except RuntimeError as error:  # zipfile: a password is needed, the method is not known
+        raise ValueError(f"{name} is corrupt or cut short: {_line(error)}") from None
+    except RuntimeError as error:  # zipfile: needs a password, or unknown method
         raise ValueError(f"{name} can't be unpacked: {_line(error)}") from None
     except OSError as error:
-        # gzip and bz2 raise it for what they read; the system's own has a number. A zip archive's
-        # directory may send zipfile to a place before the file's beginning, which is EINVAL.
+        # gzip and bz2 raise OSError for corrupt data, without an errno. The corrupt directory of a
+        # zip archive can send zipfile to a position before the file's beginning, which is EINVAL.
         if error.errno not in (None, errno.EINVAL):
             raise
-        raise ValueError(f"{name} is damaged or cut short: {_line(error)}") from None
+        raise ValueError(f"{name} is corrupt or cut short: {_line(error)}") from None
 
 
 def _line(error: Exception) -> str:
@@ -161,27 +161,27 @@ def _line(error: Exception) -> str:
 
 
 class Counted:
-    """A stream whose bytes were counted where they were unpacked."""
+    """A stream whose bytes were already counted as unpacked."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def read(self, size: int) -> bytes:
-        """Some bytes, at most `size`; none at the end."""
+        """Read at most `size` bytes; empty at the end."""
         return self._file.read(size)
 
     def peek(self, size: int) -> bytes:
-        """Some of the next bytes, which are read again afterwards."""
+        """Return some of the next bytes without consuming them."""
         return self._file.peek(size)  # type: ignore[attr-defined]
 
 
 def chunks(stream: IO[bytes], name: str, spend: Spend = spend_freely) -> Iterator[bytes]:
-    """What a stream holds.
+    """Yield the content of a stream.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: The stream is corrupt.
     """
-    # A plain file unpacks to nothing more, and gives less than is asked for only at its end.
+    # A plain file needs no bound; only its last read returns less than requested.
     plain = isinstance(stream, (io.BufferedReader, Counted))
     size = FIRST if plain else CHUNK
     with damage_named(name):
@@ -195,9 +195,9 @@ def chunks(stream: IO[bytes], name: str, spend: Spend = spend_freely) -> Iterato
 
 
 class Forward:
-    """A stream as tarfile needs one: it tells its place, and skips. What it unpacks is counted.
+    """A stream for tarfile, with `tell` and forward `seek`; it counts its bytes as unpacked.
 
-    tarfile's own, of mode "r|", copies what it holds at each read, of a header even.
+    tarfile's own (mode "r|") copies the rest of its buffer at each read, even of a header.
     """
 
     def __init__(self, stream: IO[bytes], name: str, spend: Spend) -> None:
@@ -206,16 +206,16 @@ class Forward:
         self._place = 0
 
     def tell(self) -> int:
-        """The place of what is read next."""
+        """Return the offset of the next byte."""
         return self._place
 
     def seek(self, place: int) -> None:
-        """Skip to a place further on, or to the end if that comes before."""
+        """Skip forward to an offset, or to the end if that is nearer."""
         while self._place < place and self.read(min(place - self._place, CHUNK)):
             pass
 
     def read(self, size: int) -> bytes:
-        """So many bytes, or those that are left."""
+        """Read `size` bytes, or the rest if that is less."""
         data = self._chunk.read(size)
         while len(data) < size and (chunk := next(self._chunks, b"")):
             self._chunk = io.BytesIO(chunk)

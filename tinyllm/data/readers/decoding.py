@@ -1,4 +1,4 @@
-"""Decode bytes to text, and count what is replaced."""
+"""Decode bytes to text, and count replaced characters."""
 
 import codecs
 import io
@@ -10,12 +10,12 @@ from tinyllm.data.readers.detecting import ascii_compatible, encoding_hint, most
 from tinyllm.data.readers.findings import Findings
 
 WINDOW = 2048  # characters
-MOST = WINDOW // 10  # of these that may be replaced
+MOST = WINDOW // 10  # most of these that may be replaced
 _MARKS = re.compile("^\ufeff+", re.MULTILINE)
 
 
 def line_feeds(text: str) -> str:
-    """A text with the line ends of every platform made `\\n`, as `decoded` makes them."""
+    """Convert the line endings of every platform to `\\n`, as `decoded` does."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
@@ -26,23 +26,23 @@ def decoded(
     encoding: str = "utf-8",
     findings: Findings | None = None,
 ) -> Iterator[str]:
-    """Bytes as text: line ends become `\\n`.
+    """Decode bytes; line endings become `\\n`.
 
     Byte-order marks at the beginning of a line are removed: files that begin with one may have been
     concatenated.
 
     Args:
-        errors: as Python names them; what "replace" replaces is counted in the findings.
+        errors: Python's name of an error handler; the findings count what "replace" replaces.
 
     Raises:
-        ValueError: they are not of the encoding (names the byte and its offset), and errors is
-            "strict"; or so many are not that it is another encoding or no text.
+        ValueError: Bytes are invalid in the encoding and errors is "strict" (the message names the
+            byte and its offset), or too many are invalid for a text in this encoding.
     """
     make = codecs.getincrementaldecoder(encoding)
     decoder, newlines = make(errors), io.IncrementalNewlineDecoder(None, translate=True)
-    # The text without what is replaced: U+FFFD may also stand in the text itself.
+    # Decoded without replacement: the text itself may contain U+FFFD too.
     genuine = make("ignore") if errors == "replace" and findings is not None else None
-    offset, begins = 0, True  # offset: bytes before what the decoder has not decoded
+    offset, begins = 0, True  # offset: of the first byte not decoded yet
     last = b""
     for chunk, final in _with_end(data):
         pending = len(decoder.getstate()[0])
@@ -69,11 +69,11 @@ def decoded(
 
 
 def _check_replaced(text: str, mark: str, own: int, where: str, encoding: str) -> None:
-    """Check that what is to be replaced is not a tenth of the text at any place.
+    """Check that no window of the text has more than a tenth to replace.
 
     Args:
-        mark: the character that is replaced, or was.
-        own: how many of it the text itself may have.
+        mark: The character that is replaced, or that replaced others.
+        own: How many of `mark` the text itself may have.
     """
     if text.count(mark) - own <= MOST:
         return
@@ -82,7 +82,7 @@ def _check_replaced(text: str, mark: str, own: int, where: str, encoding: str) -
             raise ValueError(
                 f"{where} and {begin:,} characters: {count:,} of {WINDOW:,} characters are not "
                 f"text in the encoding {encoding}, too many to replace (convert the file to one "
-                "encoding, remove what is not text, or choose other files with download.files)"
+                "encoding, remove binary data, or choose other files with download.files)"
             )
 
 
@@ -95,12 +95,12 @@ def _with_end(data: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
 def text_without_nuls(
     data: Iterable[bytes], name: str, errors: str, encoding: str, findings: Findings
 ) -> Iterator[str]:
-    """Decode bytes as `decoded` does, and refuse or replace NULs, which text does not have.
+    """Decode bytes as `decoded` does, and refuse or replace NULs, which no text contains.
 
     Raises:
-        ValueError: there is a NUL, and errors is "strict"; or UTF-16 follows other text.
+        ValueError: The file has a NUL and errors is "strict", or UTF-16 follows other text.
     """
-    if ascii_compatible(encoding):  # bytes are searched 5 times as fast
+    if ascii_compatible(encoding):  # searching bytes is 5 times as fast
         data = _checked(iter(data), name, errors)
         if errors == "strict":
             return decoded(data, name, errors, encoding, findings)
@@ -124,9 +124,9 @@ def _checked(data: Iterator[bytes], name: str, errors: str) -> Iterator[bytes]:
 
 
 def two_encodings(name: str, offset: int, encoding: str) -> str:
-    """What to report of a file in which UTF-16 follows other text."""
+    """Return the error for a file in which UTF-16 follows other text."""
     return (
-        f"{name} is text in two encodings: from about offset {offset:,} on it is "
+        f"{name} is text in two encodings: after about offset {offset:,} it is "
         f"{encoding.upper()}, which PowerShell's >> appends; convert the file to one encoding"
     )
 
@@ -151,13 +151,13 @@ def _replaced(
 def _nul(name: str, where: str, after: bytes) -> str:
     if after.count(0) >= 8 or detecting.is_binary(after):
         return (
-            f"{name} has binary data from a NUL on, {where} ({detecting.controls(after):,} of "
+            f"{name} contains binary data from a NUL on, {where} ({detecting.controls(after):,} of "
             f"{len(after):,} bytes are NULs or control characters); remove it, or choose other "
             "files with download.files"
         )
     return (
-        f"{name} has a NUL {where}, which is not text (set download.encoding if it is not the "
-        "file's, or download.errors: replace to put U+FFFD in place of NULs)"
+        f"{name} has a NUL {where}, which is not text (set download.encoding if it is wrong, "
+        "or download.errors: replace to replace NULs by U+FFFD)"
     )
 
 
@@ -167,9 +167,9 @@ def _undecodable(error: UnicodeError, name: str, encoding: str, start: int, befo
         more = f" (set download.encoding: {encoding}-le or {encoding}-be)"
         return f"{name} is not {shown}: {error}" + (more if "BOM" in str(error) else "")
     data, at = error.object, error.start
-    place = f"byte {data[at]:#04x} at offset {start + at:,}"
-    what = f"{name} is not {shown}: {place}"
-    replace = "download.errors: replace puts U+FFFD in place of such bytes"
+    position = f"byte {data[at]:#04x} at offset {start + at:,}"
+    what = f"{name} is not {shown}: {position}"
+    replace = "set download.errors: replace to replace such bytes by U+FFFD"
     after = data[at:][: detecting.WINDOW]
     if detecting.is_binary(after):
         return f"{what} begins binary data (remove it, or choose other files with download.files)"
@@ -178,10 +178,12 @@ def _undecodable(error: UnicodeError, name: str, encoding: str, start: int, befo
         more = "" if many else f", or {replace}"
         return f"{what} (set download.encoding to the file's encoding{more})"
     if error.reason == "unexpected end of data":
-        alone = len(data) - at == 1 and before.isascii()  # it may be the one letter beyond ASCII
+        # It may be the file's only non-ASCII letter.
+        alone = len(data) - at == 1 and before.isascii()
         other = f"; or set {encoding_hint(before + data)}" if alone else ""
         return (
-            f"{name} is cut short in its last character: {place} (fetch it again{other}; {replace})"
+            f"{name} is cut short in its last character: {position} "
+            f"(download it again{other}; {replace})"
         )
     sample = data[max(0, at - detecting.SAMPLE // 2) : at + detecting.SAMPLE // 2]
     if many and mostly_utf8(data[:at]):

@@ -1,4 +1,4 @@
-"""Which encoding bytes are in."""
+"""Detect the encoding of bytes."""
 
 import codecs
 import re
@@ -6,17 +6,17 @@ import unicodedata
 
 from tinyllm.data.readers.guessing import guesses
 
-SAMPLE = 1 << 17  # bytes by which an encoding is detected
-WINDOW = 4096  # bytes that show what follows a place
-CONTROLS = bytes({*range(32), 127} - set(b"\b\t\n\v\f\r\x1b"))  # that text does not have
+SAMPLE = 1 << 17  # bytes used to detect an encoding
+WINDOW = 4096  # bytes to examine after a position
+CONTROLS = bytes({*range(32), 127} - set(b"\b\t\n\v\f\r\x1b"))  # not in any text
 BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before that of UTF-16, which is its beginning
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is a prefix of it
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Text in any script has some of these; bytes of other encodings read as UTF-16 hardly do.
+# Text in any script has some of these; other encodings decoded as UTF-16 have almost none.
 _BETWEEN_WORDS = " \n\u3000\u3001\u3002\uff0c"
 _ESCAPES = re.compile(rb"\x1b\$(?:[@B]|\(D|\)C)")
 _PLAIN = re.compile(rb"[\t\n\r -~]*")
@@ -25,18 +25,18 @@ _SHIFTED = re.compile(rb"\+[A-Za-z0-9+/]{3,}")
 
 
 def ascii_compatible(encoding: str) -> bool:
-    """Whether ASCII's bytes are its characters."""
+    """Return whether ASCII bytes mean ASCII characters in an encoding."""
     try:
         return " az{\n".encode(encoding) == b" az{\n"
-    except (UnicodeError, LookupError):  # there are codecs that only decode
+    except (UnicodeError, LookupError):  # some codecs only decode
         return False
 
 
 def detected(head: bytes, name: str) -> str:
-    """The encoding of a file that begins with some bytes.
+    """Return the encoding of a file that begins with some bytes.
 
     Raises:
-        ValueError: it can't be decided.
+        ValueError: The encoding can't be detected.
     """
     head = head[:SAMPLE]
     for mark, encoding in BOMS:
@@ -49,18 +49,18 @@ def detected(head: bytes, name: str) -> str:
     candidates = guesses(head)
     if len(candidates) != 1:
         raise ValueError(
-            f"{name}: its encoding can't be detected (set download.encoding to its name"
+            f"{name}: the encoding can't be detected (set download.encoding to its name"
             f"{_or(candidates)})"
         )
     return candidates[0]
 
 
 def encoding_hint(sample: bytes) -> str:
-    """The setting that reads bytes which are not UTF-8."""
+    """Return the setting that reads bytes that are not UTF-8."""
     found = wide(sample) or escaped(sample)
     candidates = [found] if found else guesses(sample)
     if len(candidates) == 1:
-        return f"download.encoding: {candidates[0]}, which it looks like"
+        return f"download.encoding: {candidates[0]}, the likely encoding"
     return f"download.encoding to the file's encoding{_or(candidates)}"
 
 
@@ -69,8 +69,8 @@ def _or(candidates: list[str]) -> str:
 
 
 def is_utf8(head: bytes) -> bool:
-    """Whether it is valid, but for a character that may be cut at its end."""
-    if head.isascii():  # as a rule
+    """Return whether bytes are valid UTF-8, apart from a cut character at the end."""
+    if head.isascii():  # the usual case
         return True
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
@@ -80,14 +80,14 @@ def is_utf8(head: bytes) -> bool:
 
 
 def mostly_utf8(sample: bytes, times: int = 10) -> bool:
-    """Whether valid characters beyond ASCII are so many times more than invalid bytes."""
+    """Return whether valid non-ASCII characters are this many times more than invalid bytes."""
     text = sample.decode("utf-8", "replace")
     invalid = text.count("\ufffd")
     return sum(not c.isascii() for c in text) - invalid > times * invalid
 
 
 def wide(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a byte-order mark, if bytes look like it."""
+    """Return UTF-16 or UTF-32 if bytes look like it and have no byte-order mark."""
     head = head[:WINDOW]
     begin = head[:32]
     if (b"\0" not in head and is_utf8(head)) or (len(begin) == 32 and _PLAIN.fullmatch(begin)):
@@ -107,17 +107,18 @@ def wide(head: bytes) -> str | None:
 
 
 def _has_words(text: str, data: bytes) -> bool:
-    """Whether bytes with few NULs, decoded as UTF-16, are text in some script."""
+    """Return whether bytes with few NULs, decoded as UTF-16, are text in some script."""
     if sum(map(text.count, _BETWEEN_WORDS)) < max(1, 0.01 * len(text)):
         return False
-    if 2 * sum(c >= "\u2e80" for c in text) > len(text):  # so is ASCII with a stray NUL
+    # ASCII with a stray NUL decodes like this too.
+    if 2 * sum(c >= "\u2e80" for c in text) > len(text):
         return not is_utf8(data.replace(b"\0", b""))
     blocks = sorted(map([ord(c) >> 8 for c in text].count, {ord(c) >> 8 for c in text}))
     return sum(blocks[-2:]) >= 0.9 * len(text) and 2 * sum(map(str.isalpha, text)) > len(text)
 
 
 def wide_part(data: bytes) -> tuple[int, str] | None:
-    """Where UTF-16 follows other text: the place of its first NUL, and which it is."""
+    """Return where UTF-16 follows other text: the position of its first NUL, and which UTF-16."""
     nul = data.find(0)
     for start, encoding in ((nul - 1, "utf-16-le"), (nul, "utf-16-be")):
         part = data[max(0, start) : start + WINDOW]
@@ -128,7 +129,7 @@ def wide_part(data: bytes) -> tuple[int, str] | None:
 
 def escaped(head: bytes) -> str | None:
     """An encoding that writes other characters in those of ASCII, if bytes evidently are in it."""
-    # What the patterns begin with: as a rule none is there.
+    # The first bytes of the patterns: usually there are none.
     if not head.isascii() or not (b"\x1b" in head or b"~" in head or b"+" in head):
         return None
     if _ESCAPES.search(head):
@@ -148,10 +149,10 @@ def escaped(head: bytes) -> str | None:
 
 
 def controls(data: bytes) -> int:
-    """The number of control characters that text does not have."""
+    """Return the number of control characters that no text contains."""
     return len(data) - len(data.translate(None, CONTROLS))
 
 
 def is_binary(data: bytes) -> bool:
-    """Whether bytes have far more control characters than text in any one-byte encoding."""
+    """Return whether bytes have far more control characters than text in any 8-bit encoding."""
     return (count := controls(data)) >= 8 and count > 0.05 * len(data)

@@ -1,7 +1,6 @@
-"""Text that comes in chunks, cut into documents, and long documents into pieces.
+"""Cut text that arrives in chunks into documents, and long documents into pieces.
 
-Nothing here holds more than a chunk and a piece, and what is cut where depends on the text alone,
-not on the chunks it came in.
+Memory holds a chunk and a piece at most. The cuts depend on the text alone, not on its chunks.
 """
 
 import re
@@ -9,18 +8,19 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 LONGEST = 1 << 20  # characters in a piece: at most 4 MB
-LINE_HEAD = 1000  # characters of a line in which it is seen whether a document begins there
+LINE_HEAD = 1000  # characters of a line in which `document_start` is searched
 
-# Some text, and whether a document ends after it.
+# Text, and whether a document ends after it.
 Part = tuple[str, bool]
 
 
 class Piece(NamedTuple):
-    """A document, or what comes next of one that is long; all its pieces together are the document.
+    """A document, or a part of a long one; a document is all its pieces joined.
 
     Attributes:
-        text: at most LONGEST characters; ends after a line end, unless it is the last or has none.
-        last: whether the document ends here.
+        text: At most LONGEST characters; ends after a line end, unless it is the last piece or
+            contains no line end.
+        last: Whether the document ends here.
     """
 
     text: str
@@ -28,7 +28,7 @@ class Piece(NamedTuple):
 
 
 def whole(chunks: Iterable[str]) -> Iterator[Part]:
-    """All of it is one document."""
+    """Make one document of all chunks."""
     for chunk in chunks:
         yield chunk, False
     yield "", True
@@ -37,14 +37,14 @@ def whole(chunks: Iterable[str]) -> Iterator[Part]:
 def separated(
     chunks: Iterable[str], separator: str, cut: Callable[[int], None] = lambda _: None
 ) -> Iterator[Part]:
-    """A document ends at each separator, which belongs to none. `cut` is given their number."""
+    """End a document at each separator, which is dropped. `cut` receives their number."""
     held, overlap = "", len(separator) - 1
     for chunk in chunks:
         *documents, rest = (held + chunk).split(separator)
         cut(len(documents))
         for document in documents:
             yield document, True
-        safe = max(len(rest) - overlap, 0)  # in what comes before, no separator can begin
+        safe = max(len(rest) - overlap, 0)  # no separator begins before this
         yield rest[:safe], False
         held = rest[safe:]
     yield held, True
@@ -53,12 +53,12 @@ def separated(
 def begun(
     chunks: Iterable[str], start: str, cut: Callable[[int], None] = lambda _: None
 ) -> Iterator[Part]:
-    """A document begins at each line whose first characters match a regular expression.
+    """Begin a document at each line whose first characters match a regular expression.
 
-    `cut` is called for each such line.
+    Calls `cut` for each such line.
     """
     begins = re.compile(start).match
-    held, looked = "", False  # looked: whether it is known if a document begins where `held` does
+    held, looked = "", False  # looked: the first line of `held` was checked
     for chunk in chunks:
         text = held + chunk
         given = at = 0
@@ -82,14 +82,14 @@ def begun(
 
 
 def pieces(parts: Iterable[Part]) -> Iterator[Piece]:
-    """Documents in pieces; those of white space alone are left out.
+    """Yield documents in pieces; skips documents of white space only.
 
-    Of a document that begins with more white space than a piece holds, that is left out as well.
+    If a document begins with more white space than a piece holds, that white space is skipped too.
     """
     held: list[str] = []
     size, begun = 0, False
     for text, ends in parts:
-        if ends and not held and len(text) <= LONGEST:  # as a rule
+        if ends and not held and len(text) <= LONGEST:  # the usual case
             if text and not text.isspace():
                 yield Piece(text, True)
             continue

@@ -20,7 +20,7 @@ from tinyllm.data.readers.detecting import (
 from tinyllm.data.readers.layout import Layout
 from tinyllm.data.readers.markup import html_fragment
 
-HEAD = 1 << 16  # bytes looked at
+HEAD = 1 << 16  # bytes examined
 _UNPACK = "unpack it first"
 _CONVERT = "convert it to text first"
 _RENAME = "unpack it first, or rename it to end in {}"
@@ -78,22 +78,22 @@ _ROOTS = (
 # Text that stands for something else. `download.format: text` reads it as it is.
 TEXTUAL: list[tuple[str, str, str]] = [
     (r"version https://git-lfs\.github\.com/", "a git-lfs pointer, not the file itself",
-     "run `git lfs pull` where it comes from"),
+     "run `git lfs pull` in its repository"),
     (r"(\.git/annex|/annex)/objects/|(\.\./)*\.git/annex/objects/",
-     "a git-annex pointer, not the file itself", "run `git annex get` where it comes from"),
+     "a git-annex pointer, not the file itself", "run `git annex get` in its repository"),
     (r"outs:\n- md5: [0-9a-f]{32}\n", "a DVC pointer, not the file itself", "run `dvc pull`"),
     (r"\s*(<\?xml[^>]*\?>\s*)?(?><!--.*?-->\s*)*+<(!doctype\s+html|html)[\s>]", "an HTML page",
-     "see in a browser what its address gives, and take the text out of it"),
+     "open its address in a browser, and extract the text"),
     (r"\s*(<\?xml[^>]*\?>\s*)?<Error>\s*<Code>", "an error message of a file store",
-     "see in a browser what its address gives"),
+     "open its address in a browser"),
     (r"\s*(<\?xml[^>]*\?>\s*)?(?><!--.*?-->\s*)*+(<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
      "an SVG picture", _CHOOSE),
     (rf"{_START}(<\?xml\s+version|<[a-z][\w:.-]*\s[^<>]*\bxmlns(:[\w-]+)?\s*=|{_ROOTS}[^<>]*>\s*<\w)",
-     "XML", "take the text out of it first"),
+     "XML", "extract the text first"),
     (r"\s*%PDF-\d", "a PDF document", _CONVERT),
     (r"\s*\{\\rtf\d", "an RTF document", _CONVERT),
     (r"\s*%!PS", "a PostScript document", _CONVERT),
-    (r"WARC/\d\.\d\r?\n", "a web archive (WARC)", "take the text of its pages out of it first"),
+    (r"WARC/\d\.\d\r?\n", "a web archive (WARC)", "extract the text of its pages first"),
     (r"(From \S+ [^\n]*\n|(Return-Path|Received|Delivered-To|MIME-Version|Message-ID|Date|From|To|"
      r"Subject|X-[\w-]+): ).*?\nContent-Transfer-Encoding:\s*base64\b",
      "mail with encoded contents", "export the texts of its messages as JSON Lines first"),
@@ -105,7 +105,7 @@ TEXTUAL: list[tuple[str, str, str]] = [
     (r"\s*(error:? )?([45]\d\d:? )?((entry|file|page|repository|repo|object)? ?not found|"
      r"access denied|forbidden|unauthorized|bad request|bad gateway|internal server error|service "
      r"unavailable|gateway time-?out|too many requests|invalid username or password)\.?\s*\Z",
-     "an error message of a server", "see in a browser what its address gives"),
+     "an error message of a server", "open its address in a browser"),
 ]  # fmt: skip
 _STRING = r'"(?:[^"\\\n]|\\.)*+"\s*'
 JSON = rf'\{{\s*{_STRING}:|\[\s*\{{\s*{_STRING}:|\[\s*{_STRING}(,\s*"|\]\s*\Z)'
@@ -115,24 +115,24 @@ def check_signature(head: bytes, name: str) -> None:
     """Check that a file does not begin with a signature that no text has, in any encoding.
 
     Raises:
-        ValueError: it does. The message names what it looks like and what to do.
+        ValueError: It does. The message says what the file looks like and what to do.
     """
     head = head[:HEAD]
     kind = binary(head)
-    if kind is None and controls(head):  # a PDF document, say
+    if kind is None and controls(head):  # for example a PDF document
         kind = textual(head.decode("ascii", "ignore"))
     _refuse(kind, name)
 
 
 def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text: bool) -> None:
-    """Check the beginning of a file that is to be decoded.
+    """Check the beginning of a file that will be decoded.
 
     Args:
-        named_text: whether its name says that it is plain text.
+        named_text: Whether the file's name says that it is plain text.
 
     Raises:
-        ValueError: it is evidently not text, or in another encoding. The message names what it
-            looks like, the evidence, and what to do.
+        ValueError: The file is evidently not text, or in another encoding. The message says what it
+            looks like, why, and what to do.
     """
     head = head[:HEAD]
     _refuse(_other_encoding(head, encoding), name, what=f"is not {encoding} text")
@@ -144,8 +144,8 @@ def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text
     if not ascii_compatible(encoding) or _family(encoding) == "iso2022":
         plain = head.decode(encoding, "ignore").encode("utf-8", "ignore")
     elif (found := wide_part(head)) is not None:
-        seen = f"from about offset {found[0]:,} on it is {found[1].upper()}"
-        advice = "PowerShell's >> appends that; convert the file to one encoding"
+        seen = f"after about offset {found[0]:,} it is {found[1].upper()}"
+        advice = "PowerShell's >> appends it; convert the file to one encoding"
         _refuse(Kind("text in two encodings", seen, advice), name)
     count, size = controls(plain), len(plain)
     if count and is_binary(plain):
@@ -163,7 +163,7 @@ def check_text(head: bytes, name: str, layout: Layout, encoding: str, named_text
 
 @cache
 def _any_binary() -> re.Pattern[bytes]:
-    """All of them at once: a corpus may be many small files."""
+    """All binary signatures in one pattern: a corpus may be many small files."""
     return re.compile(b"|".join(b"(?:%s)" % pattern for pattern, *_ in BINARY), re.DOTALL)
 
 
@@ -174,12 +174,12 @@ def _any_textual() -> re.Pattern[str]:
 
 
 def _check_replaced(head: bytes, name: str, encoding: str) -> None:
-    """Raise ValueError if more than a tenth would be replaced: it is in another encoding."""
+    """Raise ValueError if more than a tenth would be replaced: the encoding is wrong."""
     text = head.decode(encoding, "replace")
     count = text.count("\ufffd") - head.decode(encoding, "ignore").count("\ufffd")
     if count >= 64 and count > 0.1 * len(text):
         raise ValueError(
-            f"{name}: {count:,} of its first {len(text):,} characters are not of the encoding "
+            f"{name}: {count:,} of its first {len(text):,} characters are invalid in the encoding "
             f"{encoding}, too many to replace (set {encoding_hint(head)})"
         )
 
@@ -190,8 +190,8 @@ def _refuse(kind: Kind | None, name: str, more: str = "", what: str = "is not te
 
 
 def binary(head: bytes) -> Kind | None:
-    """What a file is by a signature."""
-    if not _any_binary().match(head):  # as a rule
+    """Return what a file is, by a signature."""
+    if not _any_binary().match(head):  # the usual case
         return None
     for pattern, what, advice in BINARY:
         if found := re.match(pattern, head, re.DOTALL):
@@ -200,25 +200,27 @@ def binary(head: bytes) -> Kind | None:
 
 
 def textual(text: str) -> Kind | None:
-    """What a text stands for by its beginning."""
+    """Return what a text stands for, by its beginning."""
     if _any_textual().match(text):
         for pattern, what, advice in TEXTUAL:
             if found := re.match(pattern, text, re.DOTALL | re.IGNORECASE):
                 return Kind(what, f"it begins with {found[0].strip()[:40]!r}", advice)
     if tag := html_fragment(text):
-        return Kind("part of an HTML page", f"it begins with {tag!r}", "take the text out of it")
+        return Kind("part of an HTML page", f"it begins with {tag!r}", "extract the text")
     return None
 
 
 def _other_encoding(head: bytes, encoding: str) -> Kind | None:
-    """The encoding of a file, if it evidently is not the one in the settings."""
+    """Return the encoding of a file if it evidently differs from the settings."""
     name = codecs.lookup(encoding).name
     if not name.startswith("utf-8") and is_utf8(head):
-        # Of other text, not one in a million has eight characters that are valid UTF-8 too.
+        # Not one in a million texts in other encodings has eight characters that are valid UTF-8.
         beyond_ascii = sum(not c.isascii() for c in head[:4096].decode("utf-8", "ignore"))
         of_ascii = len(head) >= 16 and 0 not in head and not ascii_compatible(encoding)
         if beyond_ascii >= 8 or of_ascii:
-            return Kind("UTF-8 text", "all of it is valid", "set download.encoding: utf-8, or auto")
+            return Kind(
+                "UTF-8 text", "all bytes are valid", "set download.encoding: utf-8, or auto"
+            )
     if not ascii_compatible(encoding):
         return None
     for mark, name in BOMS[1:]:
@@ -226,10 +228,10 @@ def _other_encoding(head: bytes, encoding: str) -> Kind | None:
             seen = f"it begins with the byte-order mark {mark!r}"
             return Kind(f"{name.upper()} text", seen, f"set download.encoding: {name}")
     if found := wide(head):
-        seen = "its bytes are pairs"
+        seen = "its bytes come in pairs"
         return Kind(f"{found.upper()} text", seen, f"set download.encoding: {found}")
     if (found := escaped(head)) and _family(encoding) != _family(found):
-        seen = "it has the escape sequences of this encoding"
+        seen = "it contains the escape sequences of this encoding"
         return Kind(f"{found.upper()} text", seen, f"set download.encoding: {found}, or auto")
     return None
 
@@ -239,7 +241,7 @@ def _family(encoding: str) -> str:
 
 
 def json_format(text: str) -> Literal["jsonl", "json"] | None:
-    """JSON Lines, or an array of objects or texts, or an object over lines, by the beginning."""
+    """Return which JSON a text is by its beginning: lines, or an array or object over lines."""
     text = text.removeprefix("\ufeff").lstrip()
     if not re.match(JSON, text):
         return None
@@ -249,7 +251,7 @@ def json_format(text: str) -> Literal["jsonl", "json"] | None:
     try:
         json.loads(first)
     except json.JSONDecodeError as error:
-        if line_end:  # else what is known of the text ends here
+        if line_end:  # otherwise the sample ends here
             return "json" if error.pos >= len(first.rstrip()) else None
     except (ValueError, RecursionError):
         return None
@@ -264,5 +266,5 @@ def _json(text: str) -> Kind | None:
 
 
 def instead(head: bytes) -> Kind | None:
-    """What a file looks like that should be packed, an archive or Parquet, and is not."""
+    """Return what a file is that has the name of an archive or Parquet file, but not its format."""
     return binary(head[:HEAD]) or textual(head[:HEAD].decode("utf-8", "ignore"))

@@ -1,4 +1,4 @@
-"""The text of a record: one of its fields, or a nested one."""
+"""Get the text of a record from one of its fields, nested ones included."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,26 +9,26 @@ class Invalid(Exception):
 
 
 def text_of(record: Any, field: str, decode: Callable[[bytes], str] | None = None) -> str:
-    """The text at a field of a record.
+    """Return the text at a field of a record.
 
     Args:
-        field: a key; `a.b` is a key of a nested object, `a[].b` one of each object of a list. A
-            literal key with that spelling is used first. The texts of a list are joined by a blank
+        field: A key; `a.b` is a key of a nested object, `a[].b` a key of each object of a list. A
+            literal key with that spelling has precedence. Texts of a list are joined by a blank
             line.
-        decode: converts bytes to text; None: bytes are not text.
+        decode: Converts bytes to text; None: bytes are not text.
 
     Raises:
-        Invalid: there is none.
+        Invalid: The record has no text there.
     """
     if isinstance(record, dict) and isinstance(text := record.get(field), str):
-        return text  # as a rule
+        return text  # the usual case
     value = _value(record, field)
     texts = value if isinstance(value, list) else [value]
     return "\n\n".join(_text(text, value, field, decode) for text in texts)
 
 
 def count_of(record: Any, field: str) -> int:
-    """How many texts, or things in their place, are at a field of a record."""
+    """Return the number of texts, or of values in their place, at a field of a record."""
     try:
         value = _value(record, field)
     except Invalid:
@@ -37,15 +37,15 @@ def count_of(record: Any, field: str) -> int:
 
 
 def list_at(record: dict[str, Any], path: str, where: str) -> list[Any]:
-    """The list at a path (`data`, `data[].paragraphs`) in a record.
+    """Return the list at a path (`data`, `data[].paragraphs`) in a record.
 
     Raises:
-        ValueError: there is none; begins with `where`.
+        ValueError: There is no list; the message begins with `where`.
     """
     try:
         value = _at(record, path.split("."), "")
     except Invalid as reason:
-        said = str(reason).removesuffix("; download.field says which to read")
+        said = str(reason).removesuffix("; set download.field to the one to read")
         raise ValueError(f"{where}download.records = {path!r}: {said}") from None
     if not isinstance(value, list):
         raise ValueError(f"{where}download.records = {path!r}: is {kind(value)}, not a list")
@@ -53,7 +53,7 @@ def list_at(record: dict[str, Any], path: str, where: str) -> list[Any]:
 
 
 def _value(record: Any, field: str) -> Any:
-    """The value at a field of a record; of a list's elements, why one has none in its place."""
+    """Return the value at a field; for elements of a list without one, the reason instead."""
     if not isinstance(record, dict):
         raise Invalid(f"is {kind(record)}, not a JSON object")
     if isinstance(text := record.get(field), str):
@@ -72,21 +72,21 @@ def _text(text: Any, value: Any, field: str, decode: Callable[[bytes], str] | No
         inside = f", with {listed(text)}" if isinstance(text, dict) else ""
         raise Invalid(f"its {field!r} is {kind(text)}{inside}, not text")
     inside = (
-        f", with {listed(text)}; {field}[] and a key reads one of them"
+        f", with {listed(text)}; to read one of them, write {field}[] and its key"
         if isinstance(text, dict)
         else ""
     )
-    raise Invalid(f"its {field!r} holds {kind(text)}{inside}, not text")
+    raise Invalid(f"its {field!r} contains {kind(text)}{inside}, not text")
 
 
 def _at(value: Any, keys: list[str], path: str) -> Any:
-    """The value at a path; a flat list if the path leads through a list."""
+    """Return the value at a path; a flat list if the path leads through a list."""
     if not keys:
         return value
     if not isinstance(value, dict):
-        hint = f"; {path}[] reads each of its elements" if isinstance(value, list) else ""
+        hint = f"; write {path}[] to read each of its elements" if isinstance(value, list) else ""
         raise Invalid(f"its {path!r} is {kind(value)}, not an object{hint}")
-    for count in range(len(keys), 0, -1):  # a key may have a dot in it
+    for count in range(len(keys), 0, -1):  # a key may contain a dot
         key = ".".join(keys[:count])
         if key in value:
             return _at(value[key], keys[count:], f"{path}.{key}" if path else key)
@@ -96,7 +96,9 @@ def _at(value: Any, keys: list[str], path: str) -> Any:
             return _each(value[bare], keys[count:], inside)
     missing = keys[0].removesuffix("[]")
     where = f"its {path!r} has" if path else "has"
-    raise Invalid(f"{where} no {missing!r}, but {listed(value)}; download.field says which to read")
+    raise Invalid(
+        f"{where} no {missing!r}, but {listed(value)}; set download.field to the one to read"
+    )
 
 
 def _each(elements: Any, keys: list[str], path: str) -> list[Any]:
@@ -113,13 +115,13 @@ def _each(elements: Any, keys: list[str], path: str) -> list[Any]:
 
 
 def listed(names: Iterable[Any]) -> str:
-    """The first ten names, each at most 40 characters long, for an error message."""
+    """Return the first ten names, each at most 40 characters long, for an error message."""
     shown = [repr(name if len(str(name)) <= 40 else f"{str(name)[:37]}...") for name in names]
     return ", ".join(shown[:10]) or "nothing"
 
 
 def kind(value: object) -> str:
-    """What a value of JSON is, in words."""
+    """Describe a JSON value in words."""
     kinds = {
         dict: "an object", list: "a list", str: "text", bool: "true or false", bytes: "bytes",
         int: "a number", float: "a number",

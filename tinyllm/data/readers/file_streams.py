@@ -1,4 +1,4 @@
-"""The streams of bytes in a file: archives opened, compression undone."""
+"""Open the byte streams in a file: members of archives, decompressed."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,15 +21,15 @@ from tinyllm.data.readers.evidence import instead
 def streams(
     path: Path | str, name: str, members: Sequence[str] | None, spend: Spend = spend_freely
 ) -> Iterator[tuple[str, IO[bytes]]]:
-    """Open each stream of bytes in a file, one after the other, compression undone.
+    """Open each byte stream in a file one after the other, decompressed.
 
     Args:
-        name: what errors are to call the file.
-        members: of an archive: those to read; None: the file is read itself.
-        spend: counts what is unpacked to find the members, not what is read of them.
+        name: The file's name in errors.
+        members: The members of an archive to read; None: read the file itself.
+        spend: Counts what is unpacked to find the members, not what is read of them.
 
     Yields:
-        its name (of a member, the archive's before it), and the stream.
+        The stream's name (of a member, prefixed by the archive's), and the stream.
     """
     if members is None:
         with open(path, "rb") as file:  # noqa: PTH123 (for many files)
@@ -47,7 +47,7 @@ def _unpacked(file: Any, name: str) -> IO[bytes]:
     if packing_of(head) != packing:
         if kind := instead(head):
             raise ValueError(f"{name} is not {packing[1:]}-compressed: {kind}")
-        if head and 0 not in head and is_utf8(head):  # unpacked by a proxy or a browser, say
+        if head and 0 not in head and is_utf8(head):  # decompressed by a proxy or browser
             raise ValueError(
                 f"{name} is not {packing[1:]}-compressed but plain text; rename it to "
                 f"{Path(unpacked_name(name)).name}"

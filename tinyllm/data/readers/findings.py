@@ -1,8 +1,8 @@
-"""What readers report about files besides errors."""
+"""Findings of the readers other than errors."""
 
 from dataclasses import dataclass, field
 
-SHOWN = 5  # of a kind, by name
+SHOWN = 5  # names listed for each kind of finding
 
 
 @dataclass
@@ -10,13 +10,13 @@ class Findings:
     """Counts over the files of a corpus.
 
     Attributes:
-        skipped: records that are not valid (`download.on_invalid: skip`).
-        first_skipped: the first of them, with their place and reason.
-        replaced: character(s) replaced by U+FFFD (`download.errors: replace`), by file.
-        encodings: what `download.encoding: auto` decided, by file; without UTF-8.
-        texts: files of plain text.
-        lone_objects: the texts that are joined of JSON files that hold one object each, by file.
-        cuts: separators or document starts found in them.
+        skipped: Invalid records skipped (`download.on_invalid: skip`).
+        first_skipped: The first of them, with file, position and reason.
+        replaced: Characters replaced by U+FFFD (`download.errors: replace`), by file.
+        encodings: Encodings detected by `download.encoding: auto`, by file; UTF-8 is omitted.
+        texts: Number of plain text files.
+        lone_objects: Texts joined from JSON files that contain a single object, by file.
+        cuts: Separators or document starts found.
     """
 
     skipped: int = 0
@@ -28,18 +28,18 @@ class Findings:
     lone_objects: dict[str, int] = field(default_factory=dict)
 
     def skip(self, record: str) -> None:
-        """Count a record that is skipped; `record` is its place and the reason."""
+        """Count a skipped record; `record` is its position and the reason."""
         self.skipped += 1
         if len(self.first_skipped) < SHOWN:
             self.first_skipped.append(record)
 
     def replace(self, name: str, count: int) -> None:
-        """Count characters of a file that are replaced."""
+        """Count characters of a file that were replaced."""
         if count:
             self.replaced[name] = self.replaced.get(name, 0) + count
 
     def lone(self, name: str, count: int) -> None:
-        """Note a JSON file that holds one object, of which several texts make one document."""
+        """Record a JSON file with a single object whose texts make one document."""
         if count > 1:
             self.lone_objects[name] = count
 
@@ -48,7 +48,7 @@ class Findings:
         self.cuts += count
 
     def notes(self, separator: str | None, document_start: str | None) -> list[str]:
-        """The findings as lines for the user."""
+        """Return the findings as lines for the user."""
         notes = []
         if self.skipped:
             notes.append(
@@ -63,12 +63,13 @@ class Findings:
             )
         if self.encodings:
             files = [f"{name}: {encoding}" for name, encoding in self.encodings.items()]
-            notes.append(f"encoding detected in {_some(files, len(files))}")
+            notes.append(f"detected encoding of {_some(files, len(files))}")
         if self.lone_objects:
             files = [f"{name}: {count:,}" for name, count in self.lone_objects.items()]
             notes.append(
-                f"{len(files):,} JSON file(s) hold one object, whose texts make one document "
-                f"({_some(files, len(files))}); download.records says where a list of records is"
+                f"{len(files):,} JSON file(s) contain a single object, whose texts make one "
+                f"document ({_some(files, len(files))}); to read a list of records in it, set "
+                "download.records to its path"
             )
         for setting, value in (("separator", separator), ("document_start", document_start)):
             if value is not None and self.texts and not self.cuts:
@@ -82,12 +83,12 @@ def _some(names: list[str], count: int, between: str = ", ") -> str:
 
 def _never(setting: str, value: str, files: int) -> str:
     note = (
-        f"warning: download.{setting} = {value!r} ({len(value)} character(s)) occurs 0 times in "
+        f"warning: download.{setting} = {value!r} ({len(value)} character(s)) does not occur in "
         f"{files:,} text file(s), so each file is one document"
     )
     if setting == "separator" and any(f"\\{c}" in value for c in "nrt"):
         note += (
-            "; it holds a backslash and a letter, not a line end or tab: in params.yaml write "
+            "; it is a backslash and a letter, not a line end or tab: in params.yaml write "
             'separator: "\\n\\n", in bash or zsh -S $\'download.separator="\\n\\n"\''
         )
     return note

@@ -1,4 +1,4 @@
-"""The documents in a file of text, JSON Lines, JSON, CSV, TSV or Parquet."""
+"""Read the documents of a file of text, JSON Lines, JSON, CSV, TSV or Parquet."""
 
 import io
 import json
@@ -34,11 +34,11 @@ def file_pieces(
     """Yield the documents of a file in pieces, in order.
 
     Args:
-        name, members: see `streams`.
-        findings: counts what is skipped, replaced and decided.
+        name, members: See `streams`.
+        findings: Counts what is skipped, replaced and detected.
 
     Raises:
-        ValueError: something in it is not what it should be; says what and where.
+        ValueError: Something in the file is wrong; the message says what and where.
     """
     findings = Findings() if findings is None else findings
     for inner, stream in streams(path, name, members, spend):
@@ -71,7 +71,7 @@ def _parts(
             text = text_without_nuls(data, name, errors, encoding, findings)
             return _documents(text, layout, findings)
         if layout.on_invalid == "skip" and errors == "strict":
-            errors = "surrogateescape"  # the record is found by what it decodes to
+            errors = "surrogateescape"  # the surrogates show which record is invalid
         text = decoded(data, name, errors, encoding, findings)
         if layout.format == "auto" and format in ("json", "jsonl"):
             format = _json_format(head.decode(encoding, "ignore"), format)
@@ -86,15 +86,15 @@ def _parts(
 
 
 def _check_records(format: Format, name: str, layout: Layout) -> None:
-    """See that no setting is for another kind of file than one of records in this format."""
+    """Raise ValueError if a setting does not apply to a file of records in this format."""
     if layout.records and format != "json":
         raise ValueError(
-            f"download.records: is for JSON files that hold one object, but {name} is {format}"
+            f"download.records: applies to JSON files with a single object, but {name} is {format}"
         )
     if layout.separator or layout.document_start:
         key = "separator" if layout.separator else "document_start"
         raise ValueError(
-            f"download.{key}: is for plain text, but {name} holds records, each a document"
+            f"download.{key}: applies to plain text, but {name} contains records, one document each"
         )
 
 
@@ -117,7 +117,7 @@ def _parquet(
 
 
 def _check_packed_once(head: bytes, name: str) -> None:
-    """See that what was unpacked is not packed again: renaming it, the usual advice, is no help."""
+    """Raise ValueError if decompressed data is compressed again; renaming the file can't help."""
     if (kind := evidence.binary(head)) and kind.what.endswith(("compressed data", "archive")):
         nested = "nested archives are not read; " if kind.what.endswith("archive") else ""
         kind = kind._replace(advice=f"{nested}unpack it first")
@@ -125,13 +125,13 @@ def _check_packed_once(head: bytes, name: str) -> None:
 
 
 def _check_parquet(head: bytes, name: str) -> None:
-    """See that a file is not evidently something else than Parquet; the reader sees the rest."""
+    """Raise ValueError if a file is evidently not Parquet; the reader finds all other errors."""
     if not head.startswith((b"PAR1", b"PARE")) and (kind := evidence.instead(head)):
         raise ValueError(f"{name} is not Parquet: {kind}")
 
 
 def _format_by_content(head: bytes) -> Format:
-    """The format of a file whose name does not say it."""
+    """Return the format of a file whose name does not say it."""
     if head.startswith(b"PAR1"):
         return "parquet"
     text = head[: evidence.HEAD].decode("utf-8", "ignore")
@@ -139,20 +139,20 @@ def _format_by_content(head: bytes) -> Format:
 
 
 def _json_format(head: str, named: Format) -> Format:
-    """JSON Lines or other JSON, by its beginning: suffixes are used for both."""
+    """Return JSON Lines or JSON by the beginning of a file: suffixes are used for both."""
     text = head.removeprefix("\ufeff").lstrip()
     first, line_end, rest = text.partition("\n")
-    # An array of texts or objects is none of the lists that may stand in lines.
+    # An array of texts or objects is one JSON value, not a record of JSON Lines.
     array = first.startswith("[") and (named == "json" or first[1:].lstrip()[:1] in ("{", '"'))
     if not line_end:
         return "json" if named == "json" or array else "jsonl"
     try:
         json.loads(first)
     except json.JSONDecodeError as error:
-        # Of one value over several lines the first line is a part; or there are several in a line.
+        # The value continues on the next line, or several values are in one line.
         part = error.pos >= len(first.rstrip()) or (named == "json" and error.msg == "Extra data")
         return "json" if part or array else "jsonl"
-    except (ValueError, RecursionError):  # numbers and nesting beyond all measure
+    except (ValueError, RecursionError):  # a number too long, or nesting too deep
         return named
     if rest.strip():
         return "jsonl"

@@ -1,4 +1,4 @@
-"""The records of JSON Lines and JSON."""
+"""Parse the records of JSON Lines and JSON."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def jsonl(text: Iterable[str], name: str) -> Iterator[Record]:
-    """Each line that is not empty, as a value of JSON."""
+    """Yield each line that is not empty as a JSON value."""
     for number, line in enumerate(lines_of(text, name), start=1):
         if not line or line.isspace():
             continue
@@ -24,18 +24,18 @@ def jsonl(text: Iterable[str], name: str) -> Iterator[Record]:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             record = Invalid(f"is not JSON: {_reason(error)} at column {error.colno}")
-        except (ValueError, RecursionError) as error:  # numbers and nesting beyond all measure
-            record = Invalid(f"is not JSON that can be read: {error}")
+        except (ValueError, RecursionError) as error:  # a number too long, or nesting too deep
+            record = Invalid(f"can't be read as JSON: {error}")
         yield number, _no_text(record)
 
 
 def _no_text(record: Any) -> Any:
-    """A text alone is none: a JSON file of texts is data of another kind, like a list of names."""
+    """Refuse a plain string as a record: a JSON file of strings is a list of names or the like."""
     return Invalid("is text, not a JSON object") if isinstance(record, str) else record
 
 
 def _reason(error: json.JSONDecodeError) -> str:
-    """What is wrong, without the "at" for a place that some of Python's messages end with."""
+    """Return the reason without the trailing "at" of some of Python's messages."""
     return re.sub(r"( starting)? at$", "", error.msg)
 
 
@@ -45,16 +45,16 @@ def _reason(error: json.JSONDecodeError) -> str:
 def json_records(
     text: Iterable[str], name: str, field: str, records: str | None, findings: Findings
 ) -> Iterator[Record]:
-    """Each element of an array, or each object of a file that holds one or several.
+    """Yield each element of an array, or each object of a file of one or several objects.
+
+    The standard library parses them one at a time. It reports half of a surrogate pair; yajl, used
+    by ijson 3.6, replaces it by a question mark.
 
     Args:
-        records: where the records are in the only object of the file; None: it is the record.
-
-    They are parsed one at a time with the standard library's parser, which finds half of a
-    surrogate pair; yajl, behind ijson 3.6, makes a question mark of it.
+        records: Path of the records in the file's only object; None: the object is the record.
 
     Raises:
-        ValueError: it is not JSON: what follows the place can't be read either.
+        ValueError: The file is not JSON; the rest of it can't be read either.
     """
     window = _Window(text)
     number = 0
@@ -63,7 +63,7 @@ def json_records(
             for number, value in enumerate(window.array(), start=1):
                 yield number, value
             if window.next():
-                raise json.JSONDecodeError("Something follows the array", window.text, window.at)
+                raise json.JSONDecodeError("Data follow the array", window.text, window.at)
             return
         while window.next():
             value = window.value()
@@ -95,7 +95,7 @@ class _Window:
         self.at = 0
 
     def more(self) -> bool:
-        """Read as much again as is held, at least a chunk. Returns whether there was any."""
+        """Read as much again as is buffered, at least a chunk. Returns whether there was any."""
         parts = [self.text[self.at :]]
         wanted, size = len(parts[0]), 0
         for chunk in self._chunks:
@@ -109,7 +109,7 @@ class _Window:
         return size > 0
 
     def next(self) -> str:
-        """The next character that is not white space; none at the end."""
+        """Return the next character that is not white space; empty at the end."""
         while True:
             found = _SPACE.match(self.text, self.at)
             assert found is not None
@@ -120,7 +120,7 @@ class _Window:
                 return ""
 
     def value(self) -> Any:
-        """The value that begins here."""
+        """Parse the value that begins here."""
         while True:
             try:
                 value, end = self._decode(self.text, self.at)
@@ -129,9 +129,9 @@ class _Window:
                 if not cut or not self.more():
                     raise
                 continue
-            except ValueError as error:  # a number of more digits than Python takes
+            except ValueError as error:  # a number with more digits than Python converts
                 raise json.JSONDecodeError(str(error), self.text, self.at) from None
-            if end == len(self.text):  # a number may go on
+            if end == len(self.text):  # a number may continue
                 if self.more():
                     continue
                 end = len(self.text)
@@ -139,7 +139,7 @@ class _Window:
             return value
 
     def array(self) -> Iterator[Any]:
-        """The elements of the array that begins here."""
+        """Yield the elements of the array that begins here."""
         self.at += 1
         if self.next() == "]":
             self.at += 1

@@ -1,4 +1,4 @@
-"""How documents lie in files: what the settings of `download` say about reading."""
+"""How documents are stored in files: the settings of `download` about reading."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,20 +20,20 @@ SUFFIXES: dict[str, Format] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """How the documents of a corpus lie in its files; the settings of `download` by these names.
+    """How the documents of a corpus are stored in its files; attributes are named as in `download`.
 
     Attributes:
-        format: "auto": of each file by its suffix and its content.
-        files: a glob pattern of the files in a folder or an archive; None: those with a suffix
+        format: "auto": detected for each file by its suffix and content.
+        files: A glob pattern of the files in a folder or an archive; None: those with a suffix
             of SUFFIXES.
-        field: the key or column of a document's text; `a.b` of one within another, `a[].b` of
+        field: The key or column of a document's text; `a.b` is a nested key, `a[].b` a key of
             each element of a list.
-        records: JSON: where the list of records lies in a file that holds one object, like `data`.
-        separator: text: what stands between two documents.
-        document_start: text: a regular expression; a line that it matches begins a document.
-        errors: what becomes of bytes that are not of the encoding.
-        encoding: a codec that Python knows; "auto": of each file by its content.
-        on_invalid: what becomes of a record that holds no text.
+        records: JSON: path of the list of records in a file with a single object, like `data`.
+        separator: Text: the text between two documents.
+        document_start: Text: a regular expression; a line that it matches begins a document.
+        errors: How to handle bytes that are invalid in the encoding.
+        encoding: A Python codec; "auto": detected for each file by its content.
+        on_invalid: How to handle a record without a text.
     """
 
     format: Literal["auto"] | Format = "auto"
@@ -47,7 +47,7 @@ class Layout:
     on_invalid: Literal["error", "skip"] = "error"
 
     def format_by_name(self, name: str) -> Format | None:
-        """The format that is set, or that a file's suffix stands for; None: neither."""
+        """Return the format that is set or that a file's suffix stands for; None: neither."""
         if self.format != "auto":
             return self.format
         _, dot, suffix = unpacked_name(name).rpartition(".")

@@ -1,4 +1,4 @@
-"""Recognise a part of an HTML page."""
+"""Recognise a fragment of an HTML page."""
 
 import re
 
@@ -12,12 +12,12 @@ _BEGIN = re.compile(
     r"style|section|article|main|header|nav|center|font)\b[^<>]*>)",
     re.IGNORECASE | re.DOTALL,
 )
-# Markdown has HTML in it, and often begins with it.
+# Markdown often contains HTML, or begins with it.
 _MARKDOWN = re.compile(r"^(#{1,6} \S|```|={3,}$|-{3,}$)|\]\((https?:|[./#\w])", re.MULTILINE)
 
 
 def html_fragment(text: str) -> str:
-    """The tag that a text begins with, if it has tags from beginning to end; else empty."""
+    """Return the first tag of a text that has tags from beginning to end; otherwise empty."""
     begin = _BEGIN.match(text)
     if begin is None:
         return ""

@@ -1,4 +1,4 @@
-"""The text of each row of a Parquet file."""
+"""Read the text of each row of a Parquet file."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,18 +15,18 @@ ROWS = 64  # in memory at once
 def parquet_records(
     data: Iterable[bytes] | IO[bytes], name: str, layout: Layout, spend: Spend
 ) -> Iterator[Record]:
-    """The text of each row, or why it has none.
+    """Yield the text of each row, or why it has none.
 
     Args:
-        data: a file, or what is in one that can only be read forwards.
+        data: A file, or the content of one that can only be read forwards.
 
     Raises:
-        ValueError: it is not Parquet, or has no such column of text.
+        ValueError: The file is not Parquet, or has no such text column.
     """
     if hasattr(data, "seek"):
         yield from _rows(data, name, layout, spend)
         return
-    with tempfile.TemporaryFile() as file:  # Parquet is read from its end
+    with tempfile.TemporaryFile() as file:  # reading Parquet begins at its end
         for chunk in data:
             file.write(chunk)
         file.seek(0)
@@ -49,14 +49,14 @@ def _rows(file: Any, name: str, layout: Layout, spend: Spend) -> Iterator[Record
         if isinstance(error, OSError) and error.errno is not None:
             raise
         first = next(iter(str(error).splitlines()), "")
-        raise ValueError(f"{name} is not Parquet, or damaged: {first}") from None
+        raise ValueError(f"{name} is not Parquet, or corrupt: {first}") from None
 
 
 Read = Callable[[Any, Spend], Iterator[Any]]
 
 
 def _column(schema: Any, layout: Layout, name: str) -> tuple[str, Read]:
-    """The column to read, and how its texts are had."""
+    """Return the column to read, and a function that gets its texts."""
     field, names = layout.field, schema.names
     root = field
     if field not in names:  # a.b[].c: the column a, or a.b
@@ -71,13 +71,13 @@ def _column(schema: Any, layout: Layout, name: str) -> tuple[str, Read]:
         return root, lambda column, spend: _flat(column, spend, layout, utf8)
     if not _is_nested(kind):
         if root == field:
-            raise ValueError(f"{name}: its column {field!r} holds {kind}, not text")
-        raise ValueError(f"{name}: its column {root!r} holds {kind}, so there is no {field!r}")
+            raise ValueError(f"{name}: column {field!r} contains {kind}, not text")
+        raise ValueError(f"{name}: column {root!r} contains {kind}, so there is no {field!r}")
     return root, lambda column, spend: _nested(column, spend, layout, root)
 
 
 def _plain(kind: Any) -> Any:
-    """The type of the values behind an extension type or a dictionary."""
+    """Return the value type of an extension type or a dictionary."""
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):
@@ -96,7 +96,7 @@ def _is_text(kind: Any) -> bool:
 
     return (
         types.is_string(kind)
-        or types.is_null(kind)  # of a file in which all of them are
+        or types.is_null(kind)  # the type of a column of nulls only
         or types.is_large_string(kind)
         or types.is_string_view(kind)
         or _is_binary(kind)

@@ -1,8 +1,8 @@
-"""The documents of a downloaded corpus, one after the other.
+"""Read the documents of a downloaded corpus.
 
-A raw folder holds the corpus' files as they came, compressed or not, in `files/`, and
-`manifest.json`, which says how to read them. Many small files are packed: their documents lie in
-few files of JSON Lines. The folder is sealed (`tinyllm.common.files`).
+A raw folder contains the corpus' files in `files/`, unchanged and still compressed, and
+`manifest.json`, which says how to read them. Many small files are packed: their documents are in
+a few JSON Lines files. The folder is sealed (`tinyllm.common.files`).
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tinyllm.data.readers.layout import Layout
 MANIFEST = "manifest.json"
 FILES = "files"
 PACK_LAYOUT = Layout(format="jsonl")
-# Written only where they are not so: a manifest that needs none of them keeps its bytes.
+# Written only if different from these: a manifest without them keeps its bytes.
 USUAL = {"skipped": 0, "replaced": {}, "notes": []}
 USUAL_FILE = {"packed": None}
 USUAL_LAYOUT = {"encoding": "utf-8", "on_invalid": "error", "records": None}
@@ -26,7 +26,7 @@ USUAL_LAYOUT = {"encoding": "utf-8", "on_invalid": "error", "records": None}
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive that was unpacked: its name, and bytes and SHA-256 as it came."""
+    """An archive that was unpacked: its name, and the size and SHA-256 of the original file."""
 
     name: str
     bytes: int
@@ -35,13 +35,13 @@ class Archive:
 
 @dataclass(frozen=True)
 class Packed:
-    """What a pack was made of.
+    """The origin of a pack.
 
     Attributes:
-        files: the names of the files, in order. Of an archive that fills several packs, the first
-            has them all.
-        empty: those of the files that hold no text; not known of an archive's members.
-        archive: that the files were in; None: in none.
+        files: Names of the packed files, in order. If an archive fills several packs, the first
+            pack lists all of its files.
+        empty: The files without text; unknown for members of an archive.
+        archive: The archive that contained the files; None: no archive.
     """
 
     files: list[str]
@@ -51,14 +51,14 @@ class Packed:
 
 @dataclass(frozen=True)
 class RawFile:
-    """One file of a corpus.
+    """A file of a corpus.
 
     Attributes:
-        name: within `files/`.
-        bytes, sha256: of the file as it came.
-        documents: how many are in it.
-        members: of an archive: those that are read, in order; None: it is none.
-        packed: of a pack: the small files whose documents are in it; None: it is none.
+        name: Path inside `files/`.
+        bytes, sha256: Of the original file.
+        documents: Number of documents in it.
+        members: Of an archive: the members that are read, in order; None: not an archive.
+        packed: Of a pack: the small files whose documents it contains; None: not a pack.
     """
 
     name: str
@@ -71,18 +71,18 @@ class RawFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a raw folder holds and where it came from.
+    """The contents of a raw folder and their origin.
 
     Attributes:
-        source: the text's origin: a name of the catalogue, address, file or folder name.
-        licence: of the text; None if not stated.
-        layout: how the documents lie in the files.
-        documents: how many there are.
-        bytes: of all documents, UTF-8.
-        files: in reading order.
-        skipped: records that are not valid, and not among the documents.
-        replaced: characters that U+FFFD took the place of, by file.
-        notes: what a user has to know of how the files were read.
+        source: Origin of the text: a name of the catalogue, an address, a file or a folder.
+        licence: Licence of the text; None if not stated.
+        layout: How the documents are stored in the files.
+        documents: Number of documents.
+        bytes: Size of all documents in UTF-8.
+        files: In reading order.
+        skipped: Number of invalid records, which are not among the documents.
+        replaced: Number of characters replaced by U+FFFD, by file.
+        notes: Findings of the readers for the user.
     """
 
     source: str
@@ -97,18 +97,18 @@ class Manifest:
 
     @property
     def count(self) -> int:
-        """How many files came."""
+        """Return the number of original files."""
         return sum(len(file.packed.files) if file.packed else 1 for file in self.files)
 
     @property
     def without_text(self) -> list[str]:
-        """The names of the files that came and hold no text."""
+        """Return the names of the original files without text."""
         names = ((f.packed.empty if f.packed else [f.name][f.documents :]) for f in self.files)
         return [name for some in names for name in some]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of a raw folder that is complete but for it, and seal the folder."""
+    """Write the manifest of a raw folder whose files are complete, and seal the folder."""
     content = _unusual(asdict(manifest), USUAL)
     content["layout"] = _unusual(content["layout"], USUAL_LAYOUT)
     content["files"] = [_unusual(file, USUAL_FILE) for file in content["files"]]
@@ -124,7 +124,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read a raw folder's manifest.
 
     Raises:
-        ValueError: there is none, or it is damaged.
+        ValueError: The manifest is missing or corrupt.
     """
     content = read_json(checked(folder, MANIFEST))
     files = [_raw_file(**file) for file in content.pop("files")]
@@ -141,13 +141,13 @@ def _raw_file(packed: dict[str, Any] | None = None, **fields: Any) -> RawFile:
 
 
 def read_pieces(folder: Path) -> Iterator[Piece]:
-    """Yield the documents of a raw folder in order, long ones in pieces, empty ones left out.
+    """Yield the documents of a raw folder in order, long ones in pieces; skips empty ones.
 
-    Memory does not grow with the corpus, nor with a document (but for a record of JSON Lines or
-    Parquet, which has to be read at once).
+    Memory depends neither on the size of the corpus nor on that of a document, except that a record
+    of JSON Lines or Parquet is read at once.
 
     Raises:
-        ValueError: a file is missing or damaged.
+        ValueError: A file is missing or corrupt.
     """
     manifest = read_manifest(folder)
     sums = checksums(folder)

@@ -1,4 +1,4 @@
-"""The text of each record of a file, and the records of CSV and TSV."""
+"""Get the text of each record of a file, and the records of CSV and TSV."""
 
 import csv
 import re
@@ -12,25 +12,25 @@ from tinyllm.data.readers.fields import Invalid, listed, text_of
 from tinyllm.data.readers.findings import Findings
 from tinyllm.data.readers.layout import Layout
 
-LONGEST = 1 << 28  # characters of a record, which has to be in memory at once
-AHEAD = 1000  # records after one that is not valid in which another that is is looked for
+LONGEST = 1 << 28  # characters of a record, which memory holds at once
+AHEAD = 1000  # records after an invalid one that are searched for a valid one
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 SKIP = " (set download.on_invalid: skip to skip such records)"
 CHOOSE = " (set download.files to choose other files)"
-# A record's number, and what it is, or why it is none.
+# A record's number, and the record or why it is invalid.
 Record = tuple[int, Any]
 
 
 def texts(
     records: Iterable[Record], name: str, unit: str, layout: Layout, findings: Findings
 ) -> Iterator[tuple[str, bool]]:
-    """The text of each record, as a document of its own.
+    """Yield the text of each record as a document.
 
     Args:
-        unit: what the records' numbers count: lines, rows.
+        unit: What the records' numbers count: lines, rows.
 
     Raises:
-        ValueError: a record holds no text, and `on_invalid` is "error".
+        ValueError: A record has no text, and `on_invalid` is "error".
     """
     field, replace, good = layout.field, layout.errors == "replace", False
     records = iter(records)
@@ -57,19 +57,19 @@ def _text(record: Any, field: str) -> str:
 
 
 def _is_any_valid(records: Iterable[Record], field: str) -> bool:
-    """Whether it is of use to skip records; in a file of another structure none is left."""
+    """Return whether skipping records helps; in a file of another structure all are invalid."""
     try:
         for _, record in records:
             with suppress(Invalid):
                 _text(record, field)
                 return True
-    except ValueError:  # the rest can't be read
+    except ValueError:  # the rest is unreadable
         pass
     return False
 
 
 def _is_well_formed(text: str) -> bool:
-    """JSON can spell half of a surrogate pair, which no encoding can write, and NULs."""
+    """Return whether UTF-8 can encode a text; JSON can spell half of a surrogate pair, and NULs."""
     if text.isascii():
         return "\0" not in text
     try:
@@ -86,14 +86,14 @@ def _well_formed(text: str, name: str, replace: bool, findings: Findings) -> str
     found = _NOT_TEXT.search(text)
     assert found is not None
     if found[0] == "\0":
-        raise Invalid("has a NUL, which is not text")
+        raise Invalid("contains a NUL, which is not text")
     if "\udc80" <= found[0] <= "\udcff":
-        raise Invalid("has bytes of another encoding, or half of a surrogate pair")
-    raise Invalid("has half of a surrogate pair, which is not text")
+        raise Invalid("contains bytes of another encoding, or half of a surrogate pair")
+    raise Invalid("contains half of a surrogate pair, which is not text")
 
 
 def lines_of(text: Iterable[str], name: str) -> Iterator[str]:
-    """The lines of a text that comes in chunks, without their ends."""
+    """Yield the lines of a text that comes in chunks, without line endings."""
     held: list[str] = []
     size = 0
     for chunk in text:
@@ -107,7 +107,7 @@ def lines_of(text: Iterable[str], name: str) -> Iterator[str]:
         if size > LONGEST:
             raise ValueError(
                 f"{name} has a line of more than {LONGEST >> 20} MB; set download.format: text "
-                "if it does not hold records"
+                "if it does not contain records"
             )
     yield "".join(held)
 
@@ -116,13 +116,13 @@ def lines_of(text: Iterable[str], name: str) -> Iterator[str]:
 
 
 def csv_records(text: Iterable[str], name: str, delimiters: str, field: str) -> Iterator[Record]:
-    """The column's text of each row below the header.
+    """Yield the column's text of each row after the header.
 
     Args:
-        delimiters: that which the header is written with is the first that makes the field of it.
+        delimiters: Candidates; the first one that makes the field a column of the header is used.
 
     Raises:
-        ValueError: there is no such column; a quoted field has no end.
+        ValueError: The column is missing, or a quoted field has no end.
     """
     csv.field_size_limit(LONGEST)
     lines = (f"{line}\n" for line in lines_of(text, name))
@@ -142,7 +142,7 @@ def csv_records(text: Iterable[str], name: str, delimiters: str, field: str) -> 
         except csv.Error as error:
             if not header or "unexpected end" in str(error) or "field limit" in str(error):
                 raise ValueError(
-                    f"{name}, line {number:,}: is not CSV: {error}; does a quote have no end?"
+                    f"{name}, line {number:,}: is not CSV: {error}; a closing quote may be missing"
                 ) from None
             yield number, Invalid(f"is not CSV: {error}")
             continue
@@ -151,9 +151,10 @@ def csv_records(text: Iterable[str], name: str, delimiters: str, field: str) -> 
         if not any(map(str.strip, row)):
             continue
         if delimiters == "\t" and rows.line_num > number and any("\t" in cell for cell in row):
-            raise ValueError(  # in many files of TSV a quote is a character like others
-                f"{name}, line {number:,}: from a quote in it to the next there are several lines "
-                "with tabs; if that is one field, set download.format: csv, else remove the quote"
+            raise ValueError(  # many TSV files use the quote as an ordinary character
+                f"{name}, line {number:,}: the text between a quote in it and the next quote has "
+                "several lines with tabs; if it is one field, set download.format: csv, otherwise "
+                "remove the quote"
             )
         if not header:
             header, column = row, _column(row, field, name)
@@ -180,9 +181,10 @@ def _column(header: list[str], field: str, name: str) -> int:
 
 
 def no_column(names: list[str], field: str, name: str, count: int) -> str:
-    """What to report of a table in which no column, or more than one, has a name."""
+    """Return the error for a table in which no column, or more than one, has the name."""
     if count:
-        return f"{name}: has {count} columns {field!r}; rename all but the one to read"
+        return f"{name}: has {count} columns {field!r}; rename all of them except the one to read"
     return (
-        f"{name}: has no column {field!r}, but {listed(names)}; download.field says which to read"
+        f"{name}: has no column {field!r}, but {listed(names)}; "
+        "set download.field to the one to read"
     )

@@ -1,1 +1,1 @@
-"""A corpus brought from where it is: by name, from the network, from files."""
+"""Download a corpus: by name, from the network or from local files."""

@@ -1,4 +1,4 @@
-"""Addresses of many files in one: braces, as bash expands them."""
+"""Expand braces in addresses, as bash does."""
 
 import re
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ _LETTERS = re.compile(r"([A-Za-z])\.\.([A-Za-z])(?:\.\.(-?\d+))?")
 
 
 def expand(text: str) -> list[str]:
-    r"""Expand `{a,b}`, `{000..099}`, `{1..9..2}` and `{a..f}`, also within each other.
+    r"""Expand `{a,b}`, `{000..099}`, `{1..9..2}` and `{a..f}`, also nested.
 
-    A brace without a comma or a range stays; `\{`, `\}` and `\,` are these signs themselves.
+    A brace without a comma or a range stays; `\{`, `\}` and `\,` are the literal characters.
 
     Raises:
-        ValueError: that gives more than MOST.
+        ValueError: The text stands for more than MOST addresses.
     """
     found = list(islice(_expand(text), MOST + 1))
     if len(found) > MOST:
@@ -31,7 +31,7 @@ def _expand(text: str) -> Iterator[str]:
             start = opening + 1
             continue
         choices = _choices(text[opening + 1 : closing])
-        if choices is None:  # it stays, and what is in it is looked at next
+        if choices is None:  # the brace stays; its content is expanded next
             start = opening + 1
             continue
         before = text[:opening]
@@ -44,7 +44,7 @@ def _expand(text: str) -> Iterator[str]:
 
 
 def _find(text: str, wanted: str, start: int) -> int | None:
-    """The next such sign that is neither escaped nor in braces further in."""
+    """Return the next unescaped position of a character outside nested braces."""
     depth, at = 0, start
     while at < len(text):
         sign = text[at]
@@ -56,7 +56,7 @@ def _find(text: str, wanted: str, start: int) -> int | None:
 
 
 def _choices(inner: str) -> Iterator[str] | None:
-    """What the inside of braces stands for; None: for nothing else."""
+    """Return the alternatives inside braces; None if there are none."""
     if numbers := _NUMBERS.fullmatch(inner):
         first, last, step = numbers.groups()
         padded = any(re.match(r"-?0\d", number) for number in (first, last))

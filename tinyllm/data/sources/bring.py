@@ -1,4 +1,4 @@
-"""Where documents come from: each source fills a raw folder and says what it brought."""
+"""Fill a raw folder from any source, and describe it in a manifest."""
 
 import hashlib
 import json
@@ -29,11 +29,11 @@ def bring(
     """Fill `folder` with the corpus that params.yaml names, and with its manifest.
 
     Args:
-        downloads: where what is fetched from the network waits and stays (`fetch`).
+        downloads: Folder that keeps files downloaded from the network (`fetch`).
 
     Raises:
-        ValueError: the source is missing, damaged, empty, too large, or not the one whose SHA-256
-            was given.
+        ValueError: The source is missing, corrupt, empty or too large, or its SHA-256 is not the
+            one in the settings.
     """
     files = folder / FILES
     files.mkdir()
@@ -52,7 +52,7 @@ def bring(
     )  # fmt: skip
     if manifest.documents == 0:
         notes = "".join(f"; {note}" for note in manifest.notes)
-        raise ValueError(f"the corpus is empty: {source.origin} holds no text{notes}")
+        raise ValueError(f"the corpus is empty: {source.origin} contains no text{notes}")
     write_manifest(folder, manifest)
     return manifest
 
@@ -99,7 +99,7 @@ def source_of(settings: Download, downloads: Path, patience: Patience) -> Source
 
 
 def _origin(settings: Download) -> str:
-    """The text's origin, as the manifest names it."""
+    """Return the origin of the text for the manifest."""
     if settings.source == PACKAGES:
         return "docstrings of " + ", ".join(settings.packages)
     if settings.source == "path":
@@ -110,7 +110,7 @@ def _origin(settings: Download) -> str:
 
 
 def layout_of(settings: Download) -> Layout:
-    """How the documents lie in the user's own files."""
+    """Return how the documents are stored in the user's own files."""
     separator = settings.separator
     return Layout(
         format=settings.format,

@@ -1,7 +1,7 @@
-"""The corpora that `download.source` knows by name; what each is stands here and nowhere else.
+"""The corpora that `download.source` knows by name; this file alone describes them.
 
-To add one, add an entry. A SHA-256 is given where it is known; the bytes behind an address without
-one are taken as they come, and their SHA-256 is in the manifest.
+To add a corpus, add an entry. Give its SHA-256 if it is known; without one, any bytes from the
+address are accepted, and the manifest records their SHA-256.
 """
 
 import difflib
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 from tinyllm.data.readers.layout import Layout
 
-OWN = ("url", "path")  # sources that are not of the catalogue: the user's own text
-PACKAGES = "docstrings"  # the one that needs no network
+OWN = ("url", "path")  # sources outside the catalogue: the user's own text
+PACKAGES = "docstrings"  # the only source that needs no network
 HUB = "https://huggingface.co/datasets"
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a file is had, and its SHA-256 in hex; None: not known."""
+    """The address of a file, and its SHA-256 in hex; None: unknown."""
 
     url: str
     sha256: str | None = None
@@ -27,10 +27,10 @@ class Entry:
     """A corpus.
 
     Attributes:
-        about: what it is, and how large.
-        licence: of the text.
-        addresses: of its files, in reading order.
-        layout: how its documents lie in them.
+        about: Description with its size.
+        licence: Licence of the text.
+        addresses: Addresses of its files, in reading order.
+        layout: How its documents are stored in the files.
     """
 
     about: str
@@ -68,7 +68,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "tinystories": Entry(
         about="TinyStories, the part that GPT-4 wrote: 2.7 million stories of few words, 2.2 GB; "
-        "<|endoftext|> between two; https://arxiv.org/abs/2305.07759",
+        "<|endoftext|> between stories; https://arxiv.org/abs/2305.07759",
         licence="CDLA-Sharing-1.0",
         addresses=(
             Address(f"{HUB}/roneneldan/TinyStories/resolve/main/TinyStoriesV2-GPT4-train.txt"),
@@ -87,7 +87,7 @@ CATALOGUE: dict[str, Entry] = {
         "5 MB of zip, 13 MB of text",
     ),
     "simplewiki": Entry(
-        about="Simple English Wikipedia of 1 November 2023, 157 MB of Parquet; an article a row",
+        about="Simple English Wikipedia of 1 November 2023, 157 MB of Parquet; one article per row",
         licence="CC BY-SA 3.0, GFDL",
         addresses=(
             Address(
@@ -99,7 +99,7 @@ CATALOGUE: dict[str, Entry] = {
         layout=Layout(format="parquet"),
     ),
     "enwik8": Entry(
-        about="the first 100 MB of Wikipedia's XML of 2006, one document: the compressors' mark",
+        about="the first 100 MB of Wikipedia's XML of 2006, one document: a compression benchmark",
         licence="GFDL",
         addresses=(
             Address(
@@ -110,7 +110,7 @@ CATALOGUE: dict[str, Entry] = {
         layout=Layout(format="text"),
     ),
     "openwebtext": Entry(
-        about="a sample of OpenWebText, about 12 GB of text; <|endoftext|> between two pages",
+        about="a sample of OpenWebText, about 12 GB of text; <|endoftext|> between pages",
         licence="CC0 for the collection; the pages are their authors'",
         addresses=(Address(f"{HUB}/stanford-cs336/owt-sample/resolve/main/owt_train.txt.gz"),),
         layout=Layout(format="text", separator="<|endoftext|>"),
@@ -123,7 +123,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "fineweb-edu": Entry(
         about="FineWeb-Edu, the first file of its sample of ten billion tokens: 2.2 GB of Parquet; "
-        "a page a row",
+        "one page per row",
         licence="ODC-By 1.0",
         addresses=(
             Address(f"{HUB}/HuggingFaceFW/fineweb-edu/resolve/main/sample/10BT/000_00000.parquet"),
@@ -134,10 +134,10 @@ CATALOGUE: dict[str, Entry] = {
 
 
 def check_source(name: str) -> None:
-    """See that a source is known.
+    """Check that a source exists.
 
     Raises:
-        ValueError: it is not; says which there are, and which is nearest.
+        ValueError: It does not; the message lists all sources and names the closest one.
     """
     names = [*CATALOGUE, *OWN]
     if name in names:

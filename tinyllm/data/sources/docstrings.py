@@ -1,6 +1,6 @@
-"""Docstrings of installed packages: real prose and examples that need no network.
+"""Docstrings of installed packages: real prose and examples without the network.
 
-They are read with `ast`; no code of the package is run.
+`ast` parses the files; no code of the package runs.
 """
 
 import ast
@@ -13,22 +13,22 @@ _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def docstrings(requirement: str) -> Iterator[str]:
-    """Yield each distinct docstring of a package, its tests left out.
+    """Yield each distinct docstring of a package, except those of its tests.
 
-    The order is that of the files' names, then of the source, on every platform.
+    The order is the same on every platform: by file name, then by position in the source.
 
     Args:
-        requirement: package and version, like "pandas==3.1.1".
+        requirement: Package and version, like "pandas==3.1.1".
 
     Raises:
-        ValueError: the package is not installed, in another version, or without Python source.
+        ValueError: The package is missing, has another version, or contains no Python source.
     """
     package = installed(requirement)
     seen: set[str] = set()
     for path in source_files(package):
         try:
             tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError) as error:  # templates, or another version's Python
+        except (SyntaxError, ValueError) as error:  # templates, or syntax of another Python version
             raise ValueError(f"download.packages: {path} can't be read: {error}") from None
         for text in _in_source_order(tree):
             if text not in seen:
@@ -55,23 +55,23 @@ def installed(requirement: str) -> str:
     if found != wanted:
         raise ValueError(
             f"download.packages: {package} {found} is installed, not {wanted}; "
-            f"install {requirement} or write {package}=={found}"
+            f"install {requirement}, or set it to {package}=={found}"
         )
     return package
 
 
 def _in_source_order(node: ast.AST) -> Iterator[str]:
-    """The docstrings of a piece of source and of all that is defined in it."""
+    """Yield the docstrings of a syntax tree and of everything defined in it."""
     text = ast.get_docstring(node) if isinstance(node, _DOCUMENTED) else None
     if text:
         yield text
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.expr):  # nothing is defined within one
+        if not isinstance(child, ast.expr):  # expressions define nothing
             yield from _in_source_order(child)
 
 
 def licence(package: str) -> str | None:
-    """The licence that an installed package states of itself, if it does."""
+    """Return the licence in an installed package's metadata, if any."""
     metadata = importlib.metadata.metadata(package)
     classifiers = metadata.get_all("Classifier", [])
     names = [c.split(" :: ")[-1] for c in classifiers if c.startswith("License :: ")]
@@ -80,7 +80,7 @@ def licence(package: str) -> str | None:
 
 
 def source_files(package: str) -> list[Path]:
-    """Python files of the modules that a package installs, tests left out, in a fixed order."""
+    """Return the Python files that a package installs, without tests, in a fixed order."""
     files = [
         file
         for file in importlib.metadata.files(package) or []

@@ -1,4 +1,4 @@
-"""A corpus on the network: its addresses written out, its files fetched."""
+"""Download a corpus from the network: expand its addresses and fetch its files."""
 
 import os
 import re
@@ -24,11 +24,11 @@ from tinyllm.settings.download import Download
 
 
 def addresses_of(settings: Download, stall: float) -> list[Address]:
-    """The addresses that `download.url` stands for, in order.
+    """Return the addresses that `download.url` stands for, in order.
 
     Raises:
-        ValueError: a pattern matches nothing or can't be listed, or there are more or fewer
-            digests in `download.sha256`.
+        ValueError: A pattern matches nothing or can't be listed, or the number of digests in
+            `download.sha256` differs.
     """
     urls = [
         found
@@ -48,12 +48,12 @@ def addresses_of(settings: Download, stall: float) -> list[Address]:
 def _listed(url: str, stall: float) -> list[str]:
     try:
         urlsplit(url)
-    except ValueError as error:  # braces can make such an address of one that is
+    except ValueError as error:  # expanding braces can make an address invalid
         raise ValueError(f"download.url = {url!r}: {error}") from None
     if urlsplit(url).scheme in SCHEMES:
         if "*" in urlsplit(url).path:
             raise ValueError(
-                f"download.url = {url!r}: a web server lists no files; name them with braces, like "
+                f"download.url = {url!r}: a web server can't list files; use braces, like "
                 "{000..099} or {a,b} (a * in a file's name is %2A)"
             )
         return [url]
@@ -68,14 +68,14 @@ def from_network(
     most: int,
     patience: Patience,
 ) -> tuple[list[Found], Keep]:
-    """Fetch files, and say how one is put into the raw folder.
+    """Fetch files. Returns them, and a function that puts one into the raw folder.
 
     Args:
-        downloads: where they wait and stay.
-        most: bytes that they may have together.
+        downloads: Folder that keeps partial and complete downloads.
+        most: Maximum of their total size in bytes.
 
     Raises:
-        ValueError: see `fetch`; or a web page came instead of a file.
+        ValueError: See `fetch`; or the server sent a web page instead of a file.
     """
     found: list[Found] = []
     taken: set[str] = set()
@@ -93,8 +93,8 @@ def from_network(
 
     def link(file: Found) -> str:
         try:
-            os.link(file.path, files / file.name)  # nobody writes to either
-        except OSError:  # another file system, or one without links
+            os.link(file.path, files / file.name)  # neither copy is ever modified
+        except OSError:  # another file system, or one without hard links
             shutil.copyfile(file.path, files / file.name)
         return file.digest or ""
 
@@ -102,30 +102,30 @@ def from_network(
 
 
 def _refuse_page(url: str, fetched: Fetched) -> None:
-    """Refuse what servers send with status 200 where there is no file: a page for logging in, say.
+    """Refuse a page that a server sends with status 200 instead of a file, like a login page.
 
-    It is not kept, so that the next run asks again.
+    The page is deleted, so that the next run downloads again.
     """
     with fetched.path.open("rb") as file:
         kind = textual(file.read(HEAD).decode("utf-8", "ignore").removeprefix("\ufeff"))
     if kind is not None:
         fetched.path.unlink()
         raise ValueError(
-            f"{url}: what came is {kind.what} ({kind.seen}), and is not kept; {kind.advice}; or "
-            "set download.format: text to read it as it is"
+            f"{url}: the server sent {kind.what} ({kind.seen}), which is not kept; {kind.advice}; "
+            "or set download.format: text to read it as it is"
         )
 
 
 def named_by_content(name: str, path: Path) -> str:
-    """A downloaded file's name, with the suffix of how it is packed.
+    """Return a downloaded file's name, with the suffix of its compression.
 
-    Addresses like `.../download?id=3` have none, servers send `a.jsonl` compressed, and proxies
-    unpack what they pass on; whoever has but an address can't rename the file.
+    Addresses like `.../download?id=3` have no suffix, servers send `a.jsonl` compressed, and
+    proxies decompress files; a user with only an address can't rename the file.
     """
     with path.open("rb") as file:
         head = file.peek(HEAD)
         packing = packing_of(head)
-        with suppress(ValueError), damage_named(name):  # a reader says what is wrong
+        with suppress(ValueError), damage_named(name):  # the reader reports the error
             head = unpacked(file, name, packing).read(512) if packing else head
     kind = binary(head)
     what = "" if kind is None else kind.what
@@ -136,5 +136,5 @@ def named_by_content(name: str, path: Path) -> str:
         return f"{plain}.zip"
     if what == "a tar archive":
         return f"{plain}.tar{packing}"
-    # Bytes that are not text may be what is left of compressed data that are damaged.
+    # Bytes that are not text may be corrupt compressed data.
     return f"{plain}{packing}" if packing or (kind is None and is_utf8(head)) else name

@@ -1,8 +1,8 @@
-"""Bring a file from an address: whole and verified, or not at all.
+"""Download a file from an address: complete and verified, or not at all.
 
-What has come of a file waits in a folder of its own and is gone on with, also by another process
-after this one was killed. The whole file stays there under its SHA-256, so that it is not fetched
-again; the folder may be deleted at any time.
+A partial file is kept in a folder of its own; a later call resumes it, also in another process. The
+complete file stays there under its SHA-256, so that it is not downloaded again. The folder can be
+deleted at any time.
 """
 
 import fcntl
@@ -24,19 +24,19 @@ from tinyllm.data.sources.http import SCHEMES, open_web
 from tinyllm.data.sources.http_validators import Answer, Interrupted
 from tinyllm.data.sources.partial_file import Part
 
-NAME = "name.txt"  # the file that holds a file's name
-PROGRESS = 1 << 20  # bytes: a try that brings as many more than any before does not count as failed
+NAME = "name.txt"  # the file that contains the name of the download
+PROGRESS = 1 << 20  # bytes; a try that gets this much further than all others has not failed
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to try. All but `retries` in seconds.
+    """How long to retry. All values except `retries` are in seconds.
 
     Attributes:
-        stall: without a byte, after which a try has failed.
-        retries: after so many failed tries in a row it is given up.
-        backoff: before the second try; twice as long before each further one.
-        longest: before any try; where a server asks for more, it is given up.
+        stall: A try fails after this long without a byte.
+        retries: Failed tries in a row before giving up.
+        backoff: Wait before the second try; doubled before each further one.
+        longest: Longest wait before a try; if a server asks for more, the download fails.
     """
 
     stall: float = 30.0
@@ -46,7 +46,7 @@ class Patience:
 
 
 class Fetched(NamedTuple):
-    """A file that is here: its path (not to be written to), its SHA-256, its name."""
+    """A downloaded file: its path (read only), its SHA-256, its name."""
 
     path: Path
     digest: str
@@ -56,19 +56,19 @@ class Fetched(NamedTuple):
 def fetch(
     url: str, downloads: Path, *, sha256: str | None, most: int, patience: Patience
 ) -> Fetched:
-    """Download a file, unless it is here.
+    """Download a file, unless it is already here.
 
     Args:
-        downloads: folder where parts and whole files lie.
-        sha256: what the file's digest must be, in hex; None: whatever it is.
-        most: bytes that it may have.
+        downloads: Folder of partial and complete files.
+        sha256: Required digest of the file in hex; None: any.
+        most: Maximum size in bytes.
 
     Raises:
-        ValueError: it can't be had, is too large, or is another file than `sha256` says.
+        ValueError: The file can't be downloaded, is too large, or has another SHA-256.
     """
     folder = downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{file_name(url)}"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:  # two experiments may want the same file
+    with (folder / "lock").open("w") as lock:  # two experiments may download the same file
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (found := _whole(folder, sha256)) is not None:
             if (size := found.stat().st_size) > most:
@@ -80,24 +80,24 @@ def fetch(
         if sha256 not in (None, digest):
             part.discard()
             raise ValueError(
-                f"{url}: its SHA-256 is {digest}, not {sha256} as it should be; nothing is kept"
+                f"{url}: its SHA-256 is {digest}, not {sha256} as required; the file was deleted"
             )
-        # It is not flushed to disk here: under that name, nobody takes it before it is read again.
+        # Not flushed to disk: a file under that name is verified before each use.
         part.path.rename(folder / digest)
         part.discard()
         return Fetched(folder / digest, digest, _name(folder, url))
 
 
 def _name(folder: Path, url: str) -> str:
-    """The name that the file was sent with."""
+    """Return the file name that the server sent."""
     try:
         return (folder / NAME).read_text(encoding="utf-8")
-    except FileNotFoundError:  # it came before names were kept
+    except FileNotFoundError:  # downloaded by a version that did not store names
         return file_name(url)
 
 
 def _whole(folder: Path, sha256: str | None) -> Path | None:
-    """A file that was fetched before and is what it was then."""
+    """Return a file that was downloaded before, after verifying it."""
     found = None
     for path in sorted(folder.glob("?" * 64)):
         if sha256 in (None, path.name) and sha256_of(path) == path.name:
@@ -115,29 +115,29 @@ def _bring(url: str, part: Part, most: int, patience: Patience) -> None:
             _try(url, part, most, patience.stall)
             return
         except Interrupted as error:
-            if error.anew or part.version is None:
+            if error.from_scratch or part.version is None:
                 part.discard()
             failures = 0 if part.size >= furthest + PROGRESS else failures + 1
             furthest = max(furthest, part.size)
-            kept = f"; {part.size:,} bytes are kept for the next time" if part.size else ""
+            kept = f"; {part.size:,} bytes are kept for the next run" if part.size else ""
             if failures > patience.retries:
                 raise ValueError(f"{url} could not be downloaded: {error}{kept}") from None
             if error.wait > patience.longest:
                 raise ValueError(
-                    f"{url} could not be downloaded: {error}; the server asks to come back in "
+                    f"{url} could not be downloaded: {error}; the server asks to retry in "
                     f"{error.wait:,.0f} s{kept}"
                 ) from None
             wait = max(error.wait, patience.backoff * 2 ** max(failures - 1, 0))
             wait = min(wait, patience.longest)
-            print(f"download: {error}; trying again in {wait:.0f} s", file=sys.stderr)
+            print(f"download: {error}; retrying in {wait:.0f} s", file=sys.stderr)
             time.sleep(wait)
 
 
 def _try(url: str, part: Part, most: int, stall: float) -> None:
-    """Get what is still missing of a file.
+    """Download the missing part of a file.
 
     Raises:
-        Interrupted: that was not all of it.
+        Interrupted: The transfer ended early.
     """
     if part.size and part.size == part.total:
         return
@@ -156,11 +156,11 @@ def _try(url: str, part: Part, most: int, stall: float) -> None:
         except OSError as error:
             raise ValueError(
                 f"{url} could not be written: {error.strerror}; {part.size:,} bytes are kept "
-                "for the next time"
+                "for the next run"
             ) from None
     if total is not None and part.size != total:
-        anew = part.size > total
-        raise Interrupted(f"{part.size:,} of {total:,} bytes came", anew=anew)
+        too_long = part.size > total
+        raise Interrupted(f"{part.size:,} of {total:,} bytes arrived", from_scratch=too_long)
 
 
 def _append(answer: Answer, part: Part, most: int, url: str) -> None:

@@ -1,4 +1,4 @@
-"""A file in a store that fsspec knows: s3://, gs://, hf:// and many more, each by its plug-in."""
+"""Read a file from a store that fsspec supports by a plug-in: s3://, gs://, hf:// and others."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,17 +12,17 @@ from tinyllm.data.sources.file_names import file_name
 from tinyllm.data.sources.http_validators import Answer, Interrupted
 
 CHUNK = 1 << 20  # bytes
-BLOCK = 10  # stalls: a plug-in reads blocks of up to 50 MB at once, and lists thousands of names
+BLOCK = 10  # stalls; a plug-in reads up to 50 MB at once, and lists thousands of names
 PLUGINS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 
 
 @contextmanager
 def open_remote(url: str, offset: int, version: str | None, stall: float) -> Iterator[Answer]:
-    """Ask for a file; see `open_web`. The plug-in may try by itself as often as it wants to.
+    """Request a file; see `open_web`. A plug-in may retry by itself.
 
     Raises:
-        Interrupted: there is no answer.
-        ValueError: it can't be had, or its plug-in is not installed.
+        Interrupted: The store does not answer.
+        ValueError: The file can't be read, or its plug-in is not installed.
     """
     with _failures_named(url):
         fs, path = _filesystem(url)
@@ -31,7 +31,7 @@ def open_remote(url: str, offset: int, version: str | None, stall: float) -> Ite
             raise ValueError(
                 f"{url} is a {details['type']}, not a file; name its files, as in {url}/*.parquet"
             )
-        # Of the details, what tells one content from another; what else there is may change.
+        # Only the details that identify the content; others may change.
         keys = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created", "size", "blob_id")
         found = str([(key, str(details[key])) for key in keys if details.get(key) is not None])
         file = within(stall, fs.open, path, "rb")
@@ -43,10 +43,10 @@ def open_remote(url: str, offset: int, version: str | None, stall: float) -> Ite
 
 
 def matches(url: str, stall: float) -> list[str]:
-    """The addresses of the files that a pattern stands for, sorted; of a file, its own.
+    """Return the addresses of the files that match a pattern, sorted; of a file, its own.
 
     Raises:
-        ValueError: there are none, or they can't be listed.
+        ValueError: No file matches, or the store can't list them.
     """
     try:
         with _failures_named(url):
@@ -63,17 +63,17 @@ def matches(url: str, stall: float) -> list[str]:
 
 
 def within(seconds: float, work: Callable[..., Any], *given: Any) -> Any:
-    """What a function returns, in time; each plug-in has its own way to set a bound, or none.
+    """Call a function with a time limit; not every plug-in has a limit of its own.
 
     Raises:
-        Interrupted: it did not return; it is left to itself.
+        Interrupted: The function did not return in time; its thread keeps running.
     """
     done: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
 
     def run() -> None:
         try:
             done.put((work(*given), None))
-        except BaseException as error:  # it is raised where it is waited for
+        except BaseException as error:  # raised in the waiting thread
             done.put((None, error))
 
     threading.Thread(target=run, daemon=True).start()
@@ -93,8 +93,8 @@ def _failures_named(url: str) -> Iterator[None]:
     except (ValueError, Interrupted):
         raise
     except FileNotFoundError:
-        raise ValueError(f"{url}: there is no such file") from None
-    except Exception as error:  # of whatever type the plug-in's own libraries have
+        raise ValueError(f"{url}: the file does not exist") from None
+    except Exception as error:  # the libraries of a plug-in raise types of their own
         raise ValueError(f"{url} can't be read: {str(error) or type(error).__name__}") from None
 
 
@@ -118,7 +118,7 @@ def _chunks(file: Any, stall: float) -> Iterator[bytes]:
             chunk = within(stall, file.read, CHUNK)
         except Interrupted:
             raise
-        except Exception as error:  # likewise
+        except Exception as error:  # see `_failures_named`
             raise Interrupted(str(error) or type(error).__name__) from None
         if not chunk:
             return

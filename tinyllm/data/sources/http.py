@@ -1,4 +1,4 @@
-"""A file over HTTP, from its beginning or from where a transfer broke off (RFC 9110, 13 and 14)."""
+"""Download a file over HTTP, from its beginning or resumed (RFC 9110, sections 13 and 14)."""
 
 import email.utils
 import http.client
@@ -17,33 +17,32 @@ from tinyllm.data.sources.http_validators import Answer, Interrupted
 SCHEMES = ("http", "https")
 REDIRECTS = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 10
-MAY_PASS = (408, 425, 429, 500, 502, 503, 504)  # states of a server that a later try may not meet
-CHUNK = 1 << 21  # bytes at most
-SLOWEST = 1000  # bytes per second, over a stall: less is as good as nothing
+MAY_PASS = (408, 425, 429, 500, 502, 503, 504)  # server states that may be temporary
+CHUNK = 1 << 21  # bytes, at most
+SLOWEST = 1000  # bytes per second during a stall; less counts as nothing
 
 
 class _Session(requests.Session):
-    """Leaves redirects alone: requests would read the body of each, however long it is."""
+    """Does not follow redirects: requests would read the body of each, however long it is."""
 
     def get_redirect_target(
         self,
-        resp: requests.Response,  # noqa: ARG002 (requests names it)
+        resp: requests.Response,  # noqa: ARG002 (the name is requests')
     ) -> str | None:
         return None
 
 
 @contextmanager
 def open_web(url: str, offset: int, version: str | None, stall: float) -> Iterator[Answer]:
-    """Ask for a file.
+    """Request a file.
 
     Args:
-        offset: bytes of it that are here already, of this version; the answer may begin at 0 all
-            the same.
-        stall: seconds without a byte, or with next to none, after which it is given up.
+        offset: Bytes of this version that are already here; the answer may still begin at 0.
+        stall: Seconds without a byte, or with almost none, before giving up.
 
     Raises:
-        Interrupted: it can't be had now.
-        ValueError: it can't be had.
+        Interrupted: The file can't be downloaded now.
+        ValueError: The file can't be downloaded.
     """
     headers = {"Accept-Encoding": "identity"}
     if offset and version:
@@ -61,7 +60,7 @@ def open_web(url: str, offset: int, version: str | None, stall: float) -> Iterat
             start, total = _range(response, url, offset)
             found = _version(response)
             if start and found not in (None, version):
-                raise Interrupted("the file has changed on the server", anew=True)
+                raise Interrupted("the file has changed on the server", from_scratch=True)
             name = best_name(url, response.headers.get("Content-Disposition"), response.url)
             yield Answer(start, total, found, name, _chunks(response, stall))
 
@@ -69,7 +68,7 @@ def open_web(url: str, offset: int, version: str | None, stall: float) -> Iterat
 def _follow(
     session: requests.Session, url: str, headers: dict[str, str], stall: float
 ) -> requests.Response:
-    """The answer at the end of all redirects, which stay on HTTP."""
+    """Return the answer after all redirects, which must stay on HTTP."""
     here = url
     for _ in range(MAX_REDIRECTS + 1):
         response = session.get(
@@ -81,44 +80,46 @@ def _follow(
         response.close()
         here = urljoin(here, target)
         if urlsplit(here).scheme not in SCHEMES:
-            raise ValueError(f"{url} leads to {here!r}, which is not on the web")
-    raise ValueError(f"{url} leads from one address to the next, more than {MAX_REDIRECTS} times")
+            raise ValueError(f"{url} redirects to {here!r}, which is not an HTTP address")
+    raise ValueError(f"{url} redirects more than {MAX_REDIRECTS} times")
 
 
 def _range(response: requests.Response, url: str, offset: int) -> tuple[int, int | None]:
-    """Which bytes come: the first of them, and of how many; None: not told."""
+    """Return the offset of the first byte sent, and the total size; None: not stated."""
     status, length = response.status_code, response.headers.get("Content-Length", "")
     if status == 200:
         packed = response.headers.get("Content-Encoding", "identity")
         if packed != "identity" and not url.endswith((".gz", ".zst")):
-            raise ValueError(f"{url} is sent as {packed}, although it was asked for as it is")
+            raise ValueError(
+                f"{url} was sent as {packed}, although the request asked for no compression"
+            )
         return 0, int(length) if length.isdecimal() else None
     if status == 206:
         sent = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if not sent or int(sent[1]) != offset:
-            raise Interrupted("the server sent another part of the file", anew=True)
+            raise Interrupted("the server sent another part of the file", from_scratch=True)
         return offset, int(sent[2]) if sent[2].isdecimal() else None
-    told = f"{status} {response.reason or ''}".strip()
+    answer = f"{status} {response.reason or ''}".strip()
     if status == 416:
-        raise Interrupted(told, anew=True)
+        raise Interrupted(answer, from_scratch=True)
     if status in MAY_PASS:
-        raise Interrupted(told, wait=_retry_after(response.headers.get("Retry-After", "")))
-    raise ValueError(f"{url} could not be downloaded: {told}")
+        raise Interrupted(answer, wait=_retry_after(response.headers.get("Retry-After", "")))
+    raise ValueError(f"{url} could not be downloaded: {answer}")
 
 
 def _version(response: requests.Response) -> str | None:
-    """A strong validator, the only kind that `If-Range` takes; else the date."""
+    """Return a strong validator, which `If-Range` requires; otherwise the date."""
     tag = response.headers.get("ETag", "W/")
     return response.headers.get("Last-Modified") if tag.startswith("W/") else tag
 
 
 def _retry_after(value: str) -> float:
-    """The seconds that a server asks for, as a number or a date."""
+    """Return the seconds that a server asks to wait, given as a number or a date."""
     if value.isdecimal():
         return float(value)
     try:
         return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except ValueError:  # neither, or nothing
+    except ValueError:  # neither, or empty
         return 0.0
 
 
@@ -135,12 +136,12 @@ def _chunks(response: requests.Response, stall: float) -> Iterator[bytes]:
         size += len(chunk)
         if (elapsed := time.monotonic() - since) >= stall:
             if size < SLOWEST * elapsed:
-                raise Interrupted(f"only {size:,} bytes came in {elapsed:.0f} s")
+                raise Interrupted(f"only {size:,} bytes arrived in {elapsed:.0f} s")
             since, size = time.monotonic(), 0
 
 
 def _plain(error: BaseException) -> str:
-    """What happened in the end; libraries wrap it in errors that name their objects."""
+    """Return the innermost reason; libraries wrap it in errors that name their objects."""
     inner = (*error.args, getattr(error, "reason", None), error.__cause__)
     for cause in inner:
         if isinstance(cause, BaseException):

@@ -1,21 +1,21 @@
-"""What anything that serves files answers, and how a transfer ends that may be tried again."""
+"""The answer of a file server, and the exception for a transfer that can be retried."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 
 class Interrupted(Exception):
-    """A transfer ended early, for a reason that may pass.
+    """A transfer ended early, for a reason that may be temporary.
 
     Attributes:
-        wait: seconds that the server asks for before the next try.
-        anew: whether what came so far is of no use.
+        wait: Seconds that the server asks to wait before the next try.
+        from_scratch: Whether the bytes that arrived can't be used.
     """
 
-    def __init__(self, reason: object, wait: float = 0.0, anew: bool = False) -> None:
+    def __init__(self, reason: object, wait: float = 0.0, from_scratch: bool = False) -> None:
         super().__init__(str(reason))
         self.wait = wait
-        self.anew = anew
+        self.from_scratch = from_scratch
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Answer:
     """A file that is being sent.
 
     Attributes:
-        start: bytes of it that are left out at its beginning.
-        total: bytes of the whole file; None: not told.
-        version: what is another for another content, to go on with no other; None: not told.
-        name: of the file.
-        chunks: the bytes from `start` on. Raises Interrupted.
+        start: Offset of the first byte sent.
+        total: Size of the complete file in bytes; None: not stated.
+        version: Identifies the content, so that only the same content is resumed; None: not stated.
+        name: Name of the file.
+        chunks: The bytes from `start` on. Raises Interrupted.
     """
 
     start: int

@@ -1,4 +1,4 @@
-"""Files of a corpus, read through and put into a raw folder: as they are, or packed."""
+"""Read all files of a corpus, and put them into a raw folder unchanged or packed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,20 +16,20 @@ from tinyllm.data.sources.folder import Found, wanted_by
 from tinyllm.data.sources.small_files import Packs, packable
 from tinyllm.data.sources.unread_files import nothing_to_read, printable, warn_of_members
 
-# Puts a file into the folder as it is, and returns its SHA-256.
+# Puts a file into the folder unchanged, and returns its SHA-256.
 Keep = Callable[[Found], str]
 
 
 @dataclass
 class Reading:
-    """How the files of a corpus are read, and what comes of it.
+    """How to read the files of a corpus, and the results.
 
     Attributes:
-        layout: how documents lie in the files.
-        spend: counts what is unpacked.
-        each: called with the bytes of each piece of text.
-        findings: what is noticed.
-        text: bytes of the documents that were read, UTF-8.
+        layout: How documents are stored in the files.
+        spend: Counts unpacked bytes.
+        each: Called with the size in bytes of each piece of text.
+        findings: Findings of the readers.
+        text: Size in bytes of the documents read so far, in UTF-8.
     """
 
     layout: Layout
@@ -39,7 +39,7 @@ class Reading:
     text: int = 0
 
     def pieces(self, path: Path | str, file: Found) -> Iterator[Piece]:
-        """The documents of a file that lies at `path`."""
+        """Yield the documents of a file; `path` is where it is now."""
         shown = printable(file.name)
         given = (path, shown, file.members, self.layout, self.spend, self.findings)
         with _origin_named(file):
@@ -52,7 +52,7 @@ class Reading:
 
 @contextmanager
 def _origin_named(file: Found) -> Iterator[None]:
-    """Add the address of a file to what is wrong with it."""
+    """Add the address of a file to an error about it."""
     try:
         yield
     except ValueError as error:
@@ -62,14 +62,14 @@ def _origin_named(file: Found) -> Iterator[None]:
 
 
 def take_in(found: Sequence[Found], keep: Keep, files: Path, reading: Reading) -> list[RawFile]:
-    """Fill the folder `files` with a corpus; all is read through, which finds what can't be read.
+    """Fill the folder `files` with a corpus; reads all of it, to find what can't be read.
 
     Returns:
-        the files of the folder, in reading order: first the packs, then what is kept as it is, by
-        name. (Small files that hold long documents, being compressed, are not packed.)
+        The files of the folder in reading order: packs first, then unchanged files by name. (Small
+        compressed files that contain long documents are not packed.)
 
     Raises:
-        ValueError: see `file_pieces`.
+        ValueError: See `file_pieces`.
     """
     packs, kept = Packs(files, found), []
     to_pack = packable(found)
@@ -97,12 +97,12 @@ def _kept(file: Found, keep: Keep, files: Path, reading: Reading) -> RawFile:
 
 
 def with_members(found: Sequence[Found], layout: Layout, most: int) -> list[Found]:
-    """The same files, those that are archives with the members to read.
+    """Return the same files, archives with the members to read.
 
-    A line on stderr names the archives in them, which are not read, and what is no file.
+    A line on stderr names nested archives, which are not read, and members that are not files.
 
     Raises:
-        ValueError: an archive is damaged, or holds nothing to read.
+        ValueError: An archive is corrupt, or contains nothing to read.
     """
     return [
         _with_members(file, layout, most, alone=len(found) == 1) if is_archive(file.name) else file
@@ -116,7 +116,7 @@ def _with_members(file: Found, layout: Layout, most: int, alone: bool) -> Found:
         inside = file.inside or listing(Path(file.path), name, bounded(most, name))
         prefix, is_wanted = "" if alone else f"{file.name}/", wanted_by(layout)
         members = [member for member in inside.files if not is_archive(member)]
-        if layout.files is not None or len(inside.files) > 1:  # one alone has whatever name
+        if layout.files is not None or len(inside.files) > 1:  # a single member may have any name
             members = [member for member in members if is_wanted(prefix + member)]
         others = [member for member in inside.others if is_wanted(prefix + member)]
         if not members:

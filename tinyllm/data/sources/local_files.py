@@ -1,4 +1,4 @@
-"""A corpus that lies on this machine: a file, or a folder of files."""
+"""Read a corpus on this machine: a file, or a folder of files."""
 
 import re
 import shutil
@@ -13,10 +13,10 @@ from tinyllm.settings.download import Download
 
 
 def from_path(settings: Download, layout: Layout, files: Path) -> tuple[list[Found], Keep]:
-    """The files that `download.path` names, and how one is copied to the raw folder.
+    """Return the files of `download.path`, and a function that copies one to the raw folder.
 
     Raises:
-        ValueError: there are none, they can't be read, or they do not fit on the disk.
+        ValueError: There are none, they can't be read, or they do not fit on the disk.
     """
     source = Path(settings.path)
     found = files_at(settings, layout, files)
@@ -34,13 +34,13 @@ def from_path(settings: Download, layout: Layout, files: Path) -> tuple[list[Fou
 
 
 def files_at(settings: Download, layout: Layout, files: Path) -> list[Found]:
-    """The files that `download.path` names.
+    """Return the files of `download.path`.
 
     Args:
-        files: where they will be copied, which need not exist yet.
+        files: Folder to copy them to, which need not exist yet.
 
     Raises:
-        ValueError: there are none, or they can't be listed.
+        ValueError: There are none, or they can't be listed.
     """
     source, key = Path(settings.path), _key(settings)
     _check_path(settings, source, key, files)
@@ -60,14 +60,14 @@ def _check_path(settings: Download, source: Path, key: str, files: Path) -> None
         if re.search(r"[*?[]", settings.path):
             hint = "; the pattern of a folder's files goes into download.files"
         elif settings.path.startswith("~"):
-            hint = "; write the folder out, since neither DVC nor this stage expands ~"
-        raise ValueError(f"{key}: there is no such file or folder{hint}")
+            hint = "; write the whole path: ~ is not expanded"
+        raise ValueError(f"{key}: the file or folder does not exist{hint}")
     if not source.is_file() and not source.is_dir():
         raise ValueError(f"{key}: is neither a file nor a folder")
     if settings.sha256 is not None and not source.is_file():
-        raise ValueError("download.sha256: can be given for one file only, not for a folder")
+        raise ValueError("download.sha256: can be set for a single file only, not for a folder")
     if files.resolve().is_relative_to(source.resolve()):
         raise ValueError(
-            f"{key}: is a folder around {files.parent.parent}, where the corpus is written; name "
-            "a folder that holds nothing but the text"
+            f"{key}: the folder contains {files.parent.parent}, where the corpus is written; set "
+            "it to a folder with nothing but the text"
         )

@@ -1,4 +1,4 @@
-"""What has come of a file that is being fetched: on disk, so that any process can go on with it."""
+"""The part of a file that was downloaded so far; any process can resume it."""
 
 import hashlib
 from collections import deque
@@ -9,18 +9,18 @@ from pathlib import Path
 
 from tinyllm.common.files import read_json, remove, write_json
 
-AHEAD = 8  # chunks that may be written and not hashed yet
+AHEAD = 8  # chunks that may be written but not hashed yet
 WRITE = 1 << 19  # bytes: on virtual machines, larger writes took up to three times as long (log.md)
 
 
 class Part:
-    """The beginning of a file, and what is known of the whole.
+    """The beginning of a file, and what is known of the complete file.
 
     Attributes:
-        path: where it lies.
-        size: bytes that are here.
-        version: of the whole file (`Answer`); None: not known, and there is nothing to go on with.
-        total: bytes of the whole file; None: not known.
+        path: Path of the partial file.
+        size: Bytes that are here.
+        version: Version of the complete file (`Answer`); None: unknown, so it can't be resumed.
+        total: Size of the complete file in bytes; None: unknown.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,18 +33,18 @@ class Part:
             state = read_json(self._state)
             self.version, self.total = state["version"], state["total"]
             self.size = self.path.stat().st_size
-        except (ValueError, KeyError, TypeError, OSError):  # nothing is here, or nothing known
+        except (ValueError, KeyError, TypeError, OSError):  # nothing here, or version unknown
             self.discard()
 
     def discard(self) -> None:
-        """Begin anew."""
+        """Start from scratch."""
         remove(self.path)
         remove(self._state)
         self._hash, self._hashed = hashlib.sha256(), 0
         self.version, self.total, self.size = None, None, 0
 
     def begin(self, version: str | None, total: int | None) -> None:
-        """Begin anew, with another file or another version of it."""
+        """Start from scratch, with another file or another version of it."""
         self.discard()
         self.version, self.total = version, total
         self.path.touch()
@@ -53,9 +53,9 @@ class Part:
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[bytes], None]]:
-        """Give a function that appends bytes; their SHA-256 is computed beside it.
+        """Yield a function that appends bytes; another thread computes their SHA-256.
 
-        (One after the other, a download of 1 GB would take 0.7 s longer.)
+        (Without the thread, a download of 1 GB takes 0.7 s longer.)
         """
         self._catch_up()
         try:
@@ -73,15 +73,15 @@ class Part:
 
                 yield append
         finally:
-            self.size = self.path.stat().st_size  # on a full disk a chunk is written in part
+            self.size = self.path.stat().st_size  # on a full disk, part of a chunk is written
 
     def digest(self) -> str:
-        """SHA-256 of what is here, in hex."""
+        """Return the SHA-256 of the bytes that are here, in hex."""
         self._catch_up()
         return self._hash.hexdigest()
 
     def _catch_up(self) -> None:
-        """Read what another process brought."""
+        """Hash the bytes that another process downloaded."""
         if self._hashed == self.size:
             return
         with self.path.open("rb") as file:

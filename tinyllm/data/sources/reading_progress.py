@@ -1,4 +1,4 @@
-"""How far a stage has come with a corpus, in a terminal."""
+"""Show how much of a corpus a stage has read, in a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,14 +8,14 @@ from tqdm import tqdm
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int], object]]:
-    """Draw how many bytes are done, if standard error is a terminal.
+    """Draw the number of bytes read, if standard error is a terminal.
 
     Args:
-        what: name beside the number.
+        what: Label beside the number.
 
     Yields:
-        a function to call with each number of bytes that is done.
+        A function to call with each number of bytes read.
     """
-    # miniters: pieces differ in size, so that only the time decides when to draw.
+    # miniters: pieces differ in size, so the bar is redrawn by time only.
     with tqdm(desc=what, unit="B", unit_scale=True, miniters=1, disable=None, leave=False) as bar:
         yield bar.update

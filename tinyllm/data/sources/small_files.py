@@ -1,8 +1,8 @@
-"""Many small files, packed as JSON Lines: a document a record.
+"""Pack many small files as JSON Lines: one record per document.
 
-50,000 files of 2 kB take minutes to copy, to flush to disk and to hash one by one, and every stage
-that reads them opens each again (as it unpacks each member of an archive); one file of JSON Lines
-takes a second.
+50,000 files of 2 kB take minutes to copy, flush to disk and hash one by one, and every stage that
+reads them opens each file (or unpacks each archive member) again; one JSON Lines file takes a
+second.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ from tinyllm.data.readers.documents import LONGEST, Piece
 from tinyllm.data.readers.raw_folder import Archive, Packed, RawFile
 from tinyllm.data.sources.folder import Found
 
-SMALL = 1 << 18  # bytes of a file that is packed, at most; of an archive's members on average
-MANY = 200  # up to so many small files, or members, stay as they are
-PACK = 1 << 25  # bytes, after which the next pack begins; it is held in memory
+SMALL = 1 << 18  # bytes, at most, of a file that is packed; of an archive's members on average
+MANY = 200  # up to this many small files or members are not packed
+PACK = 1 << 25  # bytes after which the next pack begins; memory holds one pack
 
 _encode = JSONEncoder(ensure_ascii=False).encode
 
 
 def packable(found: Sequence[Found]) -> set[str]:
-    """The names of the files whose documents can go into packs."""
+    """Return the names of the files whose documents can be packed."""
     small = {file.name for file in found if file.size <= SMALL and file.members is None}
     archives = {
         file.name
@@ -34,10 +34,10 @@ def packable(found: Sequence[Found]) -> set[str]:
 
 
 class Packs:
-    """Packs in a folder, named so that they are no file of the corpus.
+    """Packs in a folder, with names that no file of the corpus has.
 
     Attributes:
-        done: those that are written.
+        done: Packs that are written.
     """
 
     def __init__(self, folder: Path, found: Sequence[Found]) -> None:
@@ -50,11 +50,11 @@ class Packs:
         self._of = Packed([], [])
 
     def file(self, file: Found) -> "PackedFile":
-        """Pack a file's documents."""
+        """Return an object that packs a file's documents."""
         return PackedFile(self, file.name)
 
     def archive(self, archive: Found) -> "PackedArchive":
-        """Pack an archive's documents, apart from others."""
+        """Return an object that packs an archive's documents, apart from others."""
         self.flush()
         return PackedArchive(self, archive)
 
@@ -65,13 +65,13 @@ class Packs:
         return self._size >= PACK
 
     def contains(self, name: str, empty: bool) -> None:
-        """Note a file whose documents were added."""
+        """Record a file whose documents were added."""
         self._of.files.append(name)
         if empty:
             self._of.empty.append(name)
 
     def flush(self, archive: Archive | None = None) -> None:
-        """Write what was added."""
+        """Write the added documents."""
         if self._lines or self._of.files:
             path = self._folder / f"{self._prefix}-{len(self.done):05d}.jsonl"
             data = b"".join(self._lines)
@@ -84,7 +84,7 @@ class Packs:
         self.discard(len(self.done))
 
     def discard(self, first: int) -> None:
-        """Drop what was added and not written, and what was written from a number on."""
+        """Drop documents that were added but not written, and packs from a number on."""
         for pack in self.done[first:]:
             (self._folder / pack.name).unlink()
         del self.done[first:]
@@ -92,7 +92,7 @@ class Packs:
 
 
 class PackedFile:
-    """A small file, the documents of which are added together or not at all."""
+    """A small file; either all of its documents are added or none."""
 
     def __init__(self, packs: Packs, name: str) -> None:
         self._packs, self._name = packs, name
@@ -100,7 +100,7 @@ class PackedFile:
         self._size = 0
 
     def add(self, piece: Piece) -> bool:
-        """Take a document. Returns whether it is short, and all that came are."""
+        """Add a document. Returns whether it and all before it are short."""
         self._texts.append(piece.text)
         self._size += len(piece.text)
         return piece.last and self._size <= LONGEST
@@ -114,7 +114,7 @@ class PackedFile:
 
 
 class PackedArchive:
-    """An archive, the documents of which are in packs of its own."""
+    """An archive whose documents are in packs of its own."""
 
     def __init__(self, packs: Packs, archive: Found) -> None:
         self._packs, self._found = packs, archive
@@ -125,7 +125,7 @@ class PackedArchive:
             packs.contains(f"{archive.name}/{member}", empty=False)
 
     def add(self, piece: Piece) -> bool:
-        """Add a document. Returns whether it is short; if not, all of the archive's are dropped."""
+        """Add a document. Returns whether it is short; if not, drops the whole archive."""
         if not piece.last:
             self._packs.discard(self._first)
         elif self._packs.add({"text": piece.text}):
@@ -133,5 +133,5 @@ class PackedArchive:
         return piece.last
 
     def close(self) -> None:
-        """Write the last of the packs."""
+        """Write the last pack."""
         self._packs.flush(self._archive)

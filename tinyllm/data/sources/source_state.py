@@ -1,4 +1,4 @@
-"""What a corpus' source is at a moment, to see whether it changes while it is read."""
+"""Record the state of a corpus' source, to find out whether it changes during a run."""
 
 import hashlib
 import importlib.metadata
@@ -14,10 +14,10 @@ from tinyllm.settings.download import Download
 
 
 def source_state(settings: Download) -> dict[str, str]:
-    """Files by size and times, packages by version and content; downloads are verified as such.
+    """Return files by size and times, and packages by version and content.
 
-    Of a folder, all files count that DVC would see a change of, whether they are read or not.
-    What is missing has no state: that is an error of whoever reads it.
+    In a folder, all files count whose change DVC would see, whether they are read or not. Missing
+    files have no state; reading them raises an error of its own. Downloads are verified on arrival.
     """
     if settings.source == PACKAGES:
         return {package: _package(package.split("==")[0]) for package in settings.packages}
@@ -28,9 +28,9 @@ def source_state(settings: Download) -> dict[str, str]:
 
 
 def is_as_copied(settings: Download, raw: Path, name: str) -> bool:
-    """Whether a file of `download.path` has the content of its copy in the raw folder, if any.
+    """Return whether a file of `download.path` equals its copy in the raw folder.
 
-    Small files that are packed have no copy.
+    False without a copy: small files are packed, not copied.
     """
     file, source = Path(name), Path(settings.path)
     if settings.source != "path" or not file.is_file():
@@ -43,17 +43,17 @@ def _states(files: Iterable[str]) -> Iterator[tuple[str, str]]:
     for file in files:
         try:
             state = size_and_times(file)
-        except FileNotFoundError:  # as a link to nowhere is
+        except FileNotFoundError:  # for example a broken link
             continue
         yield file, state
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """All files but those that editors and desktops leave, which .dvcignore names."""
+    """Yield all files except those of editors and desktops, which .dvcignore names."""
     for parent, _, names in os.walk(folder):
         for name in names:
             if not name.startswith(".") and not name.endswith("~"):
-                yield f"{parent}/{name}"  # a Path for each of 50,000 takes twice the time
+                yield f"{parent}/{name}"  # 50,000 Path objects take twice the time
 
 
 def _package(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What is printed about files that are not read, and raised if none is."""
+"""Messages about files that are not read, and the error if none is."""
 
 import sys
 from collections import Counter
@@ -24,14 +24,14 @@ ADVICE = {
 
 
 def printable(name: str) -> str:
-    """A file's name for a message of one line, which a name with a line feed would break."""
+    """Return a file's name for a single-line message; a name may contain a line feed."""
     if name.isprintable():
         return name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of the names, for a message."""
+    """Return the first names, for a message."""
     return ", ".join(map(printable, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
 
 
@@ -42,37 +42,37 @@ def warn(names: Sequence[str], what: str, advice: str = "") -> None:
 
 
 def warn_of_members(name: str, inside: Listing, others: Sequence[str]) -> None:
-    """Print what is not read of an archive: its nested archives, and `others`, which are no files.
+    """Print which parts of an archive are not read: nested archives, and `others`.
 
     Args:
-        others: the names of those that would be read if they were files.
+        others: Names of members that match but are not files.
     """
     name = printable(name)
     nested = [member for member in inside.files if is_archive(member)]
     warn(nested, f"{len(nested):,} archive(s) within {name} are not read", f"; unpack {name} first")
     odd = [f"{member} ({inside.others[member]})" for member in others]
-    warn(odd, f"not read in {name}, because they are no files")
+    warn(odd, f"not read in {name}, because they are not files")
 
 
 def nothing_to_read(names: Sequence[str], layout: Layout) -> str:
-    """Say why none of the files of a folder or an archive is read, and what to do."""
+    """Explain why no file of a folder or an archive is read, and what to do."""
     if not names:
-        return "holds no file"
+        return "contains no file"
     names = sorted(names)
     if all(map(is_archive, names)):
-        return f"holds {some(names)}; {NESTED}"
+        return f"contains {some(names)}; {NESTED}"
     if layout.files is not None:
         wanted = f"download.files = {layout.files!r}"
         return f"none of its {len(names):,} file(s) matches {wanted}: {some(names)}"
     kinds = Counter(PurePosixPath(unpacked_name(name)).suffix.lower() for name in names)
     there = ", ".join(_kind(suffix, count) for suffix, count in kinds.most_common(SHOWN))
     return (
-        f"none of its {len(names):,} file(s) is a {', '.join(SUFFIXES)} file; it holds {there}"
+        f"none of its {len(names):,} file(s) is a {', '.join(SUFFIXES)} file; it contains {there}"
         + (", ..." if len(kinds) > SHOWN else "")
         + (
             ""
             if ADVICE.keys() >= kinds.keys()
-            else '; download.files, like "**/*.md", reads others'
+            else '; to read others, set download.files, like "**/*.md"'
         )
     )
 

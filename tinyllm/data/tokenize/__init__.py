@@ -1,1 +1,1 @@
-"""Documents in, token ids on disk out."""
+"""Turn documents into token ids on disk."""

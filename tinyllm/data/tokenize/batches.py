@@ -1,23 +1,23 @@
-"""Documents in pieces that fit in memory, however long they are, and that can be encoded alone.
+"""Cut documents of any length into pieces that fit in memory and can be encoded separately.
 
-An encoding first cuts text by a regular expression and then merges bytes within each part. Where
-the expression always cuts, whatever stands before and after, the text on both sides can be encoded
-apart with the same ids. In all of tiktoken's expressions, and ours, that is
+An encoding first splits text by a regular expression and then merges bytes inside each part. At a
+position where the expression splits regardless of the text around it, both sides can be encoded
+separately with the same ids. In all expressions of tiktoken, and in ours, these are
 
-- between a character that is no white space and a space (no part goes on over a space: it may only
-  begin with one), and
-- after a single line feed between such a character and a letter or digit (a line feed may end a
-  part of signs, as in ".\\n", but none goes on into a letter).
+- between a character that is not white space and a space (no part continues after a space; it can
+  only begin with one), and
+- after a single line feed between such a character and a letter or digit (a part of signs may end
+  with a line feed, as in ".\\n", but none continues with a letter).
 
-Scripts that leave no spaces between words, and long lines of data, have few such places. Only where
-none is near, text is cut at others that are as safe:
+Scripts without spaces between words, and long lines of data, have few such positions. Only if none
+is near, text is cut at other positions that are equally safe:
 
-- between a character that is no white space and white space of any kind but a line end,
-- after a single line feed before one such space and no more (before two, the expressions differ),
-- between a letter or digit and a sign that is no apostrophe (which may belong to the letters), and
-- between a letter and a digit of ASCII.
+- between a character that is not white space and white space other than a line end,
+- after a single line feed before a single such space (before two, the expressions differ),
+- between a letter or digit and a sign other than an apostrophe (which may belong to the letters),
+- between a letter and an ASCII digit.
 
-tests/data/tokenize/test_pieces.py compares both ways over random texts, at every such place.
+tests/data/tokenize/test_batches.py compares both ways on random texts, at every such position.
 """
 
 import re
@@ -27,14 +27,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 from tinyllm.data.readers.documents import Piece
 
-PIECE = 1 << 17  # characters; tiktoken is at its fastest with 64 to 256 KB
-LONGEST = 1 << 24  # characters without a safe place, after which text is cut anywhere
-# It is cut before the space or after the line feed. They come first, since looking for one of two
-# characters takes a fortieth of the time of looking around every character.
+PIECE = 1 << 17  # characters; tiktoken is fastest with 64 to 256 KB
+LONGEST = 1 << 24  # characters without a safe position, after which text is cut anywhere
+# Cut before the space, or after the line feed. These come first, since searching for one of two
+# characters takes a fortieth of the time of examining every character.
 _SAFE = re.compile(r"[ \n](?:(?<=\S )|(?<=\S\n)(?=\w))")
-# What Python and tiktoken both take for white space, without line ends.
+# White space for both Python and tiktoken, without line ends.
 _SPACES = "\t\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_SIGNS = (  # of ASCII, CJK (also full width), quotation, Arabic and Devanagari
+_SIGNS = (  # ASCII, CJK (also full width), quotation, Arabic and Devanagari
     re.escape(string.punctuation.replace("'", ""))
     + "\u3001-\u3003\u3008-\u3011\u3014-\u301f\u30fb\uff01-\uff06\uff08-\uff0f\uff1a-\uff20"
     "\xb7\u2014\u201c\u201d\u2026\u060c\u061b\u061f\u0964\u0965"
@@ -46,23 +46,23 @@ _ALSO_SAFE = re.compile(
 _NEAR = 4096  # characters before the end of a piece that are searched first
 
 
-Corpus = Callable[[], Iterable[Piece]]  # opens the corpus anew at each call
+Corpus = Callable[[], Iterable[Piece]]  # reopens the corpus at each call
 
 
 def shown(corpus: Corpus, purpose: str, size: int) -> Corpus:
-    """The same corpus, but in a terminal a bar shows how much of it was read.
+    """Return the same corpus; in a terminal, a bar shows how much of it was read.
 
     Args:
-        purpose: of reading it, which is told beside the bar.
-        size: bytes of its text, UTF-8.
+        purpose: Label beside the bar.
+        size: Size of its text in bytes of UTF-8.
     """
     if not sys.stderr.isatty():
         return corpus
 
     def read() -> Iterator[Piece]:
-        from tqdm import tqdm  # here: worker processes do without
+        from tqdm import tqdm  # imported here: worker processes do not need it
 
-        # miniters: documents differ in size, so that only the time tells when to draw anew.
+        # miniters: documents differ in size, so the bar is redrawn by time only.
         with tqdm(
             desc=purpose, total=size, unit="B", unit_scale=True, miniters=1, leave=False
         ) as bar:
@@ -77,15 +77,15 @@ def shown(corpus: Corpus, purpose: str, size: int) -> Corpus:
 def cut_safely(
     pieces: Iterable[Piece], size: int = PIECE, longest: int = LONGEST
 ) -> Iterator[Piece]:
-    """The same documents in pieces of about `size` characters, each to be encoded alone.
+    """Yield the same documents in pieces of about `size` characters that can be encoded separately.
 
-    Where they are cut does not depend on the pieces that they come in. A document up to `size`
-    stays whole. Text without a safe place comes in longer pieces, up to `longest`.
+    The cuts do not depend on the pieces that the text arrives in. A document up to `size` is one
+    piece. Text without a safe position gives longer pieces, up to `longest`.
     """
-    waiting, searched = "", 0  # searched: characters of what waits that hold no safe place
+    waiting, searched = "", 0  # searched: characters of `waiting` without a safe position
     for piece in pieces:
         text, last = piece
-        if last and not waiting and len(text) <= size:  # as nearly all are
+        if last and not waiting and len(text) <= size:  # nearly all documents
             yield piece
             continue
         text = waiting + text if waiting else text
@@ -96,18 +96,18 @@ def cut_safely(
         if last:
             yield Piece(text[start:], True)
         waiting = "" if last else text[start:]
-        # A place depends on the two characters after it, which are still to come.
+        # Whether a position is safe depends on the two characters after it, not read yet.
         searched = 0 if last else max(len(waiting) - 2, 0)
 
 
 def _next_cut(text: str, start: int, searched: int, size: int, longest: int) -> int | None:
-    """Where the piece that begins at `start` ends; None: not within this text."""
+    """Return where the piece that begins at `start` ends; None: not within this text."""
     if len(text) - start <= size:
         return None
     if searched <= size:
         for safe in (_SAFE, _ALSO_SAFE):
             for reach in (_NEAR, size):
-                first = max(start + 2, start + size - reach)  # it depends on two characters before
+                first = max(start + 2, start + size - reach)  # depends on the two characters before
                 places = list(_places(safe, text, first, start + size))
                 if places:
                     return places[-1]
@@ -121,9 +121,9 @@ def _next_cut(text: str, start: int, searched: int, size: int, longest: int) -> 
 
 
 def _places(safe: re.Pattern[str], text: str, first: int, last: int) -> Iterator[int]:
-    """The places from `first` to `last` at which a text may be cut."""
-    # What is looked for begins a character before the place, and ends two after it.
+    """Yield the positions from `first` to `last` at which a text can be cut."""
+    # A match begins one character before the position, and ends two after it.
     for match in safe.finditer(text, first - 1, last + 2):
-        place = match.end() if match[0] == "\n" else match.start()
-        if first <= place <= last:
-            yield place
+        position = match.end() if match[0] == "\n" else match.start()
+        if first <= position <= last:
+            yield position

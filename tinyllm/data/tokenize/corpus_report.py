@@ -1,4 +1,4 @@
-"""What was found in a corpus, for people: numbers, a picture, a page; the same bytes every time."""
+"""Report on a corpus: numbers, a picture and a page, with the same bytes every time."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ COMMONEST = 10  # tokens listed
 
 
 def write(folder: Path, content: dict[str, Any], totals: TokenTotals) -> None:
-    """Publish a folder of reports on an encoded corpus; `content` is its summary."""
+    """Publish the folder of reports on an encoded corpus; `content` is its summary."""
     with publish_folder(folder) as new:
         write_json(new / NUMBERS, content)
         lengths(new / PICTURE, totals.of_length)
@@ -31,10 +31,10 @@ def write(folder: Path, content: dict[str, Any], totals: TokenTotals) -> None:
 def summary(
     found: Survey, totals: TokenTotals, tokenizer: Tokenizer, raw: Manifest | None = None
 ) -> dict[str, Any]:
-    """All that is reported. The documents are those that are kept, the bytes theirs.
+    """Return all reported values. They count the documents that are kept.
 
     Args:
-        raw: says what was noticed when the files were read; None: nothing.
+        raw: The readers' findings are taken from it; None: none.
     """
     whole = totals.all()
     near = found.near
@@ -68,7 +68,7 @@ def _noticed(raw: Manifest) -> dict[str, Any]:
 
 
 def quantiles(of_length: Counter[int]) -> dict[str, int]:
-    """The shortest, the longest, and those longer than a tenth, half and nine tenths of all."""
+    """Return the shortest, the longest, and the tenth, fiftieth and ninetieth percentile."""
     values = np.array(sorted(of_length), dtype=np.int64)
     upto = np.cumsum([of_length[value] for value in values.tolist()])
     places = {"shortest": 0.0, "tenth": 0.1, "median": 0.5, "nine_tenths": 0.9, "longest": 1.0}
@@ -79,7 +79,7 @@ def quantiles(of_length: Counter[int]) -> dict[str, int]:
 
 
 def commonest(totals: TokenTotals, tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    """The tokens of text that stand most often, with how often; of equals the lower id first."""
+    """Return the most frequent text tokens with their counts; the lower id first if equal."""
     counts = totals.of_token.copy()
     counts[tokenizer.end_of_text] = 0
     order = np.argsort(-counts, kind="stable")[:COMMONEST]
@@ -91,49 +91,49 @@ def commonest(totals: TokenTotals, tokenizer: Tokenizer) -> list[dict[str, Any]]
 
 
 def readable(tokenizer: Tokenizer, token: int) -> str:
-    """A token's text with a space as ␣ and what can't be printed as Python writes it."""
+    """Return a token's text, a space as ␣ and unprintable characters as Python writes them."""
     text = tokenizer.decode_bytes([token]).decode("utf-8", errors="backslashreplace")
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return "".join(shown).replace(" ", "␣")
 
 
 def lines(content: dict[str, Any], settings: Tokenize) -> Iterator[str]:
-    """What is worth a line in the terminal."""
+    """Yield the lines to print in the terminal."""
     yield (
         f"{content['encoding']}, {content['vocab_size']:,} ids: {content['tokens']:,} tokens, "
         f"{content['bytes_per_token']:.2f} bytes each"
     )
     if settings.encoding == "bpe" and content["vocab_size"] < settings.vocab_size:
-        yield f"the text gives no more than {content['vocab_size']:,} tokens"
+        yield f"the text yields only {content['vocab_size']:,} tokens"
     if content["duplicates_dropped"]:
-        yield f"{content['duplicates_dropped']:,} documents left out, exact duplicates of others"
+        yield f"{content['duplicates_dropped']:,} documents skipped as exact duplicates of others"
     yield from content.get("notes", [])
     yield twins(content)
 
 
 def twins(content: dict[str, Any]) -> str:
-    """What was found of near-duplicates, in a sentence without its full stop."""
+    """Describe the near-duplicates in a sentence without its full stop."""
     near = content["near_duplicates"]
     if content["cut_by_position"]:
         return "a single document, so it is split by position, not by content"
     if near is None:
-        return "near-duplicates not looked for: the corpus is larger than split.near_duplicates"
+        return "near-duplicates not searched: the corpus is larger than split.near_duplicates"
     return (
-        f"{near['groups']:,} groups of near-duplicates, {near['documents']:,} documents, of which "
-        f"{near['moved']:,} moved to the split of their group's first"
+        f"{near['groups']:,} groups of near-duplicates with {near['documents']:,} documents, of "
+        f"which {near['moved']:,} moved to the split of the first document of their group"
     )
 
 
 def page(content: dict[str, Any]) -> str:
-    """The report as Markdown."""
+    """Format the report as Markdown."""
     sizes = content["tokens_of_a_document"]
     lines = [
         "# The corpus", "",
         f"{content['documents']:,} documents, {megabytes(content['bytes'])}, "
         f"{content['tokens']:,} tokens of `{content['encoding']}`: "
-        f"{content['bytes_per_token']:.2f} bytes a token. Of its {content['vocab_size']:,} ids "
+        f"{content['bytes_per_token']:.2f} bytes per token. Of its {content['vocab_size']:,} ids "
         f"{content['ids_used']:,} occur.", "",
-        f"- {content['duplicates_dropped']:,} exact duplicates left out",
+        f"- {content['duplicates_dropped']:,} exact duplicates skipped",
         f"- {twins(content)}",
         *(f"- {note}" for note in content.get("notes", [])), "",
         "| split | documents | tokens | bytes | share |", "|---|---:|---:|---:|---:|",
@@ -143,10 +143,10 @@ def page(content: dict[str, Any]) -> str:
             for name, split in content["splits"].items()
         ), "",
         f"![How many documents have how many tokens]({PICTURE})", "",
-        f"A document has {sizes['median']:,} tokens in the median; the shortest tenth "
-        f"{sizes['tenth']:,} at most, the longest tenth {sizes['nine_tenths']:,} at least; the "
-        f"shortest {sizes['shortest']:,}, the longest {sizes['longest']:,}, <|endoftext|> too.",
-        "", "| commonest token | id | times | share |", "|---|---:|---:|---:|",
+        f"The median document has {sizes['median']:,} tokens; the shortest tenth at most "
+        f"{sizes['tenth']:,}, the longest tenth at least {sizes['nine_tenths']:,}; the shortest "
+        f"{sizes['shortest']:,}, the longest {sizes['longest']:,}, each including <|endoftext|>.",
+        "", "| most frequent token | id | count | share |", "|---|---:|---:|---:|",
         *(
             f"| `{cell(token['text'])}` | {token['id']} | {token['count']:,} "
             f"| {token['count'] / content['tokens']:.1%} |"
@@ -157,5 +157,5 @@ def page(content: dict[str, Any]) -> str:
 
 
 def cell(text: str) -> str:
-    """Text in the code of a table's cell."""
+    """Format text as code in a table cell."""
     return text.replace("|", "\\|").replace("`", "'")

@@ -1,4 +1,4 @@
-"""A corpus' documents into tokens on disk, each with the split that it belongs to."""
+"""Encode a corpus' documents to tokens on disk, each with its split."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,28 +17,28 @@ from tinyllm.data.tokenize.survey import Survey, labelled
 from tinyllm.data.tokenize.workers import Workers
 from tinyllm.data.tokenizer import LEARNABLE, Tokenizer
 
-if TYPE_CHECKING:  # a worker process starts in two thirds of the time without pydantic
+if TYPE_CHECKING:  # without pydantic, a worker process starts in two thirds of the time
     from tinyllm.settings.tokenize import Tokenize
 
 
 def make_tokenizer(corpus: Corpus, found: Survey, settings: "Tokenize") -> Tokenizer:
-    """The encoding that params.yaml names; `bpe` is learned from training documents only.
+    """Return the tokenizer that params.yaml names; `bpe` is trained on training documents only.
 
     Raises:
-        ValueError: the encoding is unknown or can't be had.
+        ValueError: The encoding is unknown or can't be downloaded.
     """
     if settings.encoding != "bpe":
         return Tokenizer.named(settings.encoding)
     share = min(settings.sample_bytes or LEARNABLE, LEARNABLE) / found.bytes[TRAIN]
     while next(_sample(corpus, found, share), None) is None:
-        share *= 2  # so few and long texts that none was drawn
+        share *= 2  # no text was drawn: there are few and long ones
     return Tokenizer.train(_sample(corpus, found, share), settings.vocab_size)
 
 
 def _sample(corpus: Corpus, found: Survey, share: float) -> Iterator[str]:
-    """About a share of the training text, drawn by content: all of it from 1 on.
+    """Yield about a share of the training text, drawn by content; all of it for a share of 1.
 
-    Documents are drawn, and pieces of those longer than PIECE characters.
+    Documents are drawn, and pieces of documents longer than PIECE characters.
     """
     train = SPLITS.index(TRAIN)
     for code, (text, _) in labelled(corpus, found):
@@ -47,7 +47,7 @@ def _sample(corpus: Corpus, found: Survey, share: float) -> Iterator[str]:
 
 
 def _position(text: str) -> float:
-    """A number from 0 to 1 that follows from a text."""
+    """Return a number from 0 to 1 that depends on a text alone."""
     digest = hashlib.blake2b(text.encode(), digest_size=8, person=b"sample")
     return int.from_bytes(digest.digest(), "big") / 2**64
 
@@ -59,8 +59,8 @@ class _Batch(NamedTuple):
     """Texts to encode.
 
     Attributes:
-        texts: documents, the first of which may be only the end of one; or a piece before the end.
-        codes: of each document that ends, its split as an index into SPLITS.
+        texts: Documents, the first of which may be the end of one; or a piece before the end.
+        codes: The split, as an index into SPLITS, of each document that ends.
     """
 
     texts: list[str]
@@ -68,7 +68,7 @@ class _Batch(NamedTuple):
 
 
 class _Encoded(NamedTuple):
-    """The ids of a batch, one text after the other, and each text's tokens and bytes."""
+    """The concatenated ids of a batch, and each text's tokens and bytes."""
 
     ids: Tokens
     tokens: npt.NDArray[np.int64]
@@ -78,14 +78,14 @@ class _Encoded(NamedTuple):
 def encode_corpus(
     corpus: Corpus, found: Survey, tokenizer: Path, folder: Path, workers: Workers
 ) -> TokenTotals:
-    """Write every document's tokens, <|endoftext|> after each, to a token folder.
+    """Write every document's tokens, followed by <|endoftext|>, to a token folder.
 
     Args:
-        tokenizer: the folder of a saved one, which the workers load.
+        tokenizer: Folder of a saved tokenizer, which the workers load.
     """
     loaded = _load(tokenizer, _identity(tokenizer))
     encode = partial(_encode, tokenizer, _identity(tokenizer))
-    tokens = n_bytes = 0  # of a document that is not yet at its end
+    tokens = n_bytes = 0  # of the document that has not ended yet
     with TokenWriter(folder, loaded.vocab_size, loaded.dtype, found.documents) as writer:
         for batch, encoded in workers.map(encode, _batches(corpus, found)):
             documents = np.zeros(len(batch.codes), dtype=DOCUMENT)
@@ -121,13 +121,13 @@ def _batches(corpus: Corpus, found: Survey) -> Iterator[_Batch]:
 
 
 def _identity(tokenizer: Path) -> str:
-    """What a saved tokenizer is, wherever it lies."""
+    """Identify a saved tokenizer by its content, not its path."""
     return repr(checksums(tokenizer))
 
 
 @cache
 def _load(tokenizer: Path, identity: str) -> Tokenizer:  # noqa: ARG001 (part of the cache's key)
-    """Load a tokenizer once in a process; it takes as long as encoding some megabytes."""
+    """Load a tokenizer once per process; that takes as long as encoding some megabytes."""
     return Tokenizer.load(tokenizer)
 
 

@@ -1,10 +1,10 @@
-"""Near-duplicates by MinHash: which documents share most of their phrases.
+"""Find near-duplicates with MinHash: documents that share most of their phrases.
 
-A document is the set of its shingles (five words in a row, as folded for its split; a character of
-a script that leaves no spaces counts as a word). The share of equal numbers in two signatures
-estimates the Jaccard similarity of the two sets (Broder 1997). Documents are compared if all eight
-numbers of one of fourteen bands are equal: shingles and bands are those of FineWeb (Penedo et al.
-2024). datasketch computes the same a shingle at a time; whole arrays take a hundredth of the time.
+A document is the set of its shingles: five consecutive words of the folded text; in scripts without
+spaces, a character counts as a word. The share of equal numbers in two signatures estimates the
+Jaccard similarity of two sets (Broder 1997). Documents are compared if all eight numbers of one of
+fourteen bands are equal; shingles and bands are those of FineWeb (Penedo et al. 2024). datasketch
+computes the same one shingle at a time; whole arrays take a hundredth of the time.
 """
 
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ import numpy.typing as npt
 
 BANDS, ROWS = 14, 8
 SHINGLE = 5  # words
-ALIKE = 0.7  # estimated similarity from which two documents are near-duplicates
-_SPACE, _WIDE = 0x20, 0xE0  # from this byte on begins a character of three or four bytes
-_BASE = 0x9E3779B97F4A7C15  # odd, hence with an inverse modulo 2**64
-_BLOCK = 1 << 16  # bytes hashed at once, with arrays that the processor's cache holds
-_AT_ONCE = 1 << 16  # pairs compared at once
-NEXT = 32  # documents of the same band that each is compared with
-PIVOTS = 64  # documents that are compared with all of the same band, where more share it
+ALIKE = 0.7  # lowest estimated similarity of near-duplicates
+_SPACE, _WIDE = 0x20, 0xE0  # lowest first byte of a character of three or four bytes
+_BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
+_BLOCK = 1 << 16  # bytes hashed at a time; the arrays fit in the processor's cache
+_AT_ONCE = 1 << 16  # pairs compared at a time
+NEXT = 32  # following documents of the same band that each is compared with
+PIVOTS = 64  # documents that are compared with all of the same band, if it is larger
 
 Hashes = npt.NDArray[np.uint64]
-Numbers = npt.NDArray[np.int64]  # of documents, or of places
+Numbers = npt.NDArray[np.int64]  # of documents, or of positions
 Groups = npt.NDArray[np.int64]  # a group is the lowest number of its documents
-Signatures = npt.NDArray[np.uint16]  # (N, BANDS * ROWS): of each number the upper half, which
-# is enough to tell two apart (b-bit minwise hashing, Li and König 2010)
+Signatures = npt.NDArray[np.uint16]  # (N, BANDS * ROWS): the upper half of each number, enough
+# to distinguish two numbers (b-bit minwise hashing, Li and König 2010)
 
 
 def _mix(values: Hashes) -> Hashes:
@@ -49,7 +49,7 @@ def _powers(base: int, count: int) -> Hashes:
 
 
 def signatures(texts: Sequence[bytes]) -> Signatures:
-    """The signatures of folded texts (N, BANDS * ROWS); a long one's is of its blocks' phrases."""
+    """Return signatures of folded texts (N, BANDS * ROWS); a long text is hashed in blocks."""
     blocks: list[bytes] = []
     owners = []
     for text in texts:
@@ -78,10 +78,10 @@ def _signatures(texts: Sequence[bytes]) -> Signatures:
 
 
 def _shingles(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-    """Hashes of all shingles, text by text, and where those of each text begin (N,).
+    """Return the hashes of all shingles, text by text, and where each text's begin (N,).
 
-    A shingle's hash is a difference of two prefix sums, as of Rabin and Karp, but over all texts
-    at once. A text of fewer words is one shingle.
+    A shingle's hash is a difference of two prefix sums, as in Rabin-Karp, but over all texts at
+    once. A text with fewer words is one shingle.
     """
     joined = np.frombuffer(b" ".join([b"", *texts, b""]), dtype=np.uint8)
     sizes = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)) + 1
@@ -106,12 +106,12 @@ def _shingles(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint32], npt.NDArr
 
 
 def groups(found: Signatures) -> Groups:
-    """For each document the first of those that it is a near-duplicate of, directly or not (N,).
+    """Return, for each document, the first document of its group of near-duplicates (N,).
 
-    Two documents that share a band and are alike are in one group, wherever they stand, if at most
-    NEXT + 1 documents share that band. Of more, as boilerplate makes them, each is compared with
-    the NEXT that follow it, then up to PIVOTS with all; two that are alike may stay apart only if
-    those were not enough. Memory is a few numbers a document, and time grows with N log N.
+    Two similar documents that share a band are in one group if at most NEXT + 1 documents share
+    that band. Of larger bands, typical for boilerplate, each document is compared with the NEXT
+    that follow it, then up to PIVOTS documents with all; two similar documents may stay apart only
+    if these comparisons miss them. Memory is a few numbers per document; time is O(N log N).
     """
     group = np.arange(len(found))
     for band in range(BANDS):
@@ -125,10 +125,10 @@ def groups(found: Signatures) -> Groups:
 
 
 def _join_following(found: Signatures, group: Groups, order: Numbers, keys: Hashes) -> Groups:
-    """Join what is alike of the documents with the same key that are NEXT places apart at most.
+    """Join similar documents with the same key that are at most NEXT positions apart.
 
     Args:
-        order, keys: the documents (N,) sorted by their keys, and these.
+        order, keys: The documents (N,) sorted by their keys, and the sorted keys.
     """
     places = np.arange(len(order))
     for distance in range(1, NEXT + 1):
@@ -145,7 +145,7 @@ def _join_following(found: Signatures, group: Groups, order: Numbers, keys: Hash
 
 
 def _join_large(found: Signatures, group: Groups, order: Numbers, keys: Hashes) -> Groups:
-    """Join what else is alike where more documents have the same key than were all compared."""
+    """Join further similar documents of keys that more than NEXT + 1 documents have."""
     firsts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
     ends = np.append(firsts[1:], len(keys))
     labels = group[order]
@@ -161,15 +161,15 @@ def _join_large(found: Signatures, group: Groups, order: Numbers, keys: Hashes) 
 
 
 def _join_by_pivots(found: Signatures, members: Numbers, labels: Groups) -> Groups:
-    """Compare up to PIVOTS members with all of other groups, those of the smallest groups first.
+    """Compare up to PIVOTS members with all other groups, members of the smallest groups first.
 
-    Once all that were no pivots are of one group, any two of different groups were compared.
+    Once all other members are in one group, any two members of different groups were compared.
 
     Args:
-        labels: the groups of the members (M,).
+        labels: The groups of the members (M,).
 
     Returns:
-        their groups after it (M,).
+        Their groups afterwards (M,).
     """
     labels = labels.copy()
     rest = np.arange(len(members))
@@ -186,8 +186,8 @@ def _join_by_pivots(found: Signatures, members: Numbers, labels: Groups) -> Grou
 
 
 def _join(group: Groups, a: Groups, b: Groups) -> Groups:
-    """The groups (N,) after those of each pair (P,) have become one."""
-    while True:  # the lower number spreads over each pair, until all of a group have the lowest
+    """Return the groups (N,) after joining the two groups of each pair (P,)."""
+    while True:  # each pair takes its lower number, until a whole group has its lowest
         lower = np.minimum(group[a], group[b])
         new = group.copy()
         np.minimum.at(new, a, lower)
@@ -199,7 +199,7 @@ def _join(group: Groups, a: Groups, b: Groups) -> Groups:
 
 
 def _alike(found: Signatures, a: Numbers, b: Numbers) -> npt.NDArray[np.bool_]:
-    """Of which pairs (P,) of documents the estimated similarity is high (P,)."""
+    """Return which pairs (P,) of documents have a high estimated similarity (P,)."""
     alike = np.empty(len(a), dtype=bool)
     for first in range(0, len(a), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)

@@ -1,7 +1,7 @@
-"""The vocabularies of tiktoken's published encodings: fetched as a corpus is, and verified.
+"""Download and verify the vocabularies of tiktoken's published encodings.
 
-tiktoken fetches them itself, but without a bound on the time. So each is put where tiktoken looks
-first: in the folder that TIKTOKEN_CACHE_DIR names, or else where it keeps them by default.
+tiktoken downloads them itself, but without a timeout. So each is put where tiktoken looks first: in
+the folder of TIKTOKEN_CACHE_DIR, or else in its default folder.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from tinyllm.common.files import publish_file, sha256_of
 from tinyllm.data.sources.fetch import Patience, fetch
 
 SITE = "https://openaipublic.blob.core.windows.net"
-MOST = 100_000_000  # bytes of a file
+MOST = 100_000_000  # bytes, at most, of a file
 CACHES = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
 
 # Paths and SHA-256 of each encoding's files, as in tiktoken_ext/openai_public.py.
@@ -57,7 +57,7 @@ FILES: dict[str, tuple[tuple[str, str], ...]] = {
     "o200k_harmony": (_O200K,),
 }
 
-# Tokens of each, as tiktoken counts them, so that a model's size is known before any download.
+# Vocabulary sizes, as in tiktoken: a model's size is known before any download.
 SIZES = {
     "gpt2": 50257,
     "r50k_base": 50257,
@@ -70,14 +70,14 @@ SIZES = {
 
 
 def load_published(name: str, downloads: Path, patience: Patience) -> None:
-    """Have tiktoken load an encoding, after which `Tokenizer.named` needs no network.
+    """Make an encoding's vocabulary available, so that `Tokenizer.named` needs no network.
 
     Args:
-        name: of the encoding. What is not one of FILES (`bpe`, others' plug-ins) is left alone.
-        downloads: where what is fetched waits.
+        name: Of the encoding. Names outside FILES (`bpe`, plug-ins of others) are ignored.
+        downloads: Folder of partial and complete downloads.
 
     Raises:
-        ValueError: a file can't be had.
+        ValueError: A file can't be downloaded.
     """
     import tiktoken
 
@@ -96,7 +96,7 @@ def load_published(name: str, downloads: Path, patience: Patience) -> None:
             source = _fetch(name, url, digest, downloads, patience)
         for target in (folder, ours):
             if target is not None and not _is(target / key, digest):
-                # A folder that can't be written to is no reason to fail: what is needed is here.
+                # An unwritable cache is no error: tiktoken reads our own folder.
                 with suppress(OSError), publish_file(target / key) as temporary:
                     shutil.copyfile(source, temporary)
     with _cached_in(ours):
@@ -104,7 +104,7 @@ def load_published(name: str, downloads: Path, patience: Patience) -> None:
 
 
 def _cache() -> Path | None:
-    """Where tiktoken keeps its files; None: nowhere, since the user set an empty name."""
+    """Return tiktoken's cache folder; None if the user set an empty name, which disables it."""
     default = str(Path(tempfile.gettempdir()) / "data-gym-cache")
     named = next((os.environ[name] for name in CACHES if name in os.environ), default)
     return Path(named) if named else None
@@ -122,10 +122,10 @@ def _fetch(name: str, url: str, digest: str, downloads: Path, patience: Patience
         return fetch(url, downloads, sha256=digest, most=MOST, patience=patience).path
     except ValueError as error:
         raise ValueError(
-            f"tokenize.encoding = {name!r}: its vocabulary can't be fetched: {error}; without a "
+            f"tokenize.encoding = {name!r}: its vocabulary can't be downloaded: {error}. Without a "
             f"network, run `TIKTOKEN_CACHE_DIR=vocabularies python -c 'import tiktoken; "
-            f'tiktoken.get_encoding("{name}")\'` where there is one, copy that folder here and '
-            "name it in TIKTOKEN_CACHE_DIR; or set tokenize.encoding: bpe"
+            f'tiktoken.get_encoding("{name}")\'` on a machine with one, copy that folder here and '
+            "set TIKTOKEN_CACHE_DIR to it; or set tokenize.encoding: bpe"
         ) from None
 
 

@@ -1,6 +1,6 @@
-"""What is kept of each document of a corpus, in files: hashes, sizes, signature.
+"""Keep a sketch of each document of a corpus in files: hashes, sizes, signature.
 
-Both are written in the documents' order, and read some at a time.
+The files are written in the order of the documents, and read in blocks.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ from tinyllm.data.tokenize import near_duplicates
 from tinyllm.data.tokenize.batches import PIECE, Corpus
 from tinyllm.data.tokenize.workers import Workers
 
-AT_ONCE = 1 << 16  # documents read at once
-# Two documents that differ have the same 64 bits by a chance of 1e-6 in six million documents.
+AT_ONCE = 1 << 16  # documents read at a time
+# Among six million documents, the probability that two share 64 bits by chance is 1e-6.
 SKETCH = np.dtype([("content", "<u8"), ("folded", "<u8"), ("bytes", "<i8"), ("characters", "<i8")])
 SKETCHES, SIGNATURES = "sketches", "signatures"
 
-Sketches = npt.NDArray[Any]  # (N,) of SKETCH
+Sketches = npt.NDArray[Any]  # (N,) records of SKETCH
 Found = tuple[Sketches, near_duplicates.Signatures | None]
 
 
 class _Sketch:
-    """What is kept of a document, which may be given in pieces."""
+    """The sketch of a document, which may be given in pieces."""
 
     def __init__(self) -> None:
         self._content = hashlib.blake2b(digest_size=8)
@@ -58,7 +58,7 @@ class _Sketch:
 
 
 class _Batch(NamedTuple):
-    """Whole documents for a worker; or what was found of one that came in pieces."""
+    """Whole documents for a worker; or the sketch of one that came in pieces."""
 
     texts: list[str]
     signed: bool
@@ -66,7 +66,7 @@ class _Batch(NamedTuple):
 
 
 def _batches(pieces: Iterable[Piece], limit: int) -> Iterator[_Batch]:
-    """The documents in batches of about PIECE characters, signed up to `limit` characters."""
+    """Yield documents in batches of about PIECE characters, signed up to `limit` characters."""
     texts: list[str] = []
     held = total = 0
     long: _Sketch | None = None
@@ -92,7 +92,7 @@ def _batches(pieces: Iterable[Piece], limit: int) -> Iterator[_Batch]:
 
 
 def _sketch(batch: _Batch) -> Found:
-    """What is kept of a batch of documents."""
+    """Return the sketches of a batch of documents."""
     if batch.found is not None:
         return batch.found
     rows, folded = [], []
@@ -106,20 +106,20 @@ def _sketch(batch: _Batch) -> Found:
 
 
 def write_sketches(corpus: Corpus, limit: int, folder: Path, workers: Workers) -> int:
-    """Write the sketches of a corpus and, as long as it may not be too large, signatures.
+    """Write the sketches of a corpus, and signatures until the corpus exceeds `limit`.
 
     Args:
-        limit: bytes of the largest corpus to sign.
+        limit: Size in bytes of the largest corpus to sign.
 
     Returns:
-        bytes of all documents.
+        Size of all documents in bytes.
     """
     size = 0
     with ExitStack() as stack:
         names = (folder / SKETCHES, folder / SIGNATURES)
         sketches, signatures = (stack.enter_context(name.open("wb")) for name in names)
         for _, (some, signed) in workers.map(_sketch, _batches(corpus(), limit)):
-            sketches.write(some.data)  # tofile would not say why it can't
+            sketches.write(some.data)  # the error of tofile gives no reason
             size += int(some["bytes"].sum())
             if signed is not None and size <= limit:
                 signatures.write(signed.data)
@@ -127,12 +127,12 @@ def write_sketches(corpus: Corpus, limit: int, folder: Path, workers: Workers) -
 
 
 def count_sketches(folder: Path) -> int:
-    """How many documents there are."""
+    """Return the number of documents."""
     return (folder / SKETCHES).stat().st_size // SKETCH.itemsize
 
 
 def read(folder: Path) -> Iterator[tuple[int, Sketches]]:
-    """The sketches, some at a time, each time with the number of the first."""
+    """Yield the sketches in blocks, each with the number of its first document."""
     first = 0
     with (folder / SKETCHES).open("rb") as file:
         while len(sketches := np.fromfile(file, dtype=SKETCH, count=AT_ONCE)):
@@ -141,6 +141,6 @@ def read(folder: Path) -> Iterator[tuple[int, Sketches]]:
 
 
 def read_one(folder: Path, number: int) -> Any:
-    """The sketch of one document."""
+    """Return the sketch of one document."""
     offset = number * SKETCH.itemsize
     return np.fromfile(folder / SKETCHES, dtype=SKETCH, count=1, offset=offset)[0]

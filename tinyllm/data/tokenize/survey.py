@@ -1,7 +1,7 @@
-"""The first reading of a corpus: what stands in it twice, and which split each document belongs to.
+"""Read a corpus for the first time: find duplicates, and assign each document to a split.
 
-What is kept of each document goes to files and is sorted part by part, so that memory does not grow
-with the corpus.
+The sketches of the documents are in files and sorted in parts, so that memory does not grow with
+the corpus.
 """
 
 import re
@@ -29,18 +29,18 @@ from tinyllm.data.tokenize.sketches import (
 )
 from tinyllm.data.tokenize.workers import Workers
 
-if TYPE_CHECKING:  # a worker process starts in two thirds of the time without pydantic
+if TYPE_CHECKING:  # without pydantic, a worker process starts in two thirds of the time
     from tinyllm.settings.split import Split
 
-DROPPED = 255  # the code of a document that stood before; the others are indices into SPLITS
+DROPPED = 255  # the code of an exact duplicate; other codes are indices into SPLITS
 CODES = "codes"
 HASH = np.dtype([("content", "<u8"), ("number", "<i8")])
 _SPACE = re.compile(r"\s")
-PARTS = 128  # files at most: macOS lets a process open 256
+PARTS = 128  # most files at once: macOS allows a process 256
 
 
 class NearDuplicates(NamedTuple):
-    """Groups, the documents in them, and those that followed their first into another split."""
+    """Numbers of groups, of documents in them, and of documents moved to their first's split."""
 
     groups: int
     documents: int
@@ -49,15 +49,15 @@ class NearDuplicates(NamedTuple):
 
 @dataclass(frozen=True)
 class Survey:
-    """What a corpus holds.
+    """What a corpus contains.
 
     Attributes:
-        codes: of each document (N,): its split as an index into SPLITS, or DROPPED.
-        bytes: of each split, UTF-8; of the parts of a single document about.
-        read: bytes of all documents.
-        duplicates: documents with the content of one before, which are left out.
-        near: what was found of near-duplicates; None: not looked for.
-        cuts: of a single document: the characters at which validation and test part begin.
+        codes: The split of each document (N,) as an index into SPLITS, or DROPPED.
+        bytes: Size of each split in UTF-8; approximate for the parts of a single document.
+        read: Size of all documents in bytes.
+        duplicates: Number of documents skipped as exact duplicates.
+        near: Numbers of near-duplicates; None: not searched.
+        cuts: Of a single document: the characters at which validation and test part begin.
     """
 
     codes: npt.NDArray[np.uint8]
@@ -69,24 +69,24 @@ class Survey:
 
     @property
     def documents(self) -> int:
-        """How many come of it."""
+        """Return the number of documents that are kept."""
         return len(SPLITS) if self.cuts else len(self.codes) - self.duplicates
 
 
 def survey(corpus: Corpus, settings: "Split", folder: Path, workers: Workers) -> Survey:
-    """Read a corpus through once.
+    """Read a corpus once.
 
     Args:
-        folder: for files, which are of use as long as the result is.
+        folder: Folder for files that are needed as long as the result is.
 
     Raises:
-        ValueError: it is empty, or a split gets nothing.
+        ValueError: The corpus is empty, or a split has no documents.
     """
     size = write_sketches(corpus, settings.near_duplicates, folder, workers)
     count = count_sketches(folder)
     if not count:
-        raise ValueError("the corpus is empty: there is no document in it")
-    # Written, not mapped from the first: a full disk kills who writes to a map of a sparse file.
+        raise ValueError("the corpus is empty: it contains no document")
+    # Write the file before mapping it: on a full disk, writing to a sparse map kills the process.
     with (folder / CODES).open("wb") as file:
         for _, sketches in read(folder):
             file.write(split_codes(sketches["folded"], settings).data)
@@ -110,7 +110,7 @@ def survey(corpus: Corpus, settings: "Split", folder: Path, workers: Workers) ->
 
 
 def _contents(folder: Path, codes: npt.NDArray[np.uint8]) -> int:
-    """How many of the documents that are kept differ in more than case, white space and digits."""
+    """Count the kept documents that differ in more than case, white space and digits."""
     found = (
         np.unique(sketches["folded"][codes[first : first + len(sketches)] != DROPPED])
         for first, sketches in read(folder)
@@ -121,32 +121,32 @@ def _contents(folder: Path, codes: npt.NDArray[np.uint8]) -> int:
 def _too_few(
     name: str, kept: int, contents: int, duplicates: int, followed: NearDuplicates | None
 ) -> str:
-    """The error for a split without documents.
+    """Return the error for a split without documents.
 
     Args:
-        kept: documents that are not exact duplicates.
-        contents: of these, those that differ in more than case, white space and digits.
-        duplicates: exact duplicates.
-        followed: near-duplicates, if the split is empty because documents followed these.
+        kept: Documents that are not exact duplicates.
+        contents: Of these, those that differ in more than case, white space and digits.
+        duplicates: Exact duplicates.
+        followed: Near-duplicates, if the split is empty because documents were moved with them.
     """
-    beside = f" ({duplicates:,} exact duplicates left out)" if duplicates else ""
+    beside = f" ({duplicates:,} exact duplicates skipped)" if duplicates else ""
     message = f"the {name} split got none of {kept:,} document(s){beside}"
     change = "lower" if name == TRAIN else "raise"
     fractions = f"{change} split.validation_fraction or split.test_fraction"
     if followed is not None:
-        # Other fractions move whole groups, which is no help where there are few beside the rest.
+        # Other fractions move whole groups, which does not help if one group is most of the corpus.
         apart = kept - followed.documents + followed.groups
         more = f"; or {fractions}" if apart > kept / 2 else ""
         return (
             f"{message}, because {followed.documents:,} of them are near-duplicates of each other, "
             f"in {followed.groups:,} group(s), and no group is divided: set split.near_duplicates: "
-            "0 to divide them (test documents are then much like training documents), or add text "
-            f"of other kinds{more}"
+            "0 to divide them (test documents then resemble training documents), or add other "
+            f"text{more}"
         )
     if contents < kept / 2:
         return (
             f"{message}, because all but {contents:,} of them differ from another only in digits, "
-            "case or white space, and such documents stay in one split: add text of other kinds"
+            "case or white space, and such documents stay in one split: add other text"
         )
     return (
         f"{message}: {fractions}, or cut the text into more documents with download.separator, "
@@ -158,9 +158,9 @@ def _too_few(
 
 
 def _drop_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> int:
-    """Mark every document that stood before. Returns how many.
+    """Mark every document that occurred before. Returns how many.
 
-    The hashes go to files by their remainder first, each of which fits in memory.
+    The hashes are first sorted into files by remainder, each of which fits in memory.
     """
     count = min(len(codes) // AT_ONCE + 1, PARTS)
     dropped = 0
@@ -177,7 +177,7 @@ def _drop_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> int:
         for file in files:
             file.seek(0)
             rows = np.fromfile(file, dtype=HASH)
-            _, kept = np.unique(rows["content"], return_index=True)  # the first of each
+            _, kept = np.unique(rows["content"], return_index=True)  # first occurrence of each
             again = np.delete(rows["number"], kept)
             codes[again] = DROPPED
             dropped += len(again)
@@ -185,11 +185,11 @@ def _drop_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> int:
 
 
 def _join_near_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> NearDuplicates:
-    """Give each document the split of the first of its group."""
+    """Give each document the split of the first document of its group."""
     shape = (len(codes), near_duplicates.BANDS * near_duplicates.ROWS)
     signatures = np.memmap(folder / SIGNATURES, dtype=np.uint16, mode="r", shape=shape)
     firsts = near_duplicates.groups(signatures)
-    kept = codes != DROPPED  # the first always is
+    kept = codes != DROPPED  # the first document is always kept
     moved = kept & (codes != codes[firsts])
     codes[kept] = codes[firsts[kept]]
     sizes = np.bincount(firsts[kept], minlength=len(codes))
@@ -198,7 +198,7 @@ def _join_near_duplicates(folder: Path, codes: npt.NDArray[np.uint8]) -> NearDup
 
 
 def _sizes(folder: Path, codes: npt.NDArray[np.uint8]) -> dict[str, int]:
-    """Bytes of the documents of each split."""
+    """Return the size in bytes of the documents of each split."""
     totals = np.zeros(len(SPLITS), dtype=np.int64)
     for first, sketches in read(folder):
         mine = codes[first : first + len(sketches)]
@@ -212,34 +212,34 @@ def _sizes(folder: Path, codes: npt.NDArray[np.uint8]) -> dict[str, int]:
 def _cut_by_position(
     corpus: Corpus, folder: Path, codes: npt.NDArray[np.uint8], settings: "Split"
 ) -> tuple[tuple[int, int], dict[str, int]]:
-    """Where the only document is cut into training, validation and test part.
+    """Return where to cut a single document into training, validation and test part.
 
     Returns:
-        the characters at which the second and the third part begin; about the bytes of each.
+        The characters at which the second and the third part begin; the approximate size of each.
     """
     document = read_one(folder, int(np.argmax(codes != DROPPED)))
     length = int(document["characters"])
     shares = 1 - settings.validation_fraction - settings.test_fraction, 1 - settings.test_fraction
-    places = [round(length * share) for share in shares]
-    limits = [(place + end) // 2 for place, end in pairwise([*places, length])]
+    starts = [round(length * share) for share in shares]
+    limits = [(start + end) // 2 for start, end in pairwise([*starts, length])]
     first, second = (
-        _cut_from(_kept(corpus(), codes), place, limit)
-        for place, limit in zip(places, limits, strict=True)
+        _cut_from(_kept(corpus(), codes), start, limit)
+        for start, limit in zip(starts, limits, strict=True)
     )
     parts = zip(SPLITS, np.diff([0, first, second, length]).tolist(), strict=True)
     ratio = int(document["bytes"]) / max(length, 1)
     return (first, second), {name: round(part * ratio) for name, part in parts}
 
 
-def _cut_from(pieces: Iterable[Piece], place: int, limit: int) -> int:
-    """Where to cut at `place`, or up to `limit` characters: after the line; else after the word.
+def _cut_from(pieces: Iterable[Piece], start: int, limit: int) -> int:
+    """Return where to cut from `start` up to `limit`: after the line, else after the word.
 
-    Where neither ends up to there, as in lines or words that would leave the next part less than
-    half of its share, the place itself.
+    If neither ends before `limit` (very long lines or words would leave the next part less than
+    half of its share), cut at `start` itself.
     """
     begin, word_end = 0, None
     for text, _ in pieces:
-        low, high = max(place - begin, 0), max(limit - begin, 0)
+        low, high = max(start - begin, 0), max(limit - begin, 0)
         if (line_end := text.find("\n", low, high)) >= 0:
             return begin + line_end + 1
         if word_end is None and (space := _SPACE.search(text, low, high)):
@@ -247,16 +247,16 @@ def _cut_from(pieces: Iterable[Piece], place: int, limit: int) -> int:
         begin += len(text)
         if begin >= limit:
             break
-    return place if word_end is None else word_end
+    return start if word_end is None else word_end
 
 
 # ----- reading again
 
 
 def labelled(corpus: Corpus, found: Survey) -> Iterator[tuple[int, Piece]]:
-    """Each document that is kept, with its split's index, in pieces that can be encoded alone.
+    """Yield each kept document, with its split's index, in pieces that can be encoded separately.
 
-    A single document comes as three: its parts.
+    A single document gives three: its parts.
     """
     pieces = _kept(corpus(), found.codes)
     if found.cuts is not None:
@@ -277,7 +277,7 @@ def _each(codes: npt.NDArray[np.uint8]) -> Iterator[int]:
 
 
 def _kept(pieces: Iterable[Piece], codes: npt.NDArray[np.uint8]) -> Iterator[Piece]:
-    """The pieces of the documents that are not dropped."""
+    """Yield the pieces of documents that are not dropped."""
     each = _each(codes)
     code = None
     for piece in pieces:
@@ -288,7 +288,7 @@ def _kept(pieces: Iterable[Piece], codes: npt.NDArray[np.uint8]) -> Iterator[Pie
 
 
 def _cut_at(pieces: Iterable[Piece], cuts: tuple[int, int]) -> Iterator[Piece]:
-    """A document as several, which begin at the given characters."""
+    """Yield a document as several documents that begin at the given characters."""
     begin = 0
     for text, last in pieces:
         inside = [cut - begin for cut in cuts if begin < cut <= begin + len(text)]

@@ -1,6 +1,6 @@
-"""All cores at work on one stream, in order.
+"""Process one stream on all cores, in order.
 
-Processes, not threads: what Python does to each document would else wait for one lock.
+Processes, not threads: the Python code for each document would wait for the interpreter lock.
 """
 
 import multiprocessing
@@ -19,13 +19,13 @@ from tinyllm.common.os_processes import available_cores
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-BYTES_EACH = 4_000_000  # a process takes half a second to start, in which this much is encoded
+BYTES_EACH = 4_000_000  # starting a process takes as long as encoding this much: half a second
 
 
 class Workers:
-    """Processes that work for this one, and end with it; fewer than two: it works itself.
+    """Worker processes, which end with this process; with fewer than two, it does the work itself.
 
-    Used as a context.
+    Use it as a context manager.
     """
 
     def __init__(self, count: int) -> None:
@@ -34,16 +34,16 @@ class Workers:
 
     @classmethod
     def for_bytes(cls, size: int) -> "Workers":
-        """As many as this process may use cores, and as text of that size keeps busy."""
+        """Create workers for the available cores, but no more than text of that size needs."""
         return cls(min(available_cores(), size // BYTES_EACH))
 
     def map(
         self, function: Callable[[Task], Result], tasks: Iterable[Task]
     ) -> Iterator[tuple[Task, Result]]:
-        """Each task with what the function makes of it, in order; a few tasks are read ahead.
+        """Yield each task with the function's result, in order; reads a few tasks ahead.
 
         Raises:
-            ChildProcessError: a worker was killed.
+            ChildProcessError: A worker was killed.
         """
         if self.count < 2:
             yield from ((task, function(task)) for task in tasks)
@@ -63,7 +63,7 @@ class Workers:
                 yield first, future.result()
         except BrokenProcessPool:
             raise ChildProcessError(
-                f"one of {self.count} worker processes was killed, perhaps for want of memory"
+                f"one of {self.count} worker processes was killed, possibly out of memory"
             ) from None
 
     def __enter__(self) -> "Workers":
@@ -80,7 +80,7 @@ class Workers:
 
 
 def _end_with_parent() -> None:
-    """Have a worker end once its parent has, however that ended; Ctrl-C is the parent's to obey."""
+    """Make a worker exit once its parent has; Ctrl-C is handled by the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
