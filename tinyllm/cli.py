@@ -36,7 +36,7 @@ def commands() -> None:
 
 @commands.command()
 def check() -> None:
-    """Show what `dvc repro` will run and how long it takes, or what is wrong.
+    """Show what will run and how long it takes, or what is wrong.
 
     Takes some seconds and downloads nothing: reads params.yaml and the first documents of a local
     corpus, and times some training steps on random tokens. Prints one line for each problem that

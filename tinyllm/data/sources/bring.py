@@ -59,7 +59,7 @@ def bring(
 
 @dataclass(frozen=True)
 class Source:
-    """What the settings of `download` stand for, of whatever kind it is.
+    """What the settings of `download` stand for: any kind of source.
 
     Attributes:
         origin: of the text, as the manifest names it.
