@@ -97,7 +97,7 @@ def test_corpus_and_machine_are_reported_together(project: Path) -> None:
     change(project, {"device": "mps"})
     device, text, records = problems()
     assert device.startswith("hardware.device = 'mps'")
-    assert "a.txt" in text and "b.jsonl holds records" in records
+    assert "a.txt" in text and "b.jsonl contains records" in records
 
 
 def test_a_model_that_no_memory_holds_is_reported_before_it_is_built(project: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_corpus_that_is_missing_or_empty_is_reported(project: Path) -> None:
     (project / "corpus" / "a.txt").rename(project / "corpus" / "a.pdf")
     assert "none of its 1 file(s)" in problems()[0]
     shutil.rmtree(project / "corpus")
-    assert problems() == ["download.path = 'corpus': there is no such file or folder"]
+    assert problems() == ["download.path = 'corpus': the file or folder does not exist"]
 
 
 def test_a_package_that_is_not_installed_is_reported(project: Path) -> None:
