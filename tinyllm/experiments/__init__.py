@@ -1,1 +1,1 @@
-"""Working with finished runs and models; the only package that uses DVC."""
+"""Checking, verifying and repeating runs and models; uses DVC as a library."""
