@@ -43,7 +43,7 @@ def run(main: Callable[[], None]) -> None:
     never_fail_to_print()
     try:
         main()
-    except Exception as error:
+    except Exception as error:  # cause() decides; any other error is raised again
         if (message := cause(error)) is None:
             raise
         sys.exit(f"error: {without_passwords(message)}")
