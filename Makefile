@@ -67,7 +67,12 @@ lock: ## Renew the lock files from pyproject.toml (ARGS=--upgrade: the newest of
 			--no-header --no-annotate $(ARGS) "$$@"; \
 	}; \
 	compile -o requirements.lock; \
-	compile --extra dev -c requirements.lock -o requirements-dev.lock
+	compile --extra dev --extra ecosystem -c requirements.lock -o requirements-dev.lock
+
+.PHONY: ecosystem
+ecosystem: $(INSTALLED) ## Install what `make test ARGS="-m ecosystem"` needs: llama.cpp, lm_eval, ...
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet \
+		-c requirements-dev.lock -e '.[dev,ecosystem]'
 
 .PHONY: setup
 setup: $(INSTALLED) ## Set up .venv and nothing else
@@ -92,7 +97,7 @@ def lacking(pin):
         return True
 
 project = tomllib.load(open("pyproject.toml", "rb")).get("project", {})
-pins = sum(project.get("optional-dependencies", {}).values(), project.get("dependencies", []))
+pins = project.get("dependencies", []) + project.get("optional-dependencies", {}).get("dev", [])
 print(next((pin for pin in pins if lacking(Requirement(pin))), ""))
 endef
 export LACKING
