@@ -13,7 +13,7 @@ from tests.data.readers.packed import COMPRESS, as_csv, as_jsonl, as_parquet, ta
 from tests.data.sources.conftest import Bring
 from tests.helpers import encode, make_documents
 from tinyllm.common.files import read_json
-from tinyllm.data.readers import json_records, records
+from tinyllm.data.readers import csv_records, json_records, records
 from tinyllm.data.readers.raw_folder import Manifest, read_manifest, read_pieces
 from tinyllm.data.tokenize import corpus_report
 from tinyllm.data.tokenizer import Tokenizer
@@ -86,7 +86,7 @@ def test_elements_of_an_array_are_found_across_chunks(
 def test_a_record_must_fit_in_memory(
     bring_it: BringIt, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (records, json_records):
+    for module in (records, csv_records, json_records):
         monkeypatch.setattr(module, "LONGEST", 1 << 21)
     for name, begin in {
         "a.json": b'[{"text": "',

@@ -2,22 +2,32 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tinyllm.data.readers import documents, evidence
-from tinyllm.data.readers.compression import Spend, chunks, spend_freely, unpacked_name
+from tinyllm.data.readers.archives import member_streams
+from tinyllm.data.readers.compression import (
+    Spend,
+    chunks,
+    damage_named,
+    packing_by_name,
+    packing_of,
+    spend_freely,
+    unpacked,
+    unpacked_name,
+)
+from tinyllm.data.readers.csv_records import csv_records
 from tinyllm.data.readers.decoding import decoded, text_without_nuls
-from tinyllm.data.readers.detecting import SAMPLE, detected
+from tinyllm.data.readers.detecting import SAMPLE, detected, is_utf8
 from tinyllm.data.readers.documents import Part, Piece
-from tinyllm.data.readers.file_streams import streams
 from tinyllm.data.readers.findings import Findings
 from tinyllm.data.readers.json_records import json_records, jsonl
 from tinyllm.data.readers.layout import Format, Layout
 from tinyllm.data.readers.parquet import parquet_records
-from tinyllm.data.readers.records import Record, csv_records, texts
+from tinyllm.data.readers.records import Record, texts
 
 DELIMITERS = {"csv": ",;\t|", "tsv": "\t"}
 UNITS = {"jsonl": "line", "json": "record", "csv": "line", "tsv": "line", "parquet": "row"}
@@ -34,16 +44,54 @@ def file_pieces(
     """Yield the documents of a file in pieces, in order.
 
     Args:
-        name, members: See `streams`.
+        name: The file's name in errors.
+        members: The members of an archive to read; None: read the file itself.
         findings: Counts what is skipped, replaced and detected.
 
     Raises:
         ValueError: Something in the file is wrong; the message says what and where.
     """
     findings = Findings() if findings is None else findings
-    for inner, stream in streams(path, name, members, spend):
+    for inner, stream in _streams(path, name, members, spend):
         packed = members is not None or unpacked_name(inner) != inner
         yield from documents.pieces(_parts(stream, inner, layout, spend, findings, packed))
+
+
+def _streams(
+    path: Path | str, name: str, members: Sequence[str] | None, spend: Spend = spend_freely
+) -> Iterator[tuple[str, IO[bytes]]]:
+    """Open each byte stream in a file one after the other, decompressed.
+
+    Args:
+        name: The file's name in errors.
+        members: The members of an archive to read; None: read the file itself.
+        spend: Counts what is unpacked to find the members, not what is read of them.
+
+    Yields:
+        The stream's name (of a member, prefixed by the archive's), and the stream.
+    """
+    if members is None:
+        with open(path, "rb") as file:  # noqa: PTH123 (for many files)
+            yield name, _unpacked(file, name)
+        return
+    for member, inner in member_streams(Path(path), name, members, spend):
+        yield f"{name}/{member}", _unpacked(inner, f"{name}/{member}")
+
+
+def _unpacked(file: Any, name: str) -> IO[bytes]:
+    if not (packing := packing_by_name(name)):
+        return file
+    with damage_named(name):
+        head = file.peek(512)
+    if packing_of(head) != packing:
+        if kind := evidence.instead(head):
+            raise ValueError(f"{name} is not {packing[1:]}-compressed: {kind}")
+        if head and 0 not in head and is_utf8(head):  # decompressed by a proxy or browser
+            raise ValueError(
+                f"{name} is not {packing[1:]}-compressed but plain text; rename it to "
+                f"{Path(unpacked_name(name)).name}"
+            )
+    return unpacked(file, name, packing)
 
 
 def _parts(

@@ -5,9 +5,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tinyllm.data.readers.fields import Invalid, count_of, list_at
 from tinyllm.data.readers.findings import Findings
-from tinyllm.data.readers.records import LONGEST, Record, lines_of
+from tinyllm.data.readers.records import LONGEST, Invalid, Record, count_of, lines_of, list_at
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 

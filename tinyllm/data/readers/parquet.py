@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from tinyllm.data.readers.compression import CHUNK, Spend
-from tinyllm.data.readers.fields import Invalid, text_of
 from tinyllm.data.readers.layout import Layout
-from tinyllm.data.readers.records import Record, no_column
+from tinyllm.data.readers.records import Invalid, Record, no_column, text_of
 
 ROWS = 64  # in memory at once
 

@@ -1,14 +1,12 @@
-"""Get the text of each record of a file, and the records of CSV and TSV."""
+"""Get the text of each record of a file from one of its fields, nested ones included."""
 
-import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from tinyllm.data.readers.decoding import line_feeds
-from tinyllm.data.readers.fields import Invalid, listed, text_of
 from tinyllm.data.readers.findings import Findings
 from tinyllm.data.readers.layout import Layout
 
@@ -19,6 +17,10 @@ SKIP = " (set download.on_invalid: skip to skip such records)"
 CHOOSE = " (set download.files to choose other files)"
 # A record's number, and the record or why it is invalid.
 Record = tuple[int, Any]
+
+
+class Invalid(Exception):
+    """A record without a text. The message follows the name of the file and the record."""
 
 
 def texts(
@@ -112,72 +114,128 @@ def lines_of(text: Iterable[str], name: str) -> Iterator[str]:
     yield "".join(held)
 
 
-# ----- CSV and TSV
+# ----- the field of a record
 
 
-def csv_records(text: Iterable[str], name: str, delimiters: str, field: str) -> Iterator[Record]:
-    """Yield the column's text of each row after the header.
+def text_of(record: Any, field: str, decode: Callable[[bytes], str] | None = None) -> str:
+    """Return the text at a field of a record.
 
     Args:
-        delimiters: Candidates; the first one that makes the field a column of the header is used.
+        field: A key; `a.b` is a key of a nested object, `a[].b` a key of each object of a list. A
+            literal key with that spelling has precedence. Texts of a list are joined by a blank
+            line.
+        decode: Converts bytes to text; None: bytes are not text.
 
     Raises:
-        ValueError: The column is missing, or a quoted field has no end.
+        Invalid: The record has no text there.
     """
-    csv.field_size_limit(LONGEST)
-    lines = (f"{line}\n" for line in lines_of(text, name))
-    begin = []
-    for line in lines:
-        begin.append(line)
-        if line.strip():
-            break
-    delimiter = _delimiter(begin[-1], delimiters, field)
-    rows = csv.reader(chain(begin, lines), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    column = 0
-    while True:
-        number = rows.line_num + 1
+    if isinstance(record, dict) and isinstance(text := record.get(field), str):
+        return text  # the usual case
+    value = _value(record, field)
+    texts = value if isinstance(value, list) else [value]
+    return "\n\n".join(_as_text(text, value, field, decode) for text in texts)
+
+
+def count_of(record: Any, field: str) -> int:
+    """Return the number of texts, or of values in their place, at a field of a record."""
+    try:
+        value = _value(record, field)
+    except Invalid:
+        return 0
+    return len(value) if isinstance(value, list) else 1
+
+
+def list_at(record: dict[str, Any], path: str, where: str) -> list[Any]:
+    """Return the list at a path (`data`, `data[].paragraphs`) in a record.
+
+    Raises:
+        ValueError: There is no list; the message begins with `where`.
+    """
+    try:
+        value = _at(record, path.split("."), "")
+    except Invalid as reason:
+        said = str(reason).removesuffix("; set download.field to the one to read")
+        raise ValueError(f"{where}download.records = {path!r}: {said}") from None
+    if not isinstance(value, list):
+        raise ValueError(f"{where}download.records = {path!r}: is {kind(value)}, not a list")
+    return value
+
+
+def _value(record: Any, field: str) -> Any:
+    """Return the value at a field; for elements of a list without one, the reason instead."""
+    if not isinstance(record, dict):
+        raise Invalid(f"is {kind(record)}, not a JSON object")
+    if isinstance(text := record.get(field), str):
+        return text
+    return _at(record, field.split("."), "")
+
+
+def _as_text(text: Any, value: Any, field: str, decode: Callable[[bytes], str] | None) -> str:
+    if isinstance(text, Invalid):
+        raise text
+    if isinstance(text, bytes) and decode is not None:
+        return decode(text)
+    if isinstance(text, str):
+        return text
+    if value is text:
+        inside = f", with {listed(text)}" if isinstance(text, dict) else ""
+        raise Invalid(f"its {field!r} is {kind(text)}{inside}, not text")
+    inside = (
+        f", with {listed(text)}; to read one of them, write {field}[] and its key"
+        if isinstance(text, dict)
+        else ""
+    )
+    raise Invalid(f"its {field!r} contains {kind(text)}{inside}, not text")
+
+
+def _at(value: Any, keys: list[str], path: str) -> Any:
+    """Return the value at a path; a flat list if the path leads through a list."""
+    if not keys:
+        return value
+    if not isinstance(value, dict):
+        hint = f"; write {path}[] to read each of its elements" if isinstance(value, list) else ""
+        raise Invalid(f"its {path!r} is {kind(value)}, not an object{hint}")
+    for count in range(len(keys), 0, -1):  # a key may contain a dot
+        key = ".".join(keys[:count])
+        if key in value:
+            return _at(value[key], keys[count:], f"{path}.{key}" if path else key)
+        bare = key.removesuffix("[]")
+        if bare != key and bare in value:
+            inside = f"{path}.{key}" if path else key
+            return _each(value[bare], keys[count:], inside)
+    missing = keys[0].removesuffix("[]")
+    where = f"its {path!r} has" if path else "has"
+    raise Invalid(
+        f"{where} no {missing!r}, but {listed(value)}; set download.field to the one to read"
+    )
+
+
+def _each(elements: Any, keys: list[str], path: str) -> list[Any]:
+    if not isinstance(elements, list):
+        raise Invalid(f"its {path.removesuffix('[]')!r} is {kind(elements)}, not a list")
+    found = []
+    for element in elements:
         try:
-            row = next(rows, None)
-        except csv.Error as error:
-            if not header or "unexpected end" in str(error) or "field limit" in str(error):
-                raise ValueError(
-                    f"{name}, line {number:,}: is not CSV: {error}; a closing quote may be missing"
-                ) from None
-            yield number, Invalid(f"is not CSV: {error}")
-            continue
-        if row is None:
-            return
-        if not any(map(str.strip, row)):
-            continue
-        if delimiters == "\t" and rows.line_num > number and any("\t" in cell for cell in row):
-            raise ValueError(  # many TSV files use the quote as an ordinary character
-                f"{name}, line {number:,}: the text between a quote in it and the next quote has "
-                "several lines with tabs; if it is one field, set download.format: csv, otherwise "
-                "remove the quote"
-            )
-        if not header:
-            header, column = row, _column(row, field, name)
-        elif len(row) != len(header):
-            yield number, Invalid(f"has {len(row)} field(s), but the header has {len(header)}")
-        else:
-            yield number, row[column]
+            value = _at(element, keys, path)
+        except Invalid as reason:
+            value = reason
+        found += value if isinstance(value, list) else [value]
+    return found
 
 
-def _delimiter(header: str, delimiters: str, field: str) -> str:
-    for delimiter in delimiters:
-        try:
-            if field in next(csv.reader([header], delimiter=delimiter)):
-                return delimiter
-        except csv.Error:
-            continue
-    return delimiters[0]
+def listed(names: Iterable[Any]) -> str:
+    """Return the first ten names, each at most 40 characters long, for an error message."""
+    shown = [repr(name if len(str(name)) <= 40 else f"{str(name)[:37]}...") for name in names]
+    return ", ".join(shown[:10]) or "nothing"
 
 
-def _column(header: list[str], field: str, name: str) -> int:
-    if (count := header.count(field)) != 1:
-        raise ValueError(no_column(header, field, name, count))
-    return header.index(field)
+def kind(value: object) -> str:
+    """Describe a JSON value in words."""
+    kinds = {
+        dict: "an object", list: "a list", str: "text", bool: "true or false", bytes: "bytes",
+        int: "a number", float: "a number",
+    }  # fmt: skip
+    return "null" if value is None else kinds.get(type(value), f"a {type(value).__name__}")
 
 
 def no_column(names: list[str], field: str, name: str, count: int) -> str:
