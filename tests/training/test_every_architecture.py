@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.helpers import random_ids
+from tests.training.distributed.test_processes import SAME, measured, run_ranks
 from tests.training.project import (
     INTERVAL,
     TRAIN,
@@ -19,7 +20,6 @@ from tests.training.project import (
     resumed_at,
     run,
 )
-from tests.training.test_processes import SAME, measured, run_ranks
 from tinyllm.models.folder import load_model
 from tinyllm.models.registry import ARCHITECTURES
 
