@@ -20,7 +20,6 @@ NO_WINDOWS = (
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Run a stage's main function; if the DVC that started it is killed, it ends as well."""
     """Run a stage's main function; the stage exits if the DVC that started it is killed."""
 
     def watched() -> None:
