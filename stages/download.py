@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tinyllm.common import console
+from tinyllm.experiments.command import run_stage
 
 
 def main() -> None:
@@ -46,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run_stage(main)
+    run_stage(main)

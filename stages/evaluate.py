@@ -6,7 +6,7 @@ No other stage reads the test split.
 import argparse
 from pathlib import Path
 
-from tinyllm.common import console
+from tinyllm.experiments.command import run_stage
 
 
 def main() -> None:
@@ -33,6 +33,7 @@ def main() -> None:
     from tinyllm.compute import device_for, set_up, threads_for
     from tinyllm.data.token_store import read_split
     from tinyllm.evaluation import final_scores
+    from tinyllm.experiments.provenance import read_origin
     from tinyllm.models.folder import WEIGHTS, load_model
     from tinyllm.settings.load import load_params
     from tinyllm.tracking.journal import Journal
@@ -43,7 +44,7 @@ def main() -> None:
     model, tokenizer = load_model(args.model)
     model.to(device)
     train, test = read_split(args.train), read_split(args.test)
-    header = final_scores.header(params, test, sha256_of(args.model / WEIGHTS))
+    header = final_scores.header(params, test, sha256_of(args.model / WEIGHTS), read_origin())
     with Journal(header, params.runtime) as journal:
         scores, predictions = final_scores.predict_test(model, tokenizer, test, params.evaluate)
         baselines = final_scores.baseline_scores(tokenizer, train, test)
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run_stage(main)
+    run_stage(main)

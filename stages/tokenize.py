@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from tinyllm.common import console
+from tinyllm.experiments.command import run_stage
 
 
 def main() -> None:
@@ -67,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run_stage(main)
+    run_stage(main)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyllm.common import console
+from tinyllm.experiments.command import run_stage
 
 if TYPE_CHECKING:
     from tinyllm.common.unchanged import MadeFrom
@@ -45,8 +45,10 @@ def train_model(
     """Train the model in one process of a training; only the first process writes files."""
     from tinyllm.common.files import publish_folder
     from tinyllm.compute import choose, generator, set_up
+    from tinyllm.experiments.provenance import read_origin
     from tinyllm.models.folder import save_model
     from tinyllm.models.registry import TinyLLM
+    from tinyllm.tracking.origin import Origin
     from tinyllm.training import report
     from tinyllm.training.checkpoints import identity
     from tinyllm.training.checkpoints.resume import resumable
@@ -68,10 +70,11 @@ def train_model(
     processes.share_model(model, compute.device)
     if compute.compiled:
         compile_training(model)
+    origin = read_origin() if processes.first else Origin()
     state = TrainState(model, make_optimizer(model, params.train))
     with (
         resumable(state, training, compute, params, processes) as saver,
-        watch(state, data, compute, params, saver.bookmark, processes) as watcher,
+        watch(state, data, compute, params, saver.bookmark, origin, processes) as watcher,
     ):
         batches = data.batches(state.step, params)
         train(state, batches, data.evaluation, params.train, params.seed, watcher, saver, processes)
@@ -89,4 +92,4 @@ def train_model(
 
 
 if __name__ == "__main__":
-    console.run_stage(main)
+    run_stage(main)

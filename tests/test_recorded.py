@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipeline import Project
 from tinyllm.common.files import sha256_of
-from tinyllm.tracking.provenance import hydra
+from tinyllm.experiments.provenance import hydra
 
 # Python runs this file at its start. In one stage it waits until a file is opened, and then changes
 # another one: the edit happens in the middle of the stage on a machine of any speed.

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from tinyllm.common import console
+from tinyllm.experiments import command
 
 
 class InOrder(click.Group):
@@ -137,7 +137,7 @@ def settings() -> None:
     from pathlib import Path
 
     from tinyllm.common.files import project_root
-    from tinyllm.settings.page import page
+    from tinyllm.experiments.settings_page import page
 
     text = Path(project_root(), "params.yaml").read_text(encoding="utf-8")
     print(page(text), end="")
@@ -145,7 +145,7 @@ def settings() -> None:
 
 def main() -> None:
     """Run the command; an error that the user can fix is printed as one line without traceback."""
-    console.run(_run)
+    command.run(_run)
 
 
 def _run() -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from tests.helpers import ROOT
 from tinyllm.common import console
-from tinyllm.common.files import read_json
 
 
 def test_an_error_that_the_user_can_fix_is_a_single_line() -> None:
@@ -29,15 +28,6 @@ def test_an_unreadable_file_is_a_single_line() -> None:
     with pytest.raises(SystemExit) as ended:
         console.run(fail)
     assert str(ended.value.code).startswith("error: ")
-
-
-def test_an_error_that_another_run_fixes_says_how_to_run(tmp_path: Path) -> None:
-    """The library raises what is wrong; only here is it known that DVC runs the stages."""
-    with pytest.raises(ValueError, match=r"file\.json is missing$"):
-        read_json(tmp_path / "file.json")
-    with pytest.raises(SystemExit) as ended:
-        console.run(lambda: read_json(tmp_path / "file.json"))
-    assert ended.value.code == f"error: {tmp_path / 'file.json'} is missing; run `dvc repro`"
 
 
 def test_no_error_prints_a_password() -> None:

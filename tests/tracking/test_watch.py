@@ -15,6 +15,7 @@ from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation.scores import Scores
 from tinyllm.models.folder import WEIGHTS, save_model
 from tinyllm.settings.load import Params, load_params
+from tinyllm.tracking.origin import Origin
 from tinyllm.tracking.outbox import sync
 from tinyllm.training.checkpoints.resume import resumable
 from tinyllm.training.data import TrainingData
@@ -28,6 +29,9 @@ SCORES = {
     TRAIN: Scores(loss=2.0, bits_per_byte=1.0, accuracy=0.25, tokens=100),
     VALIDATION: Scores(loss=800.0, bits_per_byte=400.0, accuracy=0.0, tokens=100),
 }
+ORIGIN = Origin(
+    tags={"git.dirty": "true"}, commands="make it again", remarks=("By hand.",), patch=b"a patch"
+)
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ def test_a_training_run_in_mlflow(project: Project, params: Params, tokenizer: T
     fingerprint = Fingerprint({"seed": "1337"})
     with (
         resumable(state, fingerprint, compute, params) as saver,
-        watch(state, opened, compute, params, saver.bookmark) as watcher,
+        watch(state, opened, compute, params, saver.bookmark, ORIGIN) as watcher,
     ):
         for step in range(21):
             watcher.step(step, {"loss": 1.0 / (step + 1), "learning_rate": 0.1, "grad_norm": 2.0})
@@ -98,7 +102,10 @@ def test_a_training_run_in_mlflow(project: Project, params: Params, tokenizer: T
     assert run.data.params["resolved.decay_steps"] == str(params.train.max_steps)
     assert run.data.params["resolved.device"] == "cpu"
     assert not [name for name in run.data.params if name.startswith("evaluate.")]
-    assert "dvc repro" in run.data.tags["mlflow.note.content"]
+    assert run.data.tags["git.dirty"] == "true"
+    note = run.data.tags["mlflow.note.content"].split("\n\n")
+    assert note[0] == "```sh\nmake it again\n```" and note[2:] == ["By hand."]
+    assert note[1].startswith("2 layers of width 32")
     assert len(run.data.tags["tinyllm.model_sha256"]) == 64
     inputs = {
         i.dataset.name: (i.dataset.digest, i.tags[0].value) for i in run.inputs.dataset_inputs
@@ -111,4 +118,4 @@ def test_a_training_run_in_mlflow(project: Project, params: Params, tokenizer: T
     kept = {
         path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file()
     }
-    assert kept >= {f"model/{WEIGHTS}", "reports/train/loss.png"}
+    assert kept >= {f"model/{WEIGHTS}", "reports/train/loss.png", "changes.patch"}

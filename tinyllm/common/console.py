@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tinyllm.common.addresses import without_passwords
-from tinyllm.common.errors import RunAgain
 
 NO_WINDOWS = (
     "error: tinyllm runs on Linux and macOS, not on Windows itself: on Windows, run it in WSL "
@@ -19,23 +18,10 @@ NO_WINDOWS = (
 )
 
 
-def run_stage(main: Callable[[], None]) -> None:
-    """Run a stage's main function; the stage exits if the DVC that started it is killed."""
-
-    def watched() -> None:
-        from tinyllm.common.os_processes import end_with_starter  # cannot be imported on Windows
-
-        end_with_starter()
-        main()
-
-    run(watched)
-
-
 def run(main: Callable[[], None]) -> None:
     """Run a main function and print errors that the user can fix without a traceback.
 
-    Exits with status 1 on such an error and 130 on an interruption; DVC treats any status but 0 as
-    a failure.
+    Exits with status 1 on such an error and 130 on an interruption; neither is a success.
     """
     if os.name == "nt":
         sys.exit(NO_WINDOWS)
@@ -115,8 +101,6 @@ def _usable(encoding: str) -> str:
 
 def cause(error: Exception) -> str | None:
     """Return the message for an error that the user can fix; None for any other error."""
-    if isinstance(error, RunAgain):
-        return f"{error}; run `dvc repro`"
     if isinstance(error, (ValueError, OSError)):
         return str(error)
     return lack(error) if isinstance(error, (MemoryError, RuntimeError)) else None

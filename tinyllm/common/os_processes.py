@@ -1,7 +1,4 @@
-"""Other processes: check whether one is alive, and end a stage when its DVC has exited.
-
-If DVC is killed with SIGKILL, its stage keeps running and the next `dvc repro` starts a second one.
-"""
+"""Other processes: check whether one is alive, and end with the process that started this one."""
 
 import math
 import os
@@ -15,10 +12,9 @@ import psutil
 
 # A signal of its own: if a process group receives SIGTERM, this signal must not count as the second
 # SIGTERM that training gets. It ends a process that has no handler for it.
-DVC_IS_GONE = signal.SIGUSR2
-STAGE = "DVC_STAGE"  # DVC sets this variable for the stages that it runs
+STARTER_EXITED = signal.SIGUSR2
 LAUNCHED = "TORCHELASTIC_RUN_ID"  # torch's launcher sets it for the processes that it starts
-CHECK_INTERVAL = 0.5  # seconds between checks; DVC takes longer to start a stage again
+CHECK_INTERVAL = 0.5  # seconds between checks; starting a stage again takes longer
 
 
 def is_alive(process: psutil.Process | int) -> bool:
@@ -81,16 +77,18 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def end_with_starter() -> None:
-    """Send DVC_IS_GONE to this process when the DVC that started it, if any, exits.
+def launcher() -> psutil.Process | None:
+    """Return the launcher of this process if it is one of several that share a training."""
+    return psutil.Process().parent() if LAUNCHED in os.environ else None
 
-    If several processes share a training, DVC started only their launcher; they exit with it.
+
+def end_with(starter: psutil.Process, name: str) -> None:
+    """Send STARTER_EXITED to this process when the process that started it exits.
+
+    Args:
+        name: Name of that process, for the message.
     """
-    launched = LAUNCHED in os.environ
-    starter = psutil.Process().parent() if launched else _dvc()
-    if starter is not None:
-        name = "launcher" if launched else "DVC process"
-        threading.Thread(target=_watch, args=(starter, name), daemon=True).start()
+    threading.Thread(target=_watch, args=(starter, name), daemon=True).start()
 
 
 def _watch(starter: psutil.Process, name: str) -> None:
@@ -99,17 +97,4 @@ def _watch(starter: psutil.Process, name: str) -> None:
     try:
         print(f"the {name} that started this process has exited", file=sys.stderr, flush=True)
     finally:  # standard error may be closed too
-        os.kill(os.getpid(), DVC_IS_GONE)
-
-
-def _dvc() -> psutil.Process | None:
-    """Return the DVC process that started this stage, also through a shell; None without DVC."""
-    if STAGE not in os.environ:
-        return None
-    for ancestor in psutil.Process().parents():
-        try:
-            if STAGE not in ancestor.environ():  # the process that set it
-                return ancestor
-        except psutil.Error:  # owned by another user, or exited
-            continue
-    return None
+        os.kill(os.getpid(), STARTER_EXITED)

@@ -16,9 +16,10 @@ from tinyllm.generation.sampling import Sampling, write
 from tinyllm.models.model import Model
 from tinyllm.pictures import comparison
 from tinyllm.settings.evaluate import Evaluate
-from tinyllm.settings.load import Params
+from tinyllm.settings.load import Params, flatten
+from tinyllm.tracking.datasets import dataset
 from tinyllm.tracking.journal import Header
-from tinyllm.tracking.provenance import dataset, flatten, provenance
+from tinyllm.tracking.origin import Origin
 
 METRICS = "metrics.json"  # a column each in `dvc exp show`: few enough to fit a terminal
 SCORES = "scores.json"
@@ -112,19 +113,19 @@ def write_report(
         comparison(new / "comparison.png", {**baselines, "tinyllm": scores.bits_per_byte})
 
 
-def header(params: Params, test: TokenSplit, model_sha256: str) -> Header:
+def header(params: Params, test: TokenSplit, model_sha256: str, origin: Origin) -> Header:
     """Describe this evaluation's run.
 
     Name, tags and note are used only if the model's own run is missing or has scores with other
     settings; otherwise the scores are added to that run.
     """
-    origin = provenance()
     return Header(
         stage="evaluate",
-        name=origin.experiment or "evaluate",
+        name=origin.name or "evaluate",
         params=flatten({"evaluate": params.evaluate.model_dump()}),
-        tags=origin.tags(),
+        tags=origin.tags,
         note=origin.note(f"Test scores of the model {model_sha256[:12]}"),
         model_sha256=model_sha256,
+        twin_tag=origin.twin_tag,
         datasets=[dataset("test split", test, "testing")],
     )

@@ -20,15 +20,16 @@ from tinyllm.data.token_store import read_split
 from tinyllm.evaluation import final_scores
 from tinyllm.evaluation.scores import MEASURES
 from tinyllm.experiments.outputs import Cache, check, open_repo, outputs_of
+from tinyllm.experiments.provenance import read_origin
+from tinyllm.experiments.repository import Git, GitError, read_changes
 from tinyllm.models.folder import WEIGHTS, load_model
 from tinyllm.settings.load import Params, load_params
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.mlflow.database import prepare
 from tinyllm.tracking.mlflow.runs import ALL, MODEL_TAG, STAGE_TAG, TRAINING
 from tinyllm.tracking.mlflow.store import has_arrived
+from tinyllm.tracking.origin import PATCH, Origin
 from tinyllm.tracking.outbox import OTHER_SENDER, pending, sync
-from tinyllm.tracking.provenance import PATCH, Provenance, provenance
-from tinyllm.tracking.repository import Git, GitError, read_changes
 from tinyllm.training import report
 from tinyllm.training.data import load_data
 from tinyllm.training.display import watch
@@ -69,9 +70,9 @@ def rebuild() -> int:
             f"MLflow has the run of this model, {run.info.run_name}: {run.info.run_id} ({where})."
         )
         return 0
-    origin = provenance()
+    origin = read_origin()
     training = training_header(params, train, origin)
-    scoring = final_scores.header(params, read_split(evaluate["test"]), model_sha256)
+    scoring = final_scores.header(params, read_split(evaluate["test"]), model_sha256, origin)
     settings = params.runtime.model_copy(update={"tracker": "mlflow"})
     with Journal(training, settings, live=False) as journal:
         record_training(journal, train, model_sha256, origin)
@@ -175,7 +176,7 @@ def _gone(run: Any) -> bool:
     return run.info.lifecycle_stage == "deleted"
 
 
-def training_header(params: Params, train: Places, origin: Provenance) -> Header:
+def training_header(params: Params, train: Places, origin: Origin) -> Header:
     """The header that the training stage recorded, without the hardware."""
     data = load_data(
         params, *(train[name] for name in ("tokenizer", "train", "validation", "splits"))
@@ -192,7 +193,7 @@ def training_header(params: Params, train: Places, origin: Provenance) -> Header
     )
 
 
-def record_training(journal: Journal, train: Places, model_sha256: str, origin: Provenance) -> None:
+def record_training(journal: Journal, train: Places, model_sha256: str, origin: Origin) -> None:
     """Record everything that the training stage recorded and that its reports contain."""
     if origin.patch:
         journal.content(PATCH, origin.patch)

@@ -66,6 +66,17 @@ def load_params(path: Path, check_source: Callable[[str], None] | None = None) -
     return params
 
 
+def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested sections under dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 # pydantic's wording, and ours.
 WORDS = {
     "a valid boolean": "true or false",

@@ -59,6 +59,7 @@ class Header:
         tags: facts to search by.
         note: Markdown, shown on the run's page.
         model_sha256: set by a stage that adds to the run which trained that model.
+        twin_tag: the tag in which runs that trained the same model differ.
         datasets: the data that the run reads: name, digest, source, role and profile of each.
     """
 
@@ -68,6 +69,7 @@ class Header:
     tags: dict[str, str] = field(default_factory=dict)
     note: str = ""
     model_sha256: str | None = None
+    twin_tag: str | None = None
     datasets: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -27,7 +27,7 @@ from tests.training.project import (
     resumed_at,
     run,
 )
-from tinyllm.common.os_processes import DVC_IS_GONE
+from tinyllm.common.os_processes import STARTER_EXITED
 from tinyllm.training.checkpoints.interruption import ECHO
 
 # Settings whose result does not depend on the number of processes; bf16 would round differently.
@@ -201,7 +201,11 @@ def test_a_killed_rank_ends_all_and_is_named_and_a_rerun_resumes(launched: Path)
 
 @pytest.mark.parametrize(
     ("signals", "reason"),
-    [([], "the end of DVC"), ([signal.SIGTERM], "SIGTERM"), ([signal.SIGHUP], "SIGHUP")],
+    [
+        ([], "the exit of its parent process"),
+        ([signal.SIGTERM], "SIGTERM"),
+        ([signal.SIGHUP], "SIGHUP"),
+    ],
 )
 def test_the_exit_of_dvc_is_no_second_signal(
     launched: Path, signals: list[signal.Signals], reason: str
@@ -214,8 +218,8 @@ def test_the_exit_of_dvc_is_no_second_signal(
     for number in signals:
         training.send(number)
         time.sleep(0.3)
-    training.send(DVC_IS_GONE)
-    assert training.wait() == -DVC_IS_GONE
+    training.send(STARTER_EXITED)
+    assert training.wait() == -STARTER_EXITED
     psutil.wait_procs(processes, timeout=30)
     stopped = re.search(
         rf"stopped by {reason} at step (\d+) of {MAX_STEPS}, saved", training.printed()

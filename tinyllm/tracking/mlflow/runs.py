@@ -87,9 +87,9 @@ class Runs:
         )
 
     def of_the_model(self, experiment: str) -> list[Any]:
-        """The runs of the model that this journal scores, those of its DVC experiment first."""
+        """The runs of the model that this journal scores, those with the same twin tag first."""
         runs = self._search(experiment, MODEL_TAG, "model_sha256")
-        return sorted(runs, key=self._is_of_another_experiment)
+        return sorted(runs, key=self._is_a_twin)
 
     def demand_experiment(self, experiment: Any) -> None:
         """Raise ExperimentDeleted, with how to restore it, if the experiment was deleted."""
@@ -138,9 +138,10 @@ class Runs:
         wanted = {fit_name(k): fit(v, PARAM_LENGTH) for k, v in self.header["params"].items()}
         return all(run.data.params.get(name, value) == value for name, value in wanted.items())
 
-    def _is_of_another_experiment(self, run: Any) -> bool:
-        """Whether another DVC experiment made the run, by training the same model again."""
-        return run.data.tags.get("dvc.experiment") != self.header["tags"].get("dvc.experiment")
+    def _is_a_twin(self, run: Any) -> bool:
+        """Whether a run comes from elsewhere and only trained the same model."""
+        tag = self.header["twin_tag"]
+        return run.data.tags.get(tag) != self.header["tags"].get(tag)
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def read_header(folder: Path) -> dict[str, Any]:
             header = json.loads(file.readline())
             if not FIELDS["run"] <= header.keys():
                 raise LookupError
-            return {"model_sha256": None, "datasets": [], **header}
+            return {"model_sha256": None, "twin_tag": None, "datasets": [], **header}
         except (ValueError, LookupError, AttributeError):
             raise ValueError(f"{folder / JOURNAL}: its first line is corrupt") from None
 

@@ -5,25 +5,21 @@ import signal
 import time
 from types import FrameType, TracebackType
 
-from tinyllm.common.os_processes import DVC_IS_GONE
+from tinyllm.common.os_processes import STARTER_EXITED
 
 REASONS = {
     signal.SIGINT: "SIGINT",
     signal.SIGTERM: "SIGTERM",
     signal.SIGHUP: "SIGHUP",
-    DVC_IS_GONE: "the end of DVC",
+    STARTER_EXITED: "the exit of its parent process",
 }
 # Seconds within which a rank may receive the same request twice: from the launcher, and from Slurm
 # or systemd, which signal every process of a machine.
 ECHO = 2.0
 
 
-class Interrupted(KeyboardInterrupt):
-    """Training stopped on request, after saving its state."""
-
-
 class Interruption:
-    """Records SIGINT, SIGTERM, SIGHUP (a closed terminal), and the exit of DVC.
+    """Records SIGINT, SIGTERM, SIGHUP (a closed terminal), and the exit of the starter.
 
     Use it as a context manager. A second SIGINT or SIGTERM ends the process at once. With several
     ranks, one that arrives within ECHO of the first is taken for the same request.

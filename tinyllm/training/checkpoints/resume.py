@@ -1,6 +1,5 @@
 """Resuming a training from its last checkpoint, and saving it; one process per folder."""
 
-import os
 import signal
 import sys
 import time
@@ -9,19 +8,19 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
+from tinyllm.common.errors import Interrupted
 from tinyllm.common.files import read_json
 from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.compute import Compute
 from tinyllm.settings.load import Params
 from tinyllm.tracking.folders import trainings_folder
-from tinyllm.tracking.provenance import EXPERIMENT
 from tinyllm.training.checkpoints.checkpoint import FINGERPRINT, Checkpoints, Loaded, training_lock
-from tinyllm.training.checkpoints.interruption import REASONS, Interrupted, Interruption
+from tinyllm.training.checkpoints.interruption import REASONS, Interruption
 from tinyllm.training.distributed.processes import ALONE, Processes
 from tinyllm.training.state import TrainState
 
 BOOKMARK = "journal"  # file with the name of this training's journal
-LOCK_PATIENCE = 10.0  # seconds in which a training stops after its DVC was killed
+LOCK_PATIENCE = 10.0  # seconds in which a training stops after its starter was killed
 
 
 class Resumable:
@@ -52,11 +51,9 @@ class Resumable:
         gathered = self.processes.gather(self.interruption.number, self._is_time(state.step))
         if number := max(int(number) for number, _ in gathered):
             self.checkpoints.save(state, wait=True)
-            # `dvc repro` would run without the experiment's settings.
-            again = "the same `dvc exp run`" if EXPERIMENT in os.environ else "`dvc repro`"
             raise Interrupted(
                 f"stopped by {REASONS[signal.Signals(number)]} at step {state.step} of "
-                f"{self.max_steps}, saved; {again} resumes from there"
+                f"{self.max_steps}, saved"
             )
         if gathered[0][1]:
             self._saved = time.monotonic()

@@ -10,9 +10,10 @@ from tinyllm.compute import Compute
 from tinyllm.evaluation.scores import Scores
 from tinyllm.models.folder import WEIGHTS
 from tinyllm.models.model import Model
-from tinyllm.settings.load import Params
+from tinyllm.settings.load import Params, flatten
+from tinyllm.tracking.datasets import dataset
 from tinyllm.tracking.journal import Header, Journal
-from tinyllm.tracking.provenance import PATCH, Provenance, dataset, flatten, provenance
+from tinyllm.tracking.origin import PATCH, Origin
 from tinyllm.training.data import TrainingData
 from tinyllm.training.display.progress import Progress
 from tinyllm.training.display.resources import Resources
@@ -74,7 +75,7 @@ class Silence:
 @contextmanager
 def watch(
     state: TrainState, data: TrainingData, compute: Compute, params: Params, bookmark: Path,
-    processes: Processes = ALONE,
+    origin: Origin, processes: Processes = ALONE,
 ) -> Iterator[Watch | Silence]:  # fmt: skip
     """Start a run in the journal and on the terminal; it ends with the block.
 
@@ -92,7 +93,6 @@ def watch(
         flush=True,
     )
     tokens = train.batch_size * train.context_length
-    origin = provenance()
     with (
         Journal(header(params, compute, data, model, origin), params.runtime, bookmark) as journal,
         Progress(train.max_steps, first_step=state.step, step_tokens=tokens) as progress,
@@ -113,7 +113,7 @@ def record_best(journal: Journal, reports: Path) -> None:
 
 
 def header(
-    params: Params, compute: Compute, data: TrainingData, model: Model, origin: Provenance
+    params: Params, compute: Compute, data: TrainingData, model: Model, origin: Origin
 ) -> Header:
     """Everything known about a training run when it starts."""
     train, config = params.train.resolve(), data.model_config
@@ -129,17 +129,18 @@ def header(
     size = f"{config.n_layer}x{config.d_model}-{model.n_parameters / 1e6:.1f}M"
     return Header(
         stage="train",
-        name=origin.experiment or f"{size}-seed{params.seed}",
+        name=origin.name or f"{size}-seed{params.seed}",
         params={
             # `evaluate` records its own settings: it may run again with other ones.
             **flatten(params.model_dump(exclude={"evaluate"})),
             **{f"resolved.{key}": value for key, value in resolved.items()},
         },
-        tags=origin.tags(),
+        tags=origin.tags,
         note=origin.note(
             f"{config.n_layer} layers of width {config.d_model}, {model.n_parameters:,} "
             f"parameters, seed {params.seed}, {compute.device_name}"
         ),
+        twin_tag=origin.twin_tag,
         datasets=[
             dataset(f"{split} split", held, ROLES[split]) for split, held in data.splits.items()
         ],

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllm.common.console import cause
+from tinyllm.common.errors import RunAgain
 from tinyllm.settings.hardware import Hardware
 from tinyllm.training.compiled import keep_kernels
 from tinyllm.training.distributed.processes import ALONE, Processes
@@ -26,7 +27,8 @@ MEETING_PATIENCE = 3600  # seconds to wait for the other machines
 STOP_PATIENCE = 600  # seconds for a step and its save after a request to stop
 LOSS_PATIENCE = 5.0  # seconds in which the launcher finds a dead rank before the others report it
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where the launcher looks for why a rank failed
-INTERRUPTED = 130
+INTERRUPTED = 130  # exit status of an interrupted rank
+RUN_AGAIN = 75  # exit status of a rank that failed with RunAgain
 
 Work = Callable[[Processes], None]
 
@@ -81,7 +83,7 @@ def start(settings: Hardware, count: int, module: str) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.disable(logging.CRITICAL)  # the launcher would log every failure too
-    # DVC_IS_GONE is excluded: it ends this process, and the ranks stop on their own. If the
+    # STARTER_EXITED is excluded: it ends this process, and the ranks stop on their own. If the
     # launcher forwarded it, a second signal would end the ranks in the middle of a step.
     signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not nohup
@@ -140,6 +142,8 @@ def raise_failure(rank: int, status: int, message: str) -> None:
         name = signal.Signals(-status).name
         message = f"was killed by {name}; run the command again to resume from the last checkpoint"
         raise ChildProcessError(f"rank {rank} {message}")
+    if status == RUN_AGAIN:
+        raise RunAgain(f"rank {rank}: {message}")
     *trace, last = message.splitlines()
     if "Traceback" in message:
         print(*trace, sep="\n", file=sys.stderr)
@@ -169,4 +173,4 @@ def run_rank(work: Work, settings: Hardware) -> None:
             raise
         content = {"message": message or traceback.format_exc(), "timestamp": time.time()}
         Path(file).write_text(json.dumps(content))
-        sys.exit(1)
+        sys.exit(RUN_AGAIN if isinstance(error, RunAgain) else 1)

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tinyllm.common import source_files
+from tinyllm.experiments.repository import Git, GitError
 from tinyllm.settings import strict_yaml
-from tinyllm.tracking.repository import Git, GitError
 
 POINTER = ".dvc"  # suffix of the file by which DVC tracks another one
 

@@ -10,8 +10,9 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 
 from tests.tracking.helpers import PYTHON, Project
+from tinyllm.experiments.provenance import Provenance, hydra, provenance
 from tinyllm.settings import strict_yaml
-from tinyllm.tracking.provenance import Provenance, flatten, hydra, provenance
+from tinyllm.settings.load import flatten
 
 PIPELINE = """
 stages:
@@ -90,7 +91,7 @@ def test_the_note_reproduces_settings_and_code(
     assert origin.dirty
     assert origin.changed == ["code.py", "params.yaml"]
     assert origin.settings == flatten(changed)
-    note = origin.note("A title")
+    note = origin.as_origin().note("A title")
     assert "`new.py`: not in Git" in note
 
     clone = tmp_path_factory.mktemp("clone")
@@ -166,7 +167,7 @@ def no_answer(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository / "bin" / "git").write_text("#!/bin/sh\nexec sleep 60\n")
     (repository / "bin" / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{repository / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr("tinyllm.tracking.repository.TIMEOUT", 0.3)
+    monkeypatch.setattr("tinyllm.experiments.repository.TIMEOUT", 0.3)
 
 
 def a_lost_object(repository: Path, _: pytest.MonkeyPatch) -> None:
@@ -199,7 +200,7 @@ def test_the_origin_is_unknown_if_git_fails(
     assert origin.commit == (head if make is a_lost_object else None)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"git.dirty is recorded as unknown for this run. Git: {UNKNOWN[make]}")
-    note = origin.note("A title")
+    note = origin.as_origin().note("A title")
     assert UNKNOWN[make] in note
     assert "```" not in note  # no command reproduces it
 
@@ -232,7 +233,8 @@ def test_a_document_that_is_not_in_git_is_named(repository: Path) -> None:
     (repository / "dvc.lock").write_text(lock)
     origin = provenance()
     assert origin.dirty and [*origin.inputs] == ["corpus/mine.txt"] and origin.patch == b""
-    assert "`corpus/mine.txt`: neither in Git nor in changes.patch" in origin.note("A title")
+    note = origin.as_origin().note("A title")
+    assert "`corpus/mine.txt`: neither in Git nor in changes.patch" in note
 
 
 DOWNLOAD = """
@@ -306,7 +308,9 @@ def test_a_corpus_missing_from_clones_is_named(
     origin = provenance()
     assert origin.tags()["git.dirty"] == "true"
     named = f"../{repository.name}.text" if make is link_to_elsewhere else path
-    (line,) = [line for line in origin.note("A title").splitlines() if f"`{named}`" in line]
+    (line,) = [
+        line for line in origin.as_origin().note("A title").splitlines() if f"`{named}`" in line
+    ]
     md5 = strict_yaml.load((repository / "dvc.lock").read_text())["stages"]["download"]["deps"][0]
     assert line == (
         f"`{named}` (4 bytes in 1 file, md5 {md5['md5']} by dvc.lock): neither in Git nor in "
@@ -339,7 +343,7 @@ def test_a_corpus_tracked_by_dvc_is_pulled(
     subprocess.run(["dvc", "push", "--quiet"], check=True)
     origin = provenance()
     assert origin.tags()["git.dirty"] == "false"
-    note = origin.note("A title")
+    note = origin.as_origin().note("A title")
     assert "`my text`: not in Git, but tracked by DVC" in note
 
     clone = tmp_path_factory.mktemp("clone")
@@ -369,4 +373,4 @@ def test_files_that_git_converts_are_named(repository: Path) -> None:
     assert git("diff", "--stat") == ""
     origin = provenance()
     assert origin.dirty and [*origin.inputs] == ["code.py"]
-    assert "`code.py`: neither in Git nor in changes.patch" in origin.note("A title")
+    assert "`code.py`: neither in Git nor in changes.patch" in origin.as_origin().note("A title")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.tracking.helpers import Project
-from tinyllm.tracking.provenance import PATCH, Provenance, provenance
+from tinyllm.experiments.provenance import Provenance, provenance
+from tinyllm.tracking.origin import PATCH
 
 NETWORK = "tinyllm/network.py"
 LINES = "".join(f"x{number} = {number}\n" for number in range(30)) + "std = 1.0\n"
@@ -254,7 +255,7 @@ def content(folder: Path) -> dict[str, tuple[object, ...]]:
 def follow(origin: Provenance, clone: Path) -> None:
     """Run the note's commands except DVC's, as a user would."""
     (clone / PATCH).write_bytes(origin.patch)
-    note = origin.note("A title")
+    note = origin.as_origin().note("A title")
     *commands, last = note.split("```")[1].removeprefix("sh").strip().splitlines()
     assert last == "dvc repro"
     subprocess.run(["bash", "-e", "-c", "\n".join(commands)], cwd=clone, check=True)

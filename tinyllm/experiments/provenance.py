@@ -4,19 +4,26 @@ import os
 import re
 import shlex
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tinyllm.common import source_files
-from tinyllm.data.token_store import TokenSplit
+from tinyllm.experiments.command import EXPERIMENT
+from tinyllm.experiments.inputs import describe, places, pointer, read_inputs
+from tinyllm.experiments.repository import (
+    Git,
+    GitError,
+    has_repository,
+    hidden_changes,
+    read_changes,
+)
 from tinyllm.settings import strict_yaml
-from tinyllm.tracking.inputs import describe, places, pointer, read_inputs
-from tinyllm.tracking.repository import Git, GitError, has_repository, hidden_changes, read_changes
+from tinyllm.settings.load import flatten
+from tinyllm.tracking.origin import PATCH, Origin
 
-PATCH = "changes.patch"
 PARAMS = "params.yaml"
-EXPERIMENT = "DVC_EXP_NAME"  # DVC sets this variable in the stages of an experiment
+EXPERIMENT_TAG = "dvc.experiment"
 LOCK = "dvc.lock"
 # The pipeline writes these while it runs, so changes in them are not changes of the code.
 _OUTPUTS = (LOCK, "reports")
@@ -67,7 +74,7 @@ class Provenance:
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": self.commit,
             "git.dirty": dirty if self.commit or self.unknown else None,
-            "dvc.experiment": self.experiment,
+            EXPERIMENT_TAG: self.experiment,
             "dvc.base_revision": self.base,
         }
         return {key: value for key, value in tags.items() if value is not None}
@@ -85,20 +92,36 @@ class Provenance:
         lines.append(" \\\n  ".join(["dvc exp run", *changes]) if changes else "dvc repro")
         return "\n".join(lines)
 
-    def note(self, description: str) -> str:
-        """The run's description in Markdown, with the commands at its beginning."""
+    def remarks(self) -> list[str]:
+        """Markdown on what the commands need or can't restore."""
         if self.unknown:
-            return f"{description}\n\nThe code of this run is unknown. Git: {self.unknown}"
-        lines = ["```sh", self.command(), "```", "", description]
+            return [f"The code of this run is unknown. Git: {self.unknown}"]
+        remarks = []
         if self.untracked:
-            lines += ["", f"{_listed(self.untracked)}: not in Git; {PATCH} has them."]
+            remarks.append(f"{_listed(self.untracked)}: not in Git; {PATCH} has them.")
         if self.inputs:
             known = [f"`{name}`{about and f' ({about})'}" for name, about in self.inputs.items()]
-            lines += ["", f"{_some(known)}: neither in Git nor in {PATCH}; copy it there."]
+            remarks.append(f"{_some(known)}: neither in Git nor in {PATCH}; copy it there.")
         if self.pulled:
             needs = "`dvc pull` needs the DVC remote or cache that has it"
-            lines += ["", f"{_listed([*self.pulled])}: not in Git, but tracked by DVC; {needs}."]
-        return "\n".join(lines)
+            remarks.append(f"{_listed([*self.pulled])}: not in Git, but tracked by DVC; {needs}.")
+        return remarks
+
+    def as_origin(self) -> Origin:
+        """What the record of a run shows of this state."""
+        return Origin(
+            name=self.experiment,
+            tags=self.tags(),
+            commands="" if self.unknown else self.command(),
+            remarks=tuple(self.remarks()),
+            patch=self.patch,
+            twin_tag=EXPERIMENT_TAG,
+        )
+
+
+def read_origin() -> Origin:
+    """Read the origin of the run that this process begins; see `provenance`."""
+    return provenance().as_origin()
 
 
 def provenance() -> Provenance:
@@ -176,28 +199,6 @@ def _listed(names: list[str]) -> str:
 def _some(items: list[str]) -> str:
     more = f" and {len(items) - 20} more" if len(items) > 20 else ""
     return ", ".join(items[:20]) + more
-
-
-def dataset(name: str, split: TokenSplit, role: str) -> dict[str, Any]:
-    """A split's entry in a run's header; `role` is MLflow's context of a dataset."""
-    return {
-        "name": name,
-        "digest": split.summary.sha256[:32],  # MLflow allows 36 characters
-        "source": str(split.path),
-        "role": role,
-        "profile": asdict(split.summary),
-    }
-
-
-def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def hydra(value: Any) -> str:

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from tests.helpers import ROOT
+from tinyllm.experiments.settings_page import page
 from tinyllm.settings.load import Params
-from tinyllm.settings.page import page
 from tinyllm.settings.section import Section
 
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")

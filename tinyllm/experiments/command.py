@@ -1,0 +1,67 @@
+"""Running a stage or a command so that its messages name the DVC command to use next."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tinyllm.common import console
+from tinyllm.common.errors import Interrupted, RunAgain
+
+if TYPE_CHECKING:
+    import psutil
+
+EXPERIMENT = "DVC_EXP_NAME"  # DVC sets this variable in the stages of an experiment
+STAGE = "DVC_STAGE"  # DVC sets this variable in the stages that it runs
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a stage's main function; the stage exits if the DVC that started it is killed.
+
+    Otherwise the stage would keep running and the next `dvc repro` would start a second one.
+    """
+
+    def watched() -> None:
+        from tinyllm.common import os_processes  # cannot be imported on Windows
+
+        # If several processes share a training, DVC started only their launcher.
+        if launcher := os_processes.launcher():
+            os_processes.end_with(launcher, "launcher")
+        elif dvc := _dvc():
+            os_processes.end_with(dvc, "DVC process")
+        main()
+
+    run(watched)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a main function as `console.run` does; errors name the DVC command that repeats it."""
+
+    def named() -> None:
+        try:
+            main()
+        except RunAgain as error:
+            raise ValueError(f"{error}; run {_again()}") from error
+        except Interrupted as stop:
+            raise KeyboardInterrupt(f"{stop}; {_again()} resumes from there") from stop
+
+    console.run(named)
+
+
+def _again() -> str:
+    # `dvc repro` would run without the experiment's settings.
+    return "the same `dvc exp run`" if EXPERIMENT in os.environ else "`dvc repro`"
+
+
+def _dvc() -> "psutil.Process | None":
+    """The DVC process that started this stage, also through a shell; None without DVC."""
+    import psutil
+
+    if STAGE not in os.environ:
+        return None
+    for ancestor in psutil.Process().parents():
+        try:
+            if STAGE not in ancestor.environ():  # the process that set it
+                return ancestor
+        except psutil.Error:  # owned by another user, or exited
+            continue
+    return None
