@@ -18,8 +18,8 @@ def main() -> None:
 
     from tinyllm.common.files import STATE_FOLDER, project_root, publish_folder
     from tinyllm.common.units import megabytes
-    from tinyllm.data.sources.bring import bring
     from tinyllm.data.sources.catalogue import check_source
+    from tinyllm.data.sources.corpus import fetch_corpus
     from tinyllm.data.sources.fetch import Patience
     from tinyllm.data.sources.source_state import is_as_copied, source_state
     from tinyllm.settings.load import load_params
@@ -34,7 +34,7 @@ def main() -> None:
             lambda: source_state(params.download),
             lambda name: is_as_copied(params.download, folder, name),
         )
-        manifest = bring(params.download, folder, downloads, patience)
+        manifest = fetch_corpus(params.download, folder, downloads, patience)
     print(
         f"download: {manifest.source}: {manifest.documents:,} documents, "
         f"{megabytes(manifest.bytes)}, licence: {manifest.licence or 'not stated'}"

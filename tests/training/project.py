@@ -54,7 +54,7 @@ _forks.set_forkserver_preload(
         "tests.training.project", "tinyllm.training.distributed.rendezvous",
         "tinyllm.training.distributed.fsdp",
         "torch._dynamo.config",
-        "tinyllm.settings.load", "tinyllm.data.sources.bring", "tinyllm.data.tokenize.encode",
+        "tinyllm.settings.load", "tinyllm.data.sources.corpus", "tinyllm.data.tokenize.encode",
         "tinyllm.data.tokenize.corpus_report",
         "tinyllm.pictures", "tinyllm.data.split_rule", "tinyllm.training.data",
         "tinyllm.training.optimizers.registry", "tinyllm.training.report",

@@ -21,8 +21,8 @@ from tinyllm.compute import Compute, choose
 from tinyllm.data.readers.compression import bounded
 from tinyllm.data.readers.raw_folder import FILES
 from tinyllm.data.sources.braces import expand
-from tinyllm.data.sources.bring import layout_of
 from tinyllm.data.sources.catalogue import CATALOGUE, PACKAGES, check_source
+from tinyllm.data.sources.corpus import layout_of
 from tinyllm.data.sources.docstrings import docstrings
 from tinyllm.data.sources.folder import refusals_named
 from tinyllm.data.sources.intake import Reading, with_members

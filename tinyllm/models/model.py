@@ -148,6 +148,32 @@ class Model(nn.Module, ABC):
         return self.cross_entropy(x, self.head_weight, targets.flatten())
 
 
+@torch.no_grad()
+def draw_weights(model: Model, writers: tuple[str, ...], generator: torch.Generator) -> None:
+    """Draw the initial weights of a network whose blocks add to a residual stream.
+
+    The matrices that write to the stream start at zero, and the head close to zero: at first each
+    block returns its input, and the loss is ln(V), that of a uniform guess.
+
+    Args:
+        writers: the names in a block of the matrices that write to the stream.
+    """
+    C = model.config.d_model
+    if model.head is None:
+        nn.init.normal_(model.embedding.weight, std=0.1 * C**-0.5, generator=generator)
+    else:
+        nn.init.normal_(model.embedding.weight, std=1.0, generator=generator)
+        nn.init.normal_(model.head.weight, std=0.001, generator=generator)
+    for block in model.blocks:
+        matrices = {name: p for name, p in block.named_parameters() if p.ndim >= 2}
+        assert matrices.keys() >= set(writers), (matrices.keys(), writers)
+        for name, matrix in matrices.items():
+            if name in writers:
+                nn.init.zeros_(matrix)
+            else:
+                nn.init.normal_(matrix, std=C**-0.5, generator=generator)
+
+
 HFNames = dict[str, str | dict[str, int]]
 
 

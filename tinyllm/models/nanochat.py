@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from tinyllm.models.config import ModelConfig
 from tinyllm.models.formulas import attend, norm, split_heads, squared_relu_mlp
 from tinyllm.models.huggingface import decoder_config, decoder_config_from
-from tinyllm.models.model import Decoder, HFNames, Layer, Linear, Model, rotary_angles
+from tinyllm.models.model import (
+    Decoder,
+    HFNames,
+    Layer,
+    Linear,
+    Model,
+    draw_weights,
+    rotary_angles,
+)
 
 
 class Attention(nn.Module):
@@ -88,25 +96,9 @@ class NanoChat(Model):
             x = block(x, self.cos[:T], self.sin[:T])
         return norm(x)
 
-    @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw the initial weights.
-
-        The layers that write to the residual stream start at zero, and the head close to zero: at
-        first each block returns its input, and the loss is ln(V), that of a uniform guess.
-        """
-        C = self.config.d_model
-        if self.head is None:
-            nn.init.normal_(self.embedding.weight, std=0.1 * C**-0.5, generator=generator)
-        else:
-            nn.init.normal_(self.embedding.weight, std=1.0, generator=generator)
-            nn.init.normal_(self.head.weight, std=0.001, generator=generator)
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            for layer in (block.attention.qkv, block.mlp.up):
-                nn.init.normal_(layer.weight, std=C**-0.5, generator=generator)
-            nn.init.zeros_(block.attention.out.weight)
-            nn.init.zeros_(block.mlp.down.weight)
+        """Draw every matrix but those that write to the residual stream."""
+        draw_weights(self, ("attention.out.weight", "mlp.down.weight"), generator)
 
     def decoder(self) -> Decoder:
         layers = []

@@ -1,3 +1,3 @@
 """Fixtures that the tests of readers share with those of sources."""
 
-from tests.data.sources.conftest import bring_it, documents, downloads, raw, texts  # noqa: F401
+from tests.data.sources.conftest import documents, downloads, fetch_it, raw, texts  # noqa: F401

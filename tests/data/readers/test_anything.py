@@ -27,7 +27,7 @@ from pyarrow import parquet
 from tests.data.readers.packed import COMPRESS
 from tests.data.sources.conftest import download
 from tests.helpers import read_documents
-from tinyllm.data.sources.bring import bring
+from tinyllm.data.sources.corpus import fetch_corpus
 from tinyllm.settings.download import Download
 
 MORE = os.environ.get("TINYLLM_EXAMPLES")  # then with different examples in each run
@@ -267,7 +267,7 @@ def check(case: Case, folder: Path) -> None:
     changes = {"source": "path", "path": str(path), "max_bytes": 10**7, **case.changes}
     given = Download.model_validate(BASE.model_dump() | changes)
     try:
-        manifest = bring(given, folder / "raw", folder / "downloads")
+        manifest = fetch_corpus(given, folder / "raw", folder / "downloads")
     except ValueError as error:
         assert type(error) is ValueError, error
         message = str(error)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.data.readers.packed import COMPRESS, as_jsonl, long_window, tarred, zipped
-from tests.data.sources.conftest import Bring
+from tests.data.sources.conftest import Documents
 from tinyllm.data.readers.raw_folder import Manifest, read_manifest
 
-BringIt = Callable[..., Manifest]
+FetchIt = Callable[..., Manifest]
 TAR_NAMES = {
     "": ["a.tar"],
     ".gz": ["a.tar.gz", "a.tgz", "a.TGZ"],
@@ -24,7 +24,7 @@ TAR_NAMES = {
 
 
 @pytest.mark.parametrize("packing", TAR_NAMES)
-def test_a_tar_archive_counts_as_a_folder(documents: Bring, texts: Path, packing: str) -> None:
+def test_a_tar_archive_counts_as_a_folder(documents: Documents, texts: Path, packing: str) -> None:
     members = [
         ("in/b.txt", b"b"),
         ("in/a.jsonl.gz", COMPRESS[".gz"](as_jsonl([{"text": "a"}]))),
@@ -42,7 +42,7 @@ def test_a_tar_archive_counts_as_a_folder(documents: Bring, texts: Path, packing
 
 
 def test_a_tar_archive_may_be_compressed_differently_from_its_name(
-    documents: Bring, texts: Path
+    documents: Documents, texts: Path
 ) -> None:
     (texts / "a.tgz").write_bytes(tarred([("a.txt", b"a text")]))
     assert documents(path=str(texts / "a.tgz")) == ["a text"]
@@ -50,7 +50,7 @@ def test_a_tar_archive_may_be_compressed_differently_from_its_name(
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_all_members_with_the_same_name_are_read(
-    documents: Bring, raw: Path, texts: Path, kind: str
+    documents: Documents, raw: Path, texts: Path, kind: str
 ) -> None:
     members = [("a.txt", b"one"), ("b.txt", b"two"), ("a.txt", b"three")]
     pack = zipped if kind == "zip" else tarred
@@ -82,7 +82,7 @@ SKIPPED = struct.pack("<II", 0x184D2A50, 7) + b"ignored"
     ],
 )
 def test_zstd_with_a_long_window_several_frames_and_frames_to_skip(
-    documents: Bring, bring_it: BringIt, texts: Path, data: bytes
+    documents: Documents, fetch_it: FetchIt, texts: Path, data: bytes
 ) -> None:
     (texts / "a.txt.zst").write_bytes(data)
     assert documents(path=str(texts)) == ["a text"]
@@ -90,13 +90,13 @@ def test_zstd_with_a_long_window_several_frames_and_frames_to_skip(
     with pytest.raises(
         ValueError, match=r"^a\.txt\.zst is corrupt or cut short: the file ends within"
     ):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
 # ----- corrupt and malicious archives
 
 
-def test_archives_that_need_a_password_or_another_program(bring_it: BringIt, texts: Path) -> None:
+def test_archives_that_need_a_password_or_another_program(fetch_it: FetchIt, texts: Path) -> None:
     data = bytearray(zipped([("a.txt", b"a text")]))
     directory = data.index(b"PK\x01\x02")
     for change, flag, message in [
@@ -108,12 +108,12 @@ def test_archives_that_need_a_password_or_another_program(bring_it: BringIt, tex
             changed[at] = flag
         (texts / "a.zip").write_bytes(changed)
         with pytest.raises(ValueError, match=rf"^a\.zip/a\.txt {message}"):
-            bring_it(path=str(texts))
+            fetch_it(path=str(texts))
 
 
 @pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
 def test_a_tar_archive_cut_short_or_joined_is_an_error(
-    bring_it: BringIt, texts: Path, packing: str
+    fetch_it: FetchIt, texts: Path, packing: str
 ) -> None:
     whole = tarred([(f"{n}.txt", b"a text" * 300) for n in range(4)])
     begin = whole.index(b"2.txt")
@@ -122,18 +122,18 @@ def test_a_tar_archive_cut_short_or_joined_is_an_error(
     for data in (whole[:begin], whole[: begin + 700], bytes(flipped), whole + whole, b""):
         (texts / f"a.tar{packing}").write_bytes(COMPRESS[packing](data))
         with pytest.raises(ValueError, match=r"^a\.tar.* is corrupt or cut short: .") as caught:
-            bring_it(path=str(texts))
+            fetch_it(path=str(texts))
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["../out.txt", "/etc/out.txt"])
 def test_members_whose_names_lead_outside_a_tar_archive(
-    bring_it: BringIt, tmp_path: Path, texts: Path, name: str
+    fetch_it: FetchIt, tmp_path: Path, texts: Path, name: str
 ) -> None:
     (texts / "a.tar").write_bytes(tarred([("a.txt", b"good"), (name, b"bad")]))
     for path in (texts, texts / "a.tar"):
         with pytest.raises(ValueError, match=rf"^a\.tar contains '{name}', a name outside"):
-            bring_it(path=str(path))
+            fetch_it(path=str(path))
     assert not list(tmp_path.rglob("out.txt"))
 
 
@@ -171,7 +171,7 @@ def linked() -> tuple[bytes, bytes]:
 @pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
 def test_links_and_pipes_in_an_archive_are_skipped_and_reported(
-    documents: Bring, texts: Path, capfd: pytest.CaptureFixture[str], name: str, alone: bool
+    documents: Documents, texts: Path, capfd: pytest.CaptureFixture[str], name: str, alone: bool
 ) -> None:
     tar, zip = linked()
     (texts / name).write_bytes(zip if name == "a.zip" else COMPRESS[".gz"](tar))
@@ -185,15 +185,15 @@ def test_links_and_pipes_in_an_archive_are_skipped_and_reported(
     )
 
 
-def test_an_archive_of_links_only_is_an_error(bring_it: BringIt, texts: Path) -> None:
+def test_an_archive_of_links_only_is_an_error(fetch_it: FetchIt, texts: Path) -> None:
     (texts / "a.tar").write_bytes(tarred([("a.txt", b"")], type=tarfile.SYMTYPE, linkname="b"))
     with pytest.raises(ValueError, match=r"^a\.tar: none of its 1 file\(s\) .*"):
-        bring_it(path=str(texts / "a.tar"))
+        fetch_it(path=str(texts / "a.tar"))
 
 
 @pytest.mark.parametrize("packing", ["", ".gz"])
 def test_a_hard_link_in_a_tar_archive_is_read(
-    documents: Bring, raw: Path, texts: Path, tmp_path: Path, packing: str
+    documents: Documents, raw: Path, texts: Path, tmp_path: Path, packing: str
 ) -> None:
     folder = tmp_path / "s"
     folder.mkdir()
@@ -209,19 +209,19 @@ def test_a_hard_link_in_a_tar_archive_is_read(
     assert file.members == ["s/a.txt", "s/licence.txt", "s/copying.txt"]
 
 
-def test_hard_links_count_with_their_unpacked_size(bring_it: BringIt, texts: Path) -> None:
+def test_hard_links_count_with_their_unpacked_size(fetch_it: FetchIt, texts: Path) -> None:
     data = tarred([("a", b" " * 1_000_000)])[: 1_000_448 + 512]
     data += b"".join(special(f"{n}.txt", tarfile.LNKTYPE, "a") for n in range(9)) + bytes(1024)
     (texts / "a.tar").write_bytes(data)
     with pytest.raises(ValueError, match=r"unpacks to more than download\.max_bytes = 5,000,000 "):
-        bring_it(path=str(texts), max_bytes=5_000_000)
+        fetch_it(path=str(texts), max_bytes=5_000_000)
 
 
 @pytest.mark.parametrize("files", [None, "**/*"])
 @pytest.mark.parametrize("alone", [True, False])
 def test_archives_within_an_archive_are_reported(
-    documents: Bring,
-    bring_it: BringIt,
+    documents: Documents,
+    fetch_it: FetchIt,
     texts: Path,
     capfd: pytest.CaptureFixture[str],
     alone: bool,
@@ -237,10 +237,10 @@ def test_archives_within_an_archive_are_reported(
     for name in ("in.zip", "x.tar.gz"):
         (texts / "a.zip").write_bytes(zipped([(name, inner)]))
         with pytest.raises(ValueError, match=rf"{name}; nested archives are not read; unpack it"):
-            bring_it(path=path, files=files)
+            fetch_it(path=path, files=files)
     (texts / "a.zip").write_bytes(zipped([("in", inner)]))  # recognised by the content
     with pytest.raises(ValueError, match=r"^a\.zip/in is not text: .* archive .*; nested arch"):
-        bring_it(path=str(texts / "a.zip"))
+        fetch_it(path=str(texts / "a.zip"))
 
 
 def header(size: bytes, kind: bytes) -> bytes:
@@ -255,7 +255,7 @@ def header(size: bytes, kind: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_impossible_sizes_of_members_are_errors(
-    bring_it: BringIt, texts: Path, kind: bytes
+    fetch_it: FetchIt, texts: Path, kind: bytes
 ) -> None:
     """A negative size made tarfile loop forever; a name of gigabytes would fill the memory."""
     sizes = [b"\xff" * 11 + b"\x00"]
@@ -264,23 +264,23 @@ def test_impossible_sizes_of_members_are_errors(
     for size in sizes:
         (texts / "a.tar").write_bytes(header(size, kind) + bytes(10_240))
         with pytest.raises(ValueError, match=r"^a\.tar is corrupt or cut short: a (member|header)"):
-            bring_it(path=str(texts))
+            fetch_it(path=str(texts))
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tar.xz", "a.tar.zst", "a.txt.bz2"])
 @pytest.mark.parametrize("member", ["a.txt", "skipped.md"])
 def test_an_archive_that_unpacks_to_too_much_is_refused(
-    bring_it: BringIt, texts: Path, name: str, member: str
+    fetch_it: FetchIt, texts: Path, name: str, member: str
 ) -> None:
     data = b" " * 20_000_000
     if ".tar" in name:
         data = tarred([(member, data), ("b.txt", b"b")])
     (texts / name).write_bytes(COMPRESS[Path(name).suffix](data))
     with pytest.raises(ValueError, match=r"unpacks to more than download\.max_bytes = 5,000,000 "):
-        bring_it(path=str(texts), max_bytes=5_000_000)
+        fetch_it(path=str(texts), max_bytes=5_000_000)
 
 
-def test_a_member_without_a_name_is_not_read(documents: Bring, texts: Path) -> None:
+def test_a_member_without_a_name_is_not_read(documents: Documents, texts: Path) -> None:
     """`zipfile` can't tell whether it is a folder."""
     data = zipped([("a.txt", b"a text"), ("b.txt", b"nobody's")]).replace(b"b.txt", b"\0.txt")
     (texts / "a.zip").write_bytes(data)

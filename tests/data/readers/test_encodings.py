@@ -8,18 +8,20 @@ import pytest
 
 from tests.data.readers.languages import LANGUAGES
 from tests.data.readers.packed import as_csv, as_jsonl
-from tests.data.sources.conftest import Bring, download
+from tests.data.sources.conftest import Documents, download
 from tinyllm.data.readers.detecting import detected
 from tinyllm.data.readers.raw_folder import Manifest, read_manifest
 
-BringIt = Callable[..., Manifest]
+FetchIt = Callable[..., Manifest]
 CHINESE = "北京是中华人民共和国的首都,也是全国的政治中心。\n城市历史悠久,文化遗产丰富。\n" * 20
 RUSSIAN = "Москва является столицей России и крупнейшим городом страны.\n" * 20
 GERMAN = "Die Grüße der Königin für die Bürger von Köln wären schön und überaus höflich.\n" * 20
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "big5", "utf-16", "utf-16-le", "utf-32", "euc_jp"])
-def test_the_encoding_applies_to_every_format(documents: Bring, texts: Path, encoding: str) -> None:
+def test_the_encoding_applies_to_every_format(
+    documents: Documents, texts: Path, encoding: str
+) -> None:
     text = "日本\n中文 <a>"
     (texts / "a.txt").write_bytes(text.replace("\n", "\r\n").encode(encoding))
     (texts / "b.csv").write_bytes(as_csv([["text"], [text]]).decode().encode(encoding))
@@ -42,7 +44,7 @@ def test_the_encoding_applies_to_every_format(documents: Bring, texts: Path, enc
     ],
 )
 def test_the_encoding_of_each_file_is_detected_and_reported(
-    documents: Bring, raw: Path, texts: Path, text: str, encoding: str, named: str | None
+    documents: Documents, raw: Path, texts: Path, text: str, encoding: str, named: str | None
 ) -> None:
     (texts / "a.txt").write_bytes(text.encode(encoding))
     (texts / "b.txt").write_text("plain")
@@ -73,27 +75,27 @@ def test_an_encoding_is_detected_correctly_or_not_at_all(language: str) -> None:
                 assert data.decode(found) == data.decode(encoding), (encoding, found)
 
 
-def test_noise_and_near_ties_are_not_detected(bring_it: BringIt, texts: Path) -> None:
+def test_noise_and_near_ties_are_not_detected(fetch_it: FetchIt, texts: Path) -> None:
     (texts / "a.txt").write_bytes(b"un caff\xe8 qui")
     with pytest.raises(ValueError, match=r"^a\.txt: the encoding can't .*; it may be .* or cp125"):
-        bring_it(path=str(texts), encoding="auto")
+        fetch_it(path=str(texts), encoding="auto")
     with pytest.raises(ValueError, match=r"encoding to the file's encoding; it may be .* or cp125"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     (texts / "a.txt").write_bytes(bytes(range(128, 256)) * 20)
     with pytest.raises(ValueError, match=r"^a\.txt: the encoding can't be detected \(set downl"):
-        bring_it(path=str(texts), encoding="auto")
+        fetch_it(path=str(texts), encoding="auto")
 
 
 @pytest.mark.parametrize("encoding", ["iso2022_jp", "iso2022_kr", "hz", "utf-7"])
 def test_an_encoding_that_uses_only_ascii_bytes_is_recognised(
-    documents: Bring, bring_it: BringIt, texts: Path, encoding: str
+    documents: Documents, fetch_it: FetchIt, texts: Path, encoding: str
 ) -> None:
     of = {"iso2022_jp": "japanese", "iso2022_kr": "korean", "hz": "chinese", "utf-7": "french"}
     text = "\n".join(LANGUAGES[of[encoding]][1])
     (texts / "a.txt").write_bytes(text.encode(encoding))
     advice = rf"set download\.encoding: {encoding}, or auto"
     with pytest.raises(ValueError, match=rf"^a\.txt is not utf-8 text: it looks like .*{advice}"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     assert documents(path=str(texts), encoding="auto") == [text]
     assert documents(path=str(texts), encoding=encoding) == [text]
     plain = "1 + 2+33+444+555 a~{b} ~{c~} C++ +abc +size \x1b[1mbold\x1b[0m $x+yes+no+why+1 \x1b$"
@@ -104,12 +106,12 @@ def test_an_encoding_that_uses_only_ascii_bytes_is_recognised(
 @pytest.mark.parametrize("language", ["russian", "greek", "arabic", "hebrew", "japanese", "korean"])
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf16_of_any_script_is_recognised_without_a_mark(
-    documents: Bring, bring_it: BringIt, texts: Path, language: str, encoding: str
+    documents: Documents, fetch_it: FetchIt, texts: Path, language: str, encoding: str
 ) -> None:
     text = "\n".join(LANGUAGES[language][1])
     (texts / "a.txt").write_bytes(text.encode(encoding))
     with pytest.raises(ValueError, match=rf"looks like .*; set download\.encoding: {encoding}$"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     assert documents(path=str(texts), encoding="auto") == [text]
 
 
@@ -117,54 +119,56 @@ def test_utf16_of_any_script_is_recognised_without_a_mark(
 @pytest.mark.parametrize("appended", [GERMAN, RUSSIAN])
 @pytest.mark.parametrize("errors", ["strict", "replace"])
 def test_utf16_after_other_text_is_recognised(
-    bring_it: BringIt, texts: Path, before: int, appended: str, errors: str
+    fetch_it: FetchIt, texts: Path, before: int, appended: str, errors: str
 ) -> None:
     (texts / "a.txt").write_bytes(b"some text\n" * (before // 10) + appended.encode("utf-16-le"))
     with pytest.raises(ValueError, match=r"two encodings.* offset .*UTF-16-LE.* to one enc") as e:
-        bring_it(path=str(texts), errors=errors)
+        fetch_it(path=str(texts), errors=errors)
     assert "replace" not in str(e.value)
 
 
 @pytest.mark.parametrize("first", ["some text in English\n", CHINESE])
 @pytest.mark.parametrize("noise", ["random", "NULs", "cp1251"])
 def test_binary_data_after_text_is_not_replaced(
-    bring_it: BringIt, texts: Path, first: str, noise: str
+    fetch_it: FetchIt, texts: Path, first: str, noise: str
 ) -> None:
     tail = {"random": random.Random(1).randbytes(50_000), "NULs": bytes(5000)}.get(noise)
     start = first.encode() * (140_000 // len(first.encode()))
     (texts / "a.txt").write_bytes(start + (tail or (RUSSIAN * 20).encode("cp1251")))
     with pytest.raises(ValueError, match=r"^a\.txt ") as e:
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     assert "replace" not in str(e.value)
     assert noise == "cp1251" or "binary data" in str(e.value)
     with pytest.raises(ValueError, match=r"^a\.txt, after .* too many to replace"):
-        bring_it(path=str(texts), errors="replace")
+        fetch_it(path=str(texts), errors="replace")
 
 
 @pytest.mark.parametrize(
     "text", ["Grüße aus Köln, schön", "Привет, мир", "só em português é", "日本"]
 )
 def test_a_file_cut_in_its_last_letter_is_reported_as_cut_short(
-    bring_it: BringIt, texts: Path, text: str
+    fetch_it: FetchIt, texts: Path, text: str
 ) -> None:
     data = text.encode()
     (texts / "a.txt").write_bytes(data[:-1] if data[-1] > 127 else data + b"\xc3")
     for encoding in ("utf-8", "auto"):
         with pytest.raises(ValueError, match=r"^a\.txt is cut short in its last character") as e:
-            bring_it(path=str(texts), encoding=encoding)
+            fetch_it(path=str(texts), encoding=encoding)
         assert "download.encoding" not in str(e.value)
 
 
 def test_a_stray_byte_in_english_suggests_a_western_encoding(
-    bring_it: BringIt, texts: Path
+    fetch_it: FetchIt, texts: Path
 ) -> None:
     line = b'{"text": "some English words in a line"}\n'
     (texts / "a.jsonl").write_bytes(line * 50 + b'{"text": "a caf\xe9 or so"}\n' + line * 50)
     with pytest.raises(ValueError, match=r"set download\.encoding: cp1252, the likely encoding"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
-def test_byte_order_marks_of_concatenated_files_are_removed(documents: Bring, texts: Path) -> None:
+def test_byte_order_marks_of_concatenated_files_are_removed(
+    documents: Documents, texts: Path
+) -> None:
     one = b"\xef\xbb\xbfone\r\n"
     (texts / "a.txt").write_bytes(one * 3 + "in\ufeffside".encode())
     (texts / "b.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "b"}\n' * 2)
@@ -179,27 +183,27 @@ def test_byte_order_marks_of_concatenated_files_are_removed(documents: Bring, te
     ("text", "encoding"), [(CHINESE, "gb18030"), (RUSSIAN, "cp1251"), (CHINESE, "big5")]
 )
 def test_replacing_is_not_suggested_for_text_in_another_encoding(
-    bring_it: BringIt, texts: Path, text: str, encoding: str
+    fetch_it: FetchIt, texts: Path, text: str, encoding: str
 ) -> None:
     (texts / "a.txt").write_bytes(text.encode(encoding, "ignore"))
     with pytest.raises(
         ValueError, match=r"^a\.txt is not UTF-8: byte .* offset 0 \(set downl"
     ) as e:
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     assert "download.encoding: " in str(e.value) and "replace" not in str(e.value)
     with pytest.raises(
         ValueError, match=r"^a\.txt: .* characters are invalid in .* too many to repl"
     ):
-        bring_it(path=str(texts), errors="replace")
+        fetch_it(path=str(texts), errors="replace")
     with pytest.raises(ValueError, match=r"^a\.txt is not ascii: byte .* \(set download\.encoding"):
-        bring_it(path=str(texts), encoding="ascii")
+        fetch_it(path=str(texts), encoding="ascii")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "auto"])
-def test_a_few_invalid_bytes_may_be_replaced(bring_it: BringIt, texts: Path, encoding: str) -> None:
+def test_a_few_invalid_bytes_may_be_replaced(fetch_it: FetchIt, texts: Path, encoding: str) -> None:
     (texts / "a.txt").write_bytes(CHINESE.encode() + b"\xff" + CHINESE.encode())
     with pytest.raises(ValueError, match=r"not UTF-8: byte 0xff at .*: replace to replace such"):
-        bring_it(path=str(texts), encoding=encoding)
+        fetch_it(path=str(texts), encoding=encoding)
 
 
 @pytest.mark.parametrize(
@@ -214,27 +218,27 @@ def test_a_few_invalid_bytes_may_be_replaced(bring_it: BringIt, texts: Path, enc
     ],
 )
 def test_utf8_is_not_read_in_another_encoding(
-    bring_it: BringIt, texts: Path, text: str, encoding: str
+    fetch_it: FetchIt, texts: Path, text: str, encoding: str
 ) -> None:
     (texts / "a.txt").write_text(text, encoding="utf-8")
     for format in ("auto", "text"):
         with pytest.raises(
             ValueError, match=rf"^a\.txt is not {encoding} text: it looks like UTF-8"
         ):
-            bring_it(path=str(texts), encoding=encoding, format=format)
+            fetch_it(path=str(texts), encoding=encoding, format=format)
 
 
 def test_an_error_names_the_encoding_for_utf16_without_a_mark(
-    bring_it: BringIt, texts: Path
+    fetch_it: FetchIt, texts: Path
 ) -> None:
     (texts / "a.txt").write_bytes("a text".encode("utf-16-le"))
     with pytest.raises(ValueError, match=r"\(set download\.encoding: utf-16-le or utf-16-be\)$"):
-        bring_it(path=str(texts), encoding="utf-16")
+        fetch_it(path=str(texts), encoding="utf-16")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16-le"])
 def test_replaced_characters_are_counted_by_file(
-    documents: Bring, raw: Path, texts: Path, encoding: str
+    documents: Documents, raw: Path, texts: Path, encoding: str
 ) -> None:
     good = "a text with its own \ufffd, "
     bad = {"utf-8": b"\xff", "gb18030": b"\xff", "utf-16-le": b"\x00\xdc"}[encoding]
@@ -263,7 +267,7 @@ def test_an_unknown_encoding_is_a_settings_error(name: str) -> None:
 
 @pytest.mark.parametrize("setting", ["separator", "document_start"])
 def test_a_separator_that_never_occurs_is_reported(
-    documents: Bring, raw: Path, texts: Path, setting: str
+    documents: Documents, raw: Path, texts: Path, setting: str
 ) -> None:
     (texts / "a.txt").write_text("one\n\ntwo\n\nthree")
     (texts / "b.txt").write_text("four")
@@ -277,7 +281,7 @@ def test_a_separator_that_never_occurs_is_reported(
 
 
 def test_the_quoting_of_a_separator_with_backslashes_is_explained(
-    documents: Bring, raw: Path, texts: Path
+    documents: Documents, raw: Path, texts: Path
 ) -> None:
     (texts / "a.txt").write_text("one\n\ntwo")
     documents(path=str(texts), separator="\\n\\n")

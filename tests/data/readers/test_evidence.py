@@ -16,10 +16,10 @@ import pytest
 from matplotlib import pyplot
 
 from tests.data.readers.packed import COMPRESS, as_jsonl, as_parquet, tarred, zipped
-from tests.data.sources.conftest import Bring
+from tests.data.sources.conftest import Documents
 from tinyllm.data.readers.raw_folder import Manifest
 
-BringIt = Callable[..., Manifest]
+FetchIt = Callable[..., Manifest]
 HTML = b"\n<!-- saved -->\n<!DOCTYPE html>\n<html><body>Sign in to go on</body></html>\n"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 DVC = b"outs:\n- md5: 86c4e6aa9db7c042ec79f339dcb96d42\n  size: 12345\n"
@@ -135,14 +135,14 @@ NOT_TEXT: list[tuple[str, Callable[[], bytes], str]] = [
 
 @pytest.mark.parametrize(("what", "data", "advice"), NOT_TEXT)
 def test_files_that_are_not_text_are_refused(
-    bring_it: BringIt, texts: Path, what: str, data: Callable[[], bytes], advice: str
+    fetch_it: FetchIt, texts: Path, what: str, data: Callable[[], bytes], advice: str
 ) -> None:
     (texts / "input.txt").write_bytes(data())
     seen = (
         rf"^input\.txt is not (utf-8 )?text: it looks like {re.escape(what)}.* \(.+\); .*{advice}"
     )
     with pytest.raises(ValueError, match=seen) as caught:
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     assert "\n" not in str(caught.value)
     (texts / "input.txt").rename(texts / "input.md")  # and inside an archive
     (texts / "a.zip").write_bytes(zipped([("input.md", data())]))
@@ -152,7 +152,7 @@ def test_files_that_are_not_text_are_refused(
                 ValueError,
                 match=r"input\.md is not (utf-8 )?text: it looks like " + re.escape(what),
             ):
-                bring_it(path=str(texts / name))
+                fetch_it(path=str(texts / name))
 
 
 @pytest.mark.parametrize(
@@ -160,26 +160,26 @@ def test_files_that_are_not_text_are_refused(
 )
 @pytest.mark.parametrize(("what", "data"), [("HTML page", HTML), ("git-lfs pointer", LFS)])
 def test_a_web_page_named_like_a_packed_file_is_refused(
-    bring_it: BringIt, texts: Path, packing: str, what: str, data: bytes
+    fetch_it: FetchIt, texts: Path, packing: str, what: str, data: bytes
 ) -> None:
     (texts / packing).write_bytes(data)
     with pytest.raises(ValueError, match=rf"^{packing} is not .*: it looks like an? {what}"):
-        bring_it(path=str(texts / packing))
+        fetch_it(path=str(texts / packing))
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet"])
 @pytest.mark.parametrize(("what", "data"), [("HTML page", HTML), ("git-lfs pointer", LFS)])
 def test_a_web_page_named_like_records_is_refused(
-    bring_it: BringIt, texts: Path, name: str, what: str, data: bytes
+    fetch_it: FetchIt, texts: Path, name: str, what: str, data: bytes
 ) -> None:
     (texts / name).write_bytes(data)
     with pytest.raises(ValueError, match=rf"^{name} is not .*: it looks like an? {what}"):
-        bring_it(path=str(texts), on_invalid="skip")
+        fetch_it(path=str(texts), on_invalid="skip")
 
 
 @pytest.mark.parametrize("data", [HTML, LFS, ANNEX, b'{"text": "a"}\n', b"%PDF- is how it begins"])
 def test_the_format_text_reads_other_formats_unchanged(
-    documents: Bring, texts: Path, data: bytes
+    documents: Documents, texts: Path, data: bytes
 ) -> None:
     (texts / "a.txt").write_bytes(data)
     assert documents(path=str(texts), format="text") == [data.decode()]
@@ -189,15 +189,15 @@ def test_the_format_text_reads_other_formats_unchanged(
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "auto"])
 @pytest.mark.parametrize("what", ["image", "PDF document", "program", "gzip-compressed data"])
 def test_no_setting_reads_binary_data_as_text(
-    bring_it: BringIt, texts: Path, what: str, encoding: str, errors: str
+    fetch_it: FetchIt, texts: Path, what: str, encoding: str, errors: str
 ) -> None:
     make = next(make for kind, make, _ in NOT_TEXT if kind.endswith(what))
     (texts / "a.txt").write_bytes(make())
     with pytest.raises(ValueError, match=r"^a\.txt is not text: it looks like"):
-        bring_it(path=str(texts), format="text", encoding=encoding, errors=errors)
+        fetch_it(path=str(texts), format="text", encoding=encoding, errors=errors)
 
 
-def test_text_that_only_resembles_something_else_is_read(documents: Bring, texts: Path) -> None:
+def test_text_that_only_resembles_something_else_is_read(documents: Documents, texts: Path) -> None:
     found = [
         "BM is an abbreviation", "MZ too, and so is ID3", "PKzip is a program", "ORC is a monster",
         "The <html> element is the root", "{braces} and [brackets] open this text",
@@ -226,30 +226,30 @@ def test_text_that_only_resembles_something_else_is_read(documents: Bring, texts
 
 
 def test_a_nul_is_reported_with_its_position_or_replaced(
-    bring_it: BringIt, documents: Bring, texts: Path
+    fetch_it: FetchIt, documents: Documents, texts: Path
 ) -> None:
     (texts / "a.txt").write_bytes(b"a text" * 200_000 + b"\0 with a NUL")
     with pytest.raises(ValueError, match=r"^a\.txt has a NUL at offset 1,200,000, which is not"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     (found,) = documents(path=str(texts), errors="replace")
     assert found.endswith("a text\ufffd with a NUL")
     (texts / "a.txt").write_bytes(b"hello\0world")
     for format in ("auto", "text"):
         with pytest.raises(ValueError, match=r"^a\.txt has a NUL at offset 5, which is not text"):
-            bring_it(path=str(texts), format=format)
+            fetch_it(path=str(texts), format=format)
     (texts / "a.txt").rename(texts / "a.jsonl").write_bytes(as_jsonl([{"text": "a\0b"}]))
     with pytest.raises(ValueError, match=r"^a\.jsonl, line 1: contains a NUL, which is not text"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
-def test_replaced_bytes_do_not_hide_the_kind_of_a_file(bring_it: BringIt, texts: Path) -> None:
+def test_replaced_bytes_do_not_hide_the_kind_of_a_file(fetch_it: FetchIt, texts: Path) -> None:
     """Also with `format: text`, which reads a page unchanged only if all of it is text."""
     (texts / "a.txt").write_bytes(b"\xff" + HTML)
     with pytest.raises(ValueError, match=r"^a\.txt is not text: it looks like an HTML page"):
-        bring_it(path=str(texts), format="text", errors="replace")
+        fetch_it(path=str(texts), format="text", errors="replace")
 
 
-def test_the_format_of_a_file_without_suffix_is_detected(documents: Bring, texts: Path) -> None:
+def test_the_format_of_a_file_without_suffix_is_detected(documents: Documents, texts: Path) -> None:
     (texts / "a.data").write_bytes(as_jsonl([{"text": "a"}]))
     (texts / "b.data").write_bytes(as_parquet(pa.array(["b"])))
     (texts / "c.data").write_bytes(b'[{"text": "c"}]')

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tests.data.readers.packed import COMPRESS, as_csv, as_jsonl, as_parquet, tarred, zipped
-from tests.data.sources.conftest import Bring
+from tests.data.sources.conftest import Documents
 from tests.helpers import encode, make_documents
 from tinyllm.common.files import read_json
 from tinyllm.data.readers import csv_records, json_records, records
@@ -19,7 +19,7 @@ from tinyllm.data.tokenize import corpus_report
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.settings.tokenize import Tokenize
 
-BringIt = Callable[..., Manifest]
+FetchIt = Callable[..., Manifest]
 RECORDS: list[dict[str, Any]] = [
     {"id": 1, "text": "one\ntwo ä 😀"},
     {"id": 2, "text": 'three, "quoted"'},
@@ -53,13 +53,13 @@ def array(items: list[Any]) -> bytes:
     ],
 )
 def test_records_of_every_format_are_read(
-    documents: Bring, texts: Path, name: str, data: bytes, found: list[str], packing: str
+    documents: Documents, texts: Path, name: str, data: bytes, found: list[str], packing: str
 ) -> None:
     (texts / f"{name}{packing}").write_bytes(COMPRESS[packing](data))
     assert documents(path=str(texts)) == found
 
 
-def test_an_archive_of_one_table(documents: Bring, texts: Path) -> None:
+def test_an_archive_of_one_table(documents: Documents, texts: Path) -> None:
     data = as_csv([["text"], *([text] for text in TEXTS)])
     (texts / "a.zip").write_bytes(zipped([("data/a.csv", data)]))
     (texts / "b.tar.gz").write_bytes(COMPRESS[".gz"](tarred([("data/a.csv", data)])))
@@ -69,7 +69,7 @@ def test_an_archive_of_one_table(documents: Bring, texts: Path) -> None:
 
 @pytest.mark.parametrize("indent", [b"", b"\n  "])
 def test_elements_of_an_array_are_found_across_chunks(
-    documents: Bring, texts: Path, monkeypatch: pytest.MonkeyPatch, indent: bytes
+    documents: Documents, texts: Path, monkeypatch: pytest.MonkeyPatch, indent: bytes
 ) -> None:
     found = [('ab\\"{}[],:é😀\ud83d' * n).replace("\ud83d", "") for n in range(1, 40)]
     items = [
@@ -84,7 +84,7 @@ def test_elements_of_an_array_are_found_across_chunks(
 
 
 def test_a_record_must_fit_in_memory(
-    bring_it: BringIt, texts: Path, monkeypatch: pytest.MonkeyPatch
+    fetch_it: FetchIt, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (records, csv_records, json_records):
         monkeypatch.setattr(module, "LONGEST", 1 << 21)
@@ -100,7 +100,7 @@ def test_a_record_must_fit_in_memory(
         with pytest.raises(
             ValueError, match=rf"^{name}.*(More|more) than 2 MB|^{name}, line 2: .*quote"
         ):
-            bring_it(path=str(path))
+            fetch_it(path=str(path))
 
 
 # ----- a single object that contains all records
@@ -120,7 +120,7 @@ SQUAD = {"data": [{"paragraphs": [{"context": "a"}, {"context": "b"}]}, {"paragr
     ],
 )
 def test_records_in_the_only_object_of_a_json_file_are_read(
-    documents: Bring, texts: Path, records: str, field: str, record: dict[str, Any],
+    documents: Documents, texts: Path, records: str, field: str, record: dict[str, Any],
     found: list[str], indent: int | None,
 ) -> None:  # fmt: skip
     (texts / "a.json").write_text(json.dumps(record, indent=indent))
@@ -129,7 +129,7 @@ def test_records_in_the_only_object_of_a_json_file_are_read(
 
 @pytest.mark.parametrize("indent", [None, 2])
 def test_joined_texts_of_a_single_object_are_reported(
-    documents: Bring, raw: Path, texts: Path, indent: int | None
+    documents: Documents, raw: Path, texts: Path, indent: int | None
 ) -> None:
     (texts / "a.json").write_text(json.dumps({"text": ["a", "b"], "id": [1, 2]}, indent=indent))
     assert documents(path=str(texts)) == ["a\n\nb"]
@@ -150,21 +150,21 @@ def test_joined_texts_of_a_single_object_are_reported(
     ],
 )
 def test_a_wrong_path_of_records_is_explained(
-    bring_it: BringIt, texts: Path, content: str, records: str, message: str
+    fetch_it: FetchIt, texts: Path, content: str, records: str, message: str
 ) -> None:
     (texts / "a.json").write_text(content)
     with pytest.raises(ValueError) as raised:
-        bring_it(path=str(texts), records=records)
+        fetch_it(path=str(texts), records=records)
     assert message in str(raised.value)
 
 
 def test_invalid_records_of_a_single_object_can_be_skipped(
-    documents: Bring, bring_it: BringIt, texts: Path
+    documents: Documents, fetch_it: FetchIt, texts: Path
 ) -> None:
     record = {"data": [{"text": "a"}, {"id": 2}, {"text": None}, {"text": "b"}]}
     (texts / "a.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match=r"a\.json, record 2: has no 'text'"):
-        bring_it(path=str(texts), records="data")
+        fetch_it(path=str(texts), records="data")
     assert documents(path=str(texts), records="data", on_invalid="skip") == ["a", "b"]
 
 
@@ -189,7 +189,7 @@ MESSAGES = {"messages": [{"role": "user", "content": "Hi"}, {"role": "tool", "co
     ],
 )
 def test_a_field_may_be_nested(
-    documents: Bring, texts: Path, field: str, record: dict[str, Any], text: str
+    documents: Documents, texts: Path, field: str, record: dict[str, Any], text: str
 ) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl([record]))
     assert documents(path=str(texts), field=field) == [text]
@@ -228,14 +228,14 @@ def as_parquet_of(rows: list[dict[str, Any]]) -> bytes:
     ],
 )
 def test_a_value_that_is_not_text_is_described(
-    bring_it: BringIt, texts: Path, field: str, record: dict[str, Any], message: str
+    fetch_it: FetchIt, texts: Path, field: str, record: dict[str, Any], message: str
 ) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl([record]))
     with pytest.raises(ValueError, match=rf"^a\.jsonl, line 1: .*{message}.* \(set download.fil"):
-        bring_it(path=str(texts), field=field)
+        fetch_it(path=str(texts), field=field)
 
 
-def test_an_error_about_a_large_record_is_short(bring_it: BringIt, texts: Path) -> None:
+def test_an_error_about_a_large_record_is_short(fetch_it: FetchIt, texts: Path) -> None:
     for name, data in {
         "a.csv": as_csv([["x" * 100_000, "y" * 100_000]]),
         "a.jsonl": as_jsonl([{"x" * 100_000: 1}]),
@@ -243,7 +243,7 @@ def test_an_error_about_a_large_record_is_short(bring_it: BringIt, texts: Path) 
     }.items():
         (texts / name).write_bytes(data)
         with pytest.raises(ValueError, match=r"x\.\.\.'.*; set download\.field to") as caught:
-            bring_it(path=str(texts / name))
+            fetch_it(path=str(texts / name))
         assert len(str(caught.value)) < 300
 
 
@@ -253,7 +253,7 @@ def test_an_error_about_a_large_record_is_short(bring_it: BringIt, texts: Path) 
 @pytest.mark.parametrize("kind", ["string", "binary"])
 @pytest.mark.parametrize("shape", ["", "large_", "_view", "dictionary"])
 def test_columns_of_every_kind_of_text(
-    documents: Bring, texts: Path, kind: str, shape: str
+    documents: Documents, texts: Path, kind: str, shape: str
 ) -> None:
     name = f"{shape}{kind}" if shape == "large_" else f"{kind}{shape}"
     array = pa.array(TEXTS)
@@ -269,7 +269,9 @@ def test_columns_of_every_kind_of_text(
     assert documents(path=str(texts), field="text.b") == TEXTS
 
 
-def test_a_column_of_bytes_is_decoded_with_the_set_encoding(documents: Bring, texts: Path) -> None:
+def test_a_column_of_bytes_is_decoded_with_the_set_encoding(
+    documents: Documents, texts: Path
+) -> None:
     (texts / "a.parquet").write_bytes(as_parquet(pa.array(["你好".encode("gbk")])))
     assert documents(path=str(texts), encoding="gbk") == ["你好"]
 
@@ -317,7 +319,7 @@ INVALID: dict[str, tuple[bytes, list[str]]] = {
 
 @pytest.mark.parametrize("name", INVALID)
 def test_invalid_records_are_skipped_and_counted(
-    documents: Bring, raw: Path, texts: Path, name: str
+    documents: Documents, raw: Path, texts: Path, name: str
 ) -> None:
     data, reasons = INVALID[name]
     (texts / name).write_bytes(data)
@@ -333,59 +335,59 @@ def test_invalid_records_are_skipped_and_counted(
 
 @pytest.mark.parametrize("name", INVALID)
 def test_an_invalid_record_is_an_error_that_names_the_setting_to_skip_it(
-    bring_it: BringIt, texts: Path, name: str
+    fetch_it: FetchIt, texts: Path, name: str
 ) -> None:
     data, reasons = INVALID[name]
     (texts / name).write_bytes(data.replace(b"\xff", b"") if name != "a.parquet" else data)
     help_ = r".* \(set download\.on_invalid: skip to skip such records\)$"
     with pytest.raises(ValueError, match=f"^{name}, {reasons[0]}{help_}"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
-def test_a_missing_closing_quote_is_an_error(bring_it: BringIt, texts: Path) -> None:
+def test_a_missing_closing_quote_is_an_error(fetch_it: FetchIt, texts: Path) -> None:
     (texts / "a.csv").write_bytes(b'text\ngood\n"opened\nlost\nlost\n')
     with pytest.raises(
         ValueError, match=r"^a\.csv, line 3: is not CSV: .*closing quote may be missing"
     ):
-        bring_it(path=str(texts), on_invalid="skip")
+        fetch_it(path=str(texts), on_invalid="skip")
     (texts / "a.csv").write_bytes(b"body\nno such column\n")
     with pytest.raises(ValueError, match=r"^a\.csv: has no column 'text', but 'body'; set downl"):
-        bring_it(path=str(texts), on_invalid="skip")
+        fetch_it(path=str(texts), on_invalid="skip")
 
 
 def test_choosing_other_files_is_suggested_if_no_record_is_valid(
-    bring_it: BringIt, texts: Path
+    fetch_it: FetchIt, texts: Path
 ) -> None:
     (texts / "data.jsonl").write_bytes(as_jsonl(RECORDS))
     (texts / "dataset_infos.json").write_bytes(b'{"default": {"features": {}}}')
     with pytest.raises(
         ValueError, match=r"but 'default'; .* \(set download\.files to choose other"
     ):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
 def test_an_ordinary_quote_in_tsv_does_not_join_lines(
-    bring_it: BringIt, documents: Bring, texts: Path
+    fetch_it: FetchIt, documents: Documents, texts: Path
 ) -> None:
     (texts / "a.tsv").write_bytes(b'id\ttext\n1\tgood\n2\t"Hello\n3\tlost\n4\tbye"\n')
     with pytest.raises(ValueError, match=r"^a\.tsv, line 3: the text between a quote in it and"):
-        bring_it(path=str(texts), on_invalid="skip")
+        fetch_it(path=str(texts), on_invalid="skip")
     assert documents(path=str(texts), format="csv") == ["good", "Hello\n3\tlost\n4\tbye"]
 
 
-def test_an_error_says_why_all_records_were_skipped(bring_it: BringIt, texts: Path) -> None:
+def test_an_error_says_why_all_records_were_skipped(fetch_it: FetchIt, texts: Path) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl([{"body": "a"}] * 9))
     with pytest.raises(
         ValueError, match=r"is empty: .*9 invalid record\(s\) skipped: .* but 'body'"
     ):
-        bring_it(path=str(texts), on_invalid="skip")
+        fetch_it(path=str(texts), on_invalid="skip")
 
 
 # ----- the manifest
 
 
 def test_the_manifest_of_ordinary_files_has_no_extra_keys(
-    documents: Bring, raw: Path, texts: Path
+    documents: Documents, raw: Path, texts: Path
 ) -> None:
     (texts / "a.txt").write_text("a text")
     documents(path=str(texts))
@@ -394,11 +396,11 @@ def test_the_manifest_of_ordinary_files_has_no_extra_keys(
 
 
 def test_the_corpus_report_contains_the_findings(
-    bring_it: BringIt, raw: Path, texts: Path, tmp_path: Path
+    fetch_it: FetchIt, raw: Path, texts: Path, tmp_path: Path
 ) -> None:
     good = [{"text": text} for text in make_documents(99, 1)]
     (texts / "a.jsonl").write_bytes(as_jsonl([*good, {"text": None}, {"text": "\ud800"}]))
-    manifest = bring_it(path=str(texts), on_invalid="skip", errors="replace")
+    manifest = fetch_it(path=str(texts), on_invalid="skip", errors="replace")
     tokenizer = Tokenizer.train(make_documents(99, 1), 300)
     found, totals = encode(lambda: read_pieces(raw), tokenizer, tmp_path / "a")
     content = corpus_report.summary(found, totals, tokenizer, manifest)
@@ -424,11 +426,11 @@ def test_the_corpus_report_contains_the_findings(
     ],
 )  # fmt: skip
 def test_errors_in_json_are_explained(
-    bring_it: BringIt, texts: Path, name: str, data: bytes, message: str
+    fetch_it: FetchIt, texts: Path, name: str, data: bytes, message: str
 ) -> None:
     (texts / name).write_bytes(data)
     with pytest.raises(ValueError, match=rf"^{re.escape(name)}, {message}"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
 @pytest.mark.parametrize(
@@ -446,10 +448,10 @@ def test_errors_in_json_are_explained(
     ],
 )
 def test_skipping_is_suggested_only_if_valid_records_remain(
-    bring_it: BringIt, texts: Path, name: str, data: bytes, skip: bool
+    fetch_it: FetchIt, texts: Path, name: str, data: bytes, skip: bool
 ) -> None:
     (texts / name).write_bytes(data)
     with pytest.raises(ValueError, match=f"^{name}, ") as caught:
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     assert ("on_invalid" in str(caught.value)) == skip
     assert ("download.files" in str(caught.value)) != skip

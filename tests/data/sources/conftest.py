@@ -11,7 +11,7 @@ import pytest
 from tests.data.sources.site import Site, running
 from tests.helpers import ROOT, read_documents
 from tinyllm.data.readers.raw_folder import Manifest, read_manifest
-from tinyllm.data.sources.bring import bring
+from tinyllm.data.sources.corpus import fetch_corpus
 from tinyllm.data.sources.fetch import Patience
 from tinyllm.settings.download import Download
 from tinyllm.settings.load import load_params
@@ -25,8 +25,8 @@ PLAIN = {
     "licence": None, "max_bytes": 10**8,
 }  # fmt: skip
 
-Bring = Callable[..., list[str]]
-BringIt = Callable[..., Manifest]
+Documents = Callable[..., list[str]]
+FetchIt = Callable[..., Manifest]
 
 
 def download(**changes: Any) -> Download:
@@ -59,23 +59,23 @@ def downloads(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bring_it(raw: Path, downloads: Path) -> Callable[..., Manifest]:
+def fetch_it(raw: Path, downloads: Path) -> Callable[..., Manifest]:
     """Return a function that empties and fills the raw folder with the given settings."""
 
-    def bring_it(**changes: Any) -> Manifest:
+    def fetch_it(**changes: Any) -> Manifest:
         shutil.rmtree(raw)
         raw.mkdir()
-        return bring(download(**changes), raw, downloads, PATIENCE)
+        return fetch_corpus(download(**changes), raw, downloads, PATIENCE)
 
-    return bring_it
+    return fetch_it
 
 
 @pytest.fixture
-def documents(raw: Path, bring_it: Callable[..., Manifest]) -> Bring:
+def documents(raw: Path, fetch_it: Callable[..., Manifest]) -> Documents:
     """Return a function that downloads a source, checks its manifest and reads its documents."""
 
     def documents(**changes: Any) -> list[str]:
-        manifest = bring_it(**changes)
+        manifest = fetch_it(**changes)
         found = read_documents(raw)
         assert manifest == read_manifest(raw)
         assert manifest.documents == len(found)

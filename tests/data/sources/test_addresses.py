@@ -12,7 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.data.readers.packed import COMPRESS, as_jsonl, as_parquet, tarred, zipped
-from tests.data.sources.conftest import Bring, BringIt, sha256
+from tests.data.sources.conftest import Documents, FetchIt, sha256
 from tests.data.sources.site import Request, Site
 from tinyllm.data.readers.raw_folder import read_manifest
 from tinyllm.data.sources.braces import expand
@@ -48,7 +48,9 @@ def test_the_number_of_addresses_is_bounded() -> None:
         expand("https://host/{1..1000000000}/{1..1000000000}")
 
 
-def test_an_address_with_braces_stands_for_many(documents: Bring, raw: Path, site: Site) -> None:
+def test_an_address_with_braces_stands_for_many(
+    documents: Documents, raw: Path, site: Site
+) -> None:
     for number in range(8, 12):
         site.file(f"/{number:03d}.txt.gz", gzip.compress(f"text {number}".encode()))
     url = site.address + "/{008..011}.txt.gz"
@@ -58,17 +60,17 @@ def test_an_address_with_braces_stands_for_many(documents: Bring, raw: Path, sit
     assert len(documents(source="url", url=[url], sha256=sums)) == 4
 
 
-def test_each_address_needs_a_digest(bring_it: BringIt, site: Site) -> None:
+def test_each_address_needs_a_digest(fetch_it: FetchIt, site: Site) -> None:
     site.file("/1", b"one")
     with pytest.raises(ValueError, match=r"^download\.sha256: has 1 digest.* for 3 address"):
-        bring_it(source="url", url=site.address + "/{1..3}", sha256=sha256(b"one"))
+        fetch_it(source="url", url=site.address + "/{1..3}", sha256=sha256(b"one"))
     assert site.seen == []
 
 
 # ----- globs
 
 
-def test_a_store_lists_the_files_of_a_pattern(documents: Bring, tmp_path: Path) -> None:
+def test_a_store_lists_the_files_of_a_pattern(documents: Documents, tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     for name in ("b", "a", "deep/c"):
         memory.pipe(f"/glob/{name}.jsonl", f'{{"text": "{name}"}}'.encode())
@@ -81,16 +83,16 @@ def test_a_store_lists_the_files_of_a_pattern(documents: Bring, tmp_path: Path) 
         assert documents(source="url", url=f"{root}/{{deep/?,[b-z]}}.jsonl") == ["deep/c", "b"]
 
 
-def test_a_file_name_may_look_like_a_pattern(documents: Bring, tmp_path: Path) -> None:
+def test_a_file_name_may_look_like_a_pattern(documents: Documents, tmp_path: Path) -> None:
     (tmp_path / "a[1].txt").write_text("one")
     assert documents(source="url", url=f"file://{tmp_path}/a[1].txt") == ["one"]
 
 
-def test_a_pattern_without_a_match_is_an_error(bring_it: BringIt, site: Site) -> None:
+def test_a_pattern_without_a_match_is_an_error(fetch_it: FetchIt, site: Site) -> None:
     with pytest.raises(ValueError, match=r"^download\.url = 'memory://no/\*\.txt': no file match"):
-        bring_it(source="url", url="memory://no/*.txt")
+        fetch_it(source="url", url="memory://no/*.txt")
     with pytest.raises(ValueError, match=r"a web server can't list files; use braces"):
-        bring_it(source="url", url=site.address + "/*.txt")
+        fetch_it(source="url", url=site.address + "/*.txt")
     assert site.seen == []
 
 
@@ -106,23 +108,23 @@ class Hanging(MemoryFileSystem):  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "*.txt"])
-def test_a_store_that_does_not_answer_is_an_error(bring_it: BringIt, name: str) -> None:
+def test_a_store_that_does_not_answer_is_an_error(fetch_it: FetchIt, name: str) -> None:
     fsspec.register_implementation("hanging", Hanging, clobber=True)
     with pytest.raises(ValueError, match=r"^hanging://bucket/.* no answer in 0\.4 s"):
-        bring_it(source="url", url=f"hanging://bucket/{name}")
+        fetch_it(source="url", url=f"hanging://bucket/{name}")
 
 
 # ----- names
 
 
-def test_the_query_is_not_part_of_the_name(documents: Bring, raw: Path, site: Site) -> None:
+def test_the_query_is_not_part_of_the_name(documents: Documents, raw: Path, site: Site) -> None:
     url = site.file("/data.jsonl?download=true", b'{"text": "a text"}')
     assert documents(source="url", url=url) == ["a text"]
     assert names(raw) == ["data.jsonl"]
 
 
 def test_the_name_comes_from_the_header_or_a_redirect(
-    documents: Bring, raw: Path, site: Site
+    documents: Documents, raw: Path, site: Site
 ) -> None:
     data = b'{"text": "a text"}'
 
@@ -174,7 +176,9 @@ def test_the_first_name_with_a_known_suffix_is_used() -> None:
     assert best_name("https://a/", None, None) == "text.txt"
 
 
-def test_a_password_in_an_address_is_not_recorded(documents: Bring, raw: Path, site: Site) -> None:
+def test_a_password_in_an_address_is_not_recorded(
+    documents: Documents, raw: Path, site: Site
+) -> None:
     url = site.file("/a.txt?sig=token", b"a text").replace("://", "://me:se@cret@")
     assert documents(source="url", url=url) == ["a text"]
     source = read_manifest(raw).source
@@ -187,7 +191,7 @@ def test_a_password_in_an_address_is_not_recorded(documents: Bring, raw: Path, s
 
 @pytest.mark.parametrize("path", ["/a.txt", "/a.jsonl", "/a.txt.gz", "/a"])
 def test_a_page_instead_of_a_file_is_refused_and_not_kept(
-    bring_it: BringIt, documents: Bring, site: Site, path: str
+    fetch_it: FetchIt, documents: Documents, site: Site, path: str
 ) -> None:
     def page(request: Request) -> None:
         request.head(200, Content_Type="text/html", Content_Length=len(PAGE))
@@ -197,14 +201,14 @@ def test_a_page_instead_of_a_file_is_refused_and_not_kept(
     good = gzip.compress(good) if path.endswith(".gz") else good
     url = site.at(path, page, lambda request: request.serve(good))
     with pytest.raises(ValueError, match=rf"^{url}: the server sent an HTML page .* is not kept;"):
-        bring_it(source="url", url=url)
+        fetch_it(source="url", url=url)
     assert documents(source="url", url=url) == ["a text"]
 
 
-def test_an_error_about_a_downloaded_file_names_its_address(bring_it: BringIt, site: Site) -> None:
+def test_an_error_about_a_downloaded_file_names_its_address(fetch_it: FetchIt, site: Site) -> None:
     url = site.file("/a.jsonl", b'{"text": null}')
     with pytest.raises(ValueError, match=rf"^a\.jsonl.*null.* \(from {url}\)$"):
-        bring_it(source="url", url=url)
+        fetch_it(source="url", url=url)
 
 
 @pytest.mark.parametrize(
@@ -224,12 +228,12 @@ def test_an_error_about_a_downloaded_file_names_its_address(bring_it: BringIt, s
     ids=lambda value: value if isinstance(value, str) else "",  # compressed bytes contain the time
 )
 def test_the_compression_of_a_downloaded_file_is_detected(
-    documents: Bring, raw: Path, site: Site, path: str, data: bytes, name: str
+    documents: Documents, raw: Path, site: Site, path: str, data: bytes, name: str
 ) -> None:
     assert documents(source="url", url=site.file(path, data)) == ["a text"]
     assert names(raw) == [name]
 
 
-def test_an_error_in_an_expanded_address_names_the_setting(bring_it: BringIt) -> None:
+def test_an_error_in_an_expanded_address_names_the_setting(fetch_it: FetchIt) -> None:
     with pytest.raises(ValueError, match=r"^download\.url = 'http://\[::1/a': Invalid IPv6 URL"):
-        bring_it(source="url", url="http://{[::1],[::1}/a")
+        fetch_it(source="url", url="http://{[::1],[::1}/a")

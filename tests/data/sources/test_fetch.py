@@ -21,7 +21,7 @@ import pytest
 from tests.data.sources.conftest import PATIENCE, download, sha256
 from tests.data.sources.site import Behaviour, Request, Site
 from tinyllm.common.files import sha256_of
-from tinyllm.data.sources.bring import bring
+from tinyllm.data.sources.corpus import fetch_corpus
 from tinyllm.data.sources.fetch import fetch
 
 DATA = random.Random(1).randbytes(300_000)
@@ -336,7 +336,7 @@ def test_a_gzip_bomb_from_the_web(site: Site, raw: Path, downloads: Path) -> Non
     url = site.file("/a.txt.gz", gzip.compress(b" " * 5_000_000))
     settings = download(source="url", url=url, max_bytes=1_000_000)
     with pytest.raises(ValueError, match=r"unpacks to more than download\.max_bytes = 1,000,000 "):
-        bring(settings, raw, downloads, PATIENCE)
+        fetch_corpus(settings, raw, downloads, PATIENCE)
 
 
 FULL = """

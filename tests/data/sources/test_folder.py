@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.sources.conftest import Bring, BringIt
+from tests.data.sources.conftest import Documents, FetchIt
 from tinyllm.data.readers.raw_folder import read_manifest
 from tinyllm.data.sources import folder, local_files
 
 
-def test_odd_names_are_kept(documents: Bring, raw: Path, texts: Path) -> None:
+def test_odd_names_are_kept(documents: Documents, raw: Path, texts: Path) -> None:
     names = ["A.txt", "a.txt", "b\nc.txt", "d\te\\.txt", "é" * 125 + ".txt", "f:?*|.txt", "g .txt"]
     for name in sorted(names):
         (texts / name).write_text(name)
@@ -21,15 +21,15 @@ def test_odd_names_are_kept(documents: Bring, raw: Path, texts: Path) -> None:
     assert [file.name for file in read_manifest(raw).files] == sorted(names)
 
 
-def test_a_name_with_a_line_feed_is_escaped_in_an_error(bring_it: BringIt, texts: Path) -> None:
+def test_a_name_with_a_line_feed_is_escaped_in_an_error(fetch_it: FetchIt, texts: Path) -> None:
     (texts / "b\nc.txt").write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"^b\\nc\.txt is not UTF-8") as caught:
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     assert "\n" not in str(caught.value)
 
 
 def test_irregular_files_are_skipped_and_reported(
-    documents: Bring,
+    documents: Documents,
     texts: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -54,7 +54,7 @@ def test_irregular_files_are_skipped_and_reported(
 
 
 def test_only_files_that_would_be_read_are_reported(
-    documents: Bring, texts: Path, capfd: pytest.CaptureFixture[str]
+    documents: Documents, texts: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (texts / "a.CSV").write_text("text,n\na text,1\n")
     os.mkfifo(texts / "a.fifo")
@@ -65,18 +65,18 @@ def test_only_files_that_would_be_read_are_reported(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_a_path_that_is_not_a_file_is_an_error(bring_it: BringIt, texts: Path, kind: str) -> None:
+def test_a_path_that_is_not_a_file_is_an_error(fetch_it: FetchIt, texts: Path, kind: str) -> None:
     path = texts / "pipe.txt"
     if kind == "pipe":
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
     with pytest.raises(ValueError, match=r"^download\.path = .*: is neither a file nor a folder$"):
-        bring_it(path=str(path))
+        fetch_it(path=str(path))
 
 
 def test_a_file_without_permission_is_an_error(
-    bring_it: BringIt, texts: Path, monkeypatch: pytest.MonkeyPatch
+    fetch_it: FetchIt, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The user root can read everything, so there a loop of links stands in for a refusal."""
     (texts / "a.txt").write_text("a")
@@ -95,11 +95,11 @@ def test_a_file_without_permission_is_an_error(
 
         monkeypatch.setattr(local_files, "files_of", then_refused)
     with pytest.raises(ValueError, match=rf"texts/a\.txt can't be read: {message}$"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
 def test_a_file_deleted_during_the_run_is_named(
-    bring_it: BringIt, texts: Path, monkeypatch: pytest.MonkeyPatch
+    fetch_it: FetchIt, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a.txt", "b.txt"):
         (texts / name).write_text(name)
@@ -113,41 +113,41 @@ def test_a_file_deleted_during_the_run_is_named(
     with pytest.raises(
         ValueError, match=r"texts/b\.txt was deleted while the corpus was read; run "
     ):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
-def test_a_tilde_is_not_expanded(bring_it: BringIt) -> None:
+def test_a_tilde_is_not_expanded(fetch_it: FetchIt) -> None:
     with pytest.raises(ValueError, match=r"^download\.path = '~/corpus': .*~ is not expanded"):
-        bring_it(path="~/corpus")
+        fetch_it(path="~/corpus")
 
 
-def test_a_folder_that_contains_the_output_is_refused(bring_it: BringIt, raw: Path) -> None:
+def test_a_folder_that_contains_the_output_is_refused(fetch_it: FetchIt, raw: Path) -> None:
     (raw.parent / "notes.txt").write_text("the project's own folder")
     for path in (raw.parent, raw.parent / "raw"):
         with pytest.raises(ValueError, match=r"^download\.path = .*: the folder contains .*set"):
-            bring_it(path=str(path))
+            fetch_it(path=str(path))
 
 
 def test_a_corpus_that_does_not_fit_on_the_disk_is_refused(
-    bring_it: BringIt, raw: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+    fetch_it: FetchIt, raw: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (texts / "a.txt").write_bytes(b"a" * 5000)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9000, 6000, 3000))
     with pytest.raises(ValueError, match=r"its 5,000 bytes are copied, and the disk .* 3,000 left"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     assert list((raw / "files").iterdir()) == []
 
 
 @pytest.mark.skipif(not os.getuid(), reason="root can list every folder")
-def test_a_folder_without_permission_is_an_error(bring_it: BringIt, texts: Path) -> None:
+def test_a_folder_without_permission_is_an_error(fetch_it: FetchIt, texts: Path) -> None:
     (texts / "a.txt").write_text("a")
     (texts / "closed").mkdir(mode=0)
     with pytest.raises(ValueError, match=r"the folder .*closed can't be read: Permission denied"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
-def test_a_folder_with_a_very_long_path_is_an_error(bring_it: BringIt, texts: Path) -> None:
+def test_a_folder_with_a_very_long_path_is_an_error(fetch_it: FetchIt, texts: Path) -> None:
     """Unlike missing permissions, this also stops the user root."""
     (texts / "a.txt").write_text("a")
     folder = os.open(texts, os.O_RDONLY)
@@ -158,7 +158,7 @@ def test_a_folder_with_a_very_long_path_is_an_error(bring_it: BringIt, texts: Pa
         folder = inner
     os.close(folder)
     with pytest.raises(ValueError, match=r"the folder .* can't be read: File name too long"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
 # ----- a folder without a file to read
@@ -174,7 +174,7 @@ def test_a_folder_with_a_very_long_path_is_an_error(bring_it: BringIt, texts: Pa
     ],
 )
 def test_an_error_lists_the_files_that_are_not_read(
-    bring_it: BringIt, texts: Path, names: list[str], there: str
+    fetch_it: FetchIt, texts: Path, names: list[str], there: str
 ) -> None:
     (texts / "c").mkdir()
     for name in names:
@@ -183,12 +183,12 @@ def test_an_error_lists_the_files_that_are_not_read(
     with pytest.raises(
         ValueError, match=rf"^download\.path = .*: none of its {count} file\(s\) is a .* {there}"
     ) as caught:
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     assert ("**/*.md" in str(caught.value)) == ("a.md" in names)
 
 
 def test_file_patterns_support_braces_and_relative_paths(
-    documents: Bring, bring_it: BringIt, texts: Path
+    documents: Documents, fetch_it: FetchIt, texts: Path
 ) -> None:
     for name in ("a.md", "b.rst", "c.txt"):
         (texts / name).write_text(name)
@@ -197,4 +197,4 @@ def test_file_patterns_support_braces_and_relative_paths(
     with pytest.raises(
         ValueError, match=r"none of its 3 .* matches .* = '\*\.\{py,c\}': a\.md, b\.rst"
     ):
-        bring_it(path=str(texts), files="*.{py,c}")
+        fetch_it(path=str(texts), files="*.{py,c}")

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.data.sources.conftest import Bring
+from tests.data.sources.conftest import Documents
 from tests.helpers import random_text
 from tinyllm.data.readers.compression import CHUNK
 from tinyllm.data.readers.decoding import decoded
 from tinyllm.data.readers.raw_folder import Manifest
 
-BringIt = Callable[..., Manifest]
+FetchIt = Callable[..., Manifest]
 
 
 def zstd(data: bytes) -> bytes:
@@ -71,7 +71,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("packing", PACK)
 @pytest.mark.parametrize("format", PLAIN)
 def test_every_format_with_every_compression(
-    documents: Bring, texts: Path, format: str, packing: str
+    documents: Documents, texts: Path, format: str, packing: str
 ) -> None:
     separator = "<|>" if format == "text" else None
     data = PACK[packing](PLAIN[format])
@@ -80,12 +80,14 @@ def test_every_format_with_every_compression(
 
 
 @pytest.mark.parametrize("packing", [".gz", ".xz", ".zst"])
-def test_compressed_files_may_be_concatenated(documents: Bring, texts: Path, packing: str) -> None:
+def test_compressed_files_may_be_concatenated(
+    documents: Documents, texts: Path, packing: str
+) -> None:
     (texts / f"a.txt{packing}").write_bytes(PACK[packing](b"one,") + PACK[packing](b"two"))
     assert documents(path=str(texts)) == ["one,two"]
 
 
-def test_zero_bytes_between_xz_streams_are_padding(documents: Bring, texts: Path) -> None:
+def test_zero_bytes_between_xz_streams_are_padding(documents: Documents, texts: Path) -> None:
     one = "".join(map(chr, range(0x1000, 0x2000))) * 200  # more than one chunk
     parts = [lzma.compress(one.encode()), bytes(8), lzma.compress(b","), bytes(CHUNK), b""]
     (texts / "a.txt.xz").write_bytes(b"".join([*parts, lzma.compress(b"two"), bytes(4)]))
@@ -96,7 +98,7 @@ def test_zero_bytes_between_xz_streams_are_padding(documents: Bring, texts: Path
 @pytest.mark.parametrize("format", PLAIN)
 @pytest.mark.parametrize("folder", ["", "z.zip/"])
 def test_corrupt_data_is_reported_for_every_compression(
-    bring_it: BringIt, texts: Path, packing: str, format: str, folder: str
+    fetch_it: FetchIt, texts: Path, packing: str, format: str, folder: str
 ) -> None:
     name = f"a{SUFFIX[format]}{packing}"
     whole = PACK[packing](PLAIN[format])
@@ -104,10 +106,10 @@ def test_corrupt_data_is_reported_for_every_compression(
         path, content = (texts / "z.zip", zipped({name: data})) if folder else (texts / name, data)
         path.write_bytes(content)
         with pytest.raises(ValueError, match=f"^{folder}{name} is corrupt or cut short: ."):
-            bring_it(path=str(texts))
+            fetch_it(path=str(texts))
 
 
-def test_a_zip_archive_counts_as_a_folder(documents: Bring, texts: Path) -> None:
+def test_a_zip_archive_counts_as_a_folder(documents: Documents, texts: Path) -> None:
     members = {
         "b.txt": b"b", "deep/a.jsonl.gz": gzip.compress(as_jsonl(["a"])), "z.parquet":
         as_parquet(["z"]), "notes.md": b"notes", "__MACOSX/._b.txt": b"x", ".DS_Store": b"x",
@@ -118,7 +120,7 @@ def test_a_zip_archive_counts_as_a_folder(documents: Bring, texts: Path) -> None
     assert documents(path=str(texts / "all.zip")) == found
 
 
-def test_a_folder_with_archives_and_a_pattern(documents: Bring, texts: Path) -> None:
+def test_a_folder_with_archives_and_a_pattern(documents: Documents, texts: Path) -> None:
     (texts / "one.zip").write_bytes(zipped({"in/x.md": b"in one", "y.txt": b"not this"}))
     (texts / "none.zip").write_bytes(zipped({"y.txt": b"nor this"}))
     (texts / "a.md").write_text("a")
@@ -126,31 +128,31 @@ def test_a_folder_with_archives_and_a_pattern(documents: Bring, texts: Path) -> 
     assert documents(path=str(texts), files="**/*.md") == ["a", "in one"]
 
 
-def test_an_archive_of_one_file_counts_as_that_file(documents: Bring, texts: Path) -> None:
+def test_an_archive_of_one_file_counts_as_that_file(documents: Documents, texts: Path) -> None:
     (texts / "enwik8.zip").write_bytes(zipped({"enwik8": b"<text>"}))
     assert documents(path=str(texts / "enwik8.zip")) == ["<text>"]
 
 
-def test_a_format_and_a_field_may_be_set(documents: Bring, texts: Path) -> None:
+def test_a_format_and_a_field_may_be_set(documents: Documents, texts: Path) -> None:
     (texts / "data").write_bytes(b'{"body": "one"}\n\n{"body": "two", "text": 3}\n')
     assert documents(path=str(texts / "data"), format="jsonl", field="body") == ["one", "two"]
 
 
-def test_line_ends_are_the_same_in_every_format(documents: Bring, texts: Path) -> None:
+def test_line_ends_are_the_same_in_every_format(documents: Documents, texts: Path) -> None:
     (texts / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a\\r\\nb\\rc"}\r\n{"text": "d"}')
     (texts / "b.parquet").write_bytes(as_parquet(["a\r\nb\rc"]))
     (texts / "c.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\rc")
     assert documents(path=str(texts)) == ["a\nb\nc", "d", "a\nb\nc", "a\nb\nc"]
 
 
-def test_columns_of_every_kind_of_text(documents: Bring, texts: Path) -> None:
+def test_columns_of_every_kind_of_text(documents: Documents, texts: Path) -> None:
     plain = pa.array(TEXTS)
     for name, array in {"a": plain.dictionary_encode(), "b": plain.cast(pa.large_string())}.items():
         (texts / f"{name}.parquet").write_bytes(as_parquet(array))
     assert documents(path=str(texts)) == TEXTS + TEXTS
 
 
-def test_other_columns_may_share_a_name(documents: Bring, texts: Path) -> None:
+def test_other_columns_may_share_a_name(documents: Documents, texts: Path) -> None:
     table = pa.table([["id"], ["another"], ["a text"]], names=["id", "id", "text"])
     parquet.write_table(table, texts / "a.parquet")
     assert documents(path=str(texts)) == ["a text"]
@@ -226,17 +228,17 @@ def test_bytes_are_decoded_across_chunks() -> None:
     ],
 )
 def test_a_file_that_differs_from_its_name_is_an_error(
-    bring_it: BringIt, raw: Path, texts: Path, name: str, data: bytes, message: str
+    fetch_it: FetchIt, raw: Path, texts: Path, name: str, data: bytes, message: str
 ) -> None:
     (texts / name).parent.mkdir(exist_ok=True)
     (texts / name).write_bytes(data)
     with pytest.raises(ValueError, match=message) as caught:
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     assert "\n" not in str(caught.value)
     assert not (raw / "manifest.json").exists()
 
 
-def test_invalid_bytes_may_be_replaced(documents: Bring, texts: Path) -> None:
+def test_invalid_bytes_may_be_replaced(documents: Documents, texts: Path) -> None:
     (texts / "a.txt").write_bytes(b"na\xefve")
     (texts / "b.jsonl").write_bytes(b'{"text": "x\\ud800y"}\n{"text": "\xff"}')
     binary = pa.array([b"na\xefve"]).view(pa.string())
@@ -246,12 +248,12 @@ def test_invalid_bytes_may_be_replaced(documents: Bring, texts: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_separator_applies_to_plain_text_only(bring_it: BringIt, texts: Path) -> None:
+def test_a_separator_applies_to_plain_text_only(fetch_it: FetchIt, texts: Path) -> None:
     (texts / "a.jsonl").write_bytes(as_jsonl(["a"]))
     with pytest.raises(
         ValueError, match=r"^download\.separator: applies to plain text, but a\.jsonl"
     ):
-        bring_it(path=str(texts), separator="\n\n")
+        fetch_it(path=str(texts), separator="\n\n")
 
 
 # ----- malicious archives
@@ -276,17 +278,17 @@ def evil(name: str) -> bytes:
     ],
 )
 def test_names_that_lead_outside_an_archive_are_refused(
-    bring_it: BringIt, tmp_path: Path, texts: Path, data: bytes, message: str
+    fetch_it: FetchIt, tmp_path: Path, texts: Path, data: bytes, message: str
 ) -> None:
     (texts / "a.zip").write_bytes(data)
     for path in (texts, texts / "a.zip"):
         with pytest.raises(ValueError, match=message):
-            bring_it(path=str(path))
+            fetch_it(path=str(path))
     assert not list(tmp_path.rglob("out.txt"))
 
 
 @pytest.mark.parametrize("packing", [".gz", ".xz", ".zst", ".zip", ".jsonl.gz", ".parquet"])
-def test_a_bomb_is_refused_at_the_bound(bring_it: BringIt, texts: Path, packing: str) -> None:
+def test_a_bomb_is_refused_at_the_bound(fetch_it: FetchIt, texts: Path, packing: str) -> None:
     """A few kilobytes that unpack to far more; 50 MB of blanks represent larger ones."""
     data = b" " * 50_000_000
     pack = {
@@ -301,7 +303,7 @@ def test_a_bomb_is_refused_at_the_bound(bring_it: BringIt, texts: Path, packing:
     (texts / name).write_bytes(pack[packing](data))
     assert (texts / name).stat().st_size < 500_000
     with pytest.raises(ValueError, match=r"unpacks to more than download\.max_bytes = 5,000,000 "):
-        bring_it(path=str(texts), max_bytes=5_000_000)
+        fetch_it(path=str(texts), max_bytes=5_000_000)
 
 
 # ----- memory

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.sources.conftest import Bring, BringIt, sha256
+from tests.data.sources.conftest import Documents, FetchIt, sha256
 from tests.data.sources.site import Site
 from tests.data.sources.test_formats import zipped
 from tests.helpers import read_documents
@@ -34,7 +34,7 @@ def names(raw: Path) -> list[str]:
     return sorted(path.name for path in (raw / "files").rglob("*") if path.is_file())
 
 
-def test_many_small_files_become_few(documents: Bring, raw: Path, texts: Path) -> None:
+def test_many_small_files_become_few(documents: Documents, raw: Path, texts: Path) -> None:
     expected = fill(texts)
     assert documents(path=str(texts)) == expected
     assert names(raw) == ["packed-00000.jsonl"]
@@ -45,7 +45,7 @@ def test_many_small_files_become_few(documents: Bring, raw: Path, texts: Path) -
     assert (manifest.count, manifest.documents) == (len(expected), len(expected))
 
 
-def test_few_files_are_not_packed(documents: Bring, raw: Path, texts: Path) -> None:
+def test_few_files_are_not_packed(documents: Documents, raw: Path, texts: Path) -> None:
     expected = fill(texts, MANY)
     assert documents(path=str(texts)) == expected
     assert len(names(raw)) == MANY
@@ -53,10 +53,10 @@ def test_few_files_are_not_packed(documents: Bring, raw: Path, texts: Path) -> N
 
 
 def test_the_bytes_are_the_same_every_time_and_in_any_order_of_the_disk(
-    bring_it: BringIt, raw: Path, texts: Path
+    fetch_it: FetchIt, raw: Path, texts: Path
 ) -> None:
     fill(texts)
-    bring_it(path=str(texts))
+    fetch_it(path=str(texts))
     before = sha256((raw / "files/packed-00000.jsonl").read_bytes())
     moved = texts.with_name("texts2")
     moved.mkdir()
@@ -64,13 +64,13 @@ def test_the_bytes_are_the_same_every_time_and_in_any_order_of_the_disk(
         target = moved / path.relative_to(texts)
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(path.read_bytes())
-    bring_it(path=str(moved))
+    fetch_it(path=str(moved))
     (pack,) = (raw / "files").iterdir()
     assert sha256(pack.read_bytes()) == before
 
 
 def test_large_files_and_archives_are_kept_after_the_packs(
-    documents: Bring, raw: Path, texts: Path
+    documents: Documents, raw: Path, texts: Path
 ) -> None:
     expected = fill(texts)
     large, long = "large " * SMALL, "x" * (LONGEST + 1)
@@ -86,7 +86,7 @@ def test_large_files_and_archives_are_kept_after_the_packs(
     assert set(names(raw)) == {*kept, "_packed-00000.jsonl"}
 
 
-def test_small_files_are_read_by_the_settings(documents: Bring, texts: Path) -> None:
+def test_small_files_are_read_by_the_settings(documents: Documents, texts: Path) -> None:
     fill(texts)
     for path in texts.rglob("*.txt"):
         path.write_bytes(b"\xef\xbb\xbfone\r\ntwo<|>\r\nthree")
@@ -95,27 +95,27 @@ def test_small_files_are_read_by_the_settings(documents: Bring, texts: Path) -> 
     assert found == ["caf\ufffd", *["one\ntwo", "\nthree"] * (MANY + 50)]
 
 
-def test_an_error_in_a_small_file_names_it(bring_it: BringIt, texts: Path) -> None:
+def test_an_error_in_a_small_file_names_it(fetch_it: FetchIt, texts: Path) -> None:
     fill(texts)
     (texts / "1/bad.txt").write_bytes(b"caf\xe9")
     with pytest.raises(ValueError, match=r"^1/bad\.txt is cut short"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
-def test_small_files_without_text_are_listed(bring_it: BringIt, raw: Path, texts: Path) -> None:
+def test_small_files_without_text_are_listed(fetch_it: FetchIt, raw: Path, texts: Path) -> None:
     expected = fill(texts)
     (texts / "2/empty.txt").touch()
     (texts / "2/space.txt").write_text(" \n")
-    assert bring_it(path=str(texts)).without_text == ["2/empty.txt", "2/space.txt"]
+    assert fetch_it(path=str(texts)).without_text == ["2/empty.txt", "2/space.txt"]
     assert read_documents(raw) == expected
     assert read_manifest(raw).count == len(expected) + 2
 
 
-def test_the_bound_on_unpacked_bytes_applies_to_small_files(bring_it: BringIt, texts: Path) -> None:
+def test_the_bound_on_unpacked_bytes_applies_to_small_files(fetch_it: FetchIt, texts: Path) -> None:
     for number in range(MANY + 1):
         (texts / f"{number}.txt.gz").write_bytes(gzip.compress(b"a" * 1000))
     with pytest.raises(ValueError, match=r"unpacks to more than download\.max_bytes = 100,000"):
-        bring_it(path=str(texts), max_bytes=100_000)
+        fetch_it(path=str(texts), max_bytes=100_000)
 
 
 def archive(kind: str, folder: Path) -> Path:
@@ -129,7 +129,7 @@ def archive(kind: str, folder: Path) -> Path:
 @pytest.mark.parametrize("kind", ["zip", "gztar"])
 @pytest.mark.parametrize("way", ["file", "folder", "url"])
 def test_an_archive_of_many_small_files_is_packed(
-    documents: Bring, raw: Path, texts: Path, site: Site, kind: str, way: str
+    documents: Documents, raw: Path, texts: Path, site: Site, kind: str, way: str
 ) -> None:
     expected = fill(texts)
     path = archive(kind, texts)
@@ -150,7 +150,9 @@ def test_an_archive_of_many_small_files_is_packed(
     assert len(pack.packed.files) == len(expected)
 
 
-def test_an_archive_with_a_long_document_is_kept(documents: Bring, raw: Path, texts: Path) -> None:
+def test_an_archive_with_a_long_document_is_kept(
+    documents: Documents, raw: Path, texts: Path
+) -> None:
     expected = fill(texts)
     long = "x" * (LONGEST + 1)
     (texts / "2/z.txt").write_text(long)
@@ -160,7 +162,7 @@ def test_an_archive_with_a_long_document_is_kept(documents: Bring, raw: Path, te
 
 
 def test_a_full_pack_is_followed_by_another(
-    documents: Bring, raw: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+    documents: Documents, raw: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(small_files, "PACK", 4000)
     expected = fill(texts)
@@ -171,19 +173,19 @@ def test_a_full_pack_is_followed_by_another(
 
 
 def test_a_terminal_shows_how_much_was_read(
-    bring_it: BringIt, texts: Path, monkeypatch: pytest.MonkeyPatch
+    fetch_it: FetchIt, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(texts)
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, 100))
     with os.fdopen(follower, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     with os.fdopen(leader, "rb", buffering=0) as screen:
         assert re.search(rb"read: .*B/s", screen.read(10_000))
 
 
-def test_a_small_file_takes_few_calls(bring_it: BringIt, texts: Path) -> None:
+def test_a_small_file_takes_few_calls(fetch_it: FetchIt, texts: Path) -> None:
     """The time for 50,000 files, apart from their text, is the number of system calls."""
 
     def calls(count: int) -> int:
@@ -196,7 +198,7 @@ def test_a_small_file_takes_few_calls(bring_it: BringIt, texts: Path) -> None:
 
         sys.setprofile(seen)
         try:
-            bring_it(path=str(texts))
+            fetch_it(path=str(texts))
         finally:
             sys.setprofile(None)
         return made

@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tests.data.sources.conftest import Bring, sha256
+from tests.data.sources.conftest import Documents, sha256
 from tests.data.sources.site import Site
 from tests.data.sources.test_formats import zipped
 from tests.helpers import ROOT, flip_bit, read_documents
@@ -18,20 +18,20 @@ from tinyllm.data.readers.raw_folder import Manifest, read_manifest
 from tinyllm.data.sources.catalogue import CATALOGUE, Address, check_source
 from tinyllm.settings.load import load_params
 
-BringIt = Callable[..., Manifest]
+FetchIt = Callable[..., Manifest]
 
 
 # ----- path
 
 
-def test_a_file_is_one_document(documents: Bring, raw: Path, texts: Path) -> None:
+def test_a_file_is_one_document(documents: Documents, raw: Path, texts: Path) -> None:
     (texts / "book").write_text("one\n\ntwo\n")
     assert documents(path=str(texts / "book"), licence="none to speak of") == ["one\n\ntwo\n"]
     assert read_manifest(raw).source == "book"
     assert read_manifest(raw).licence == "none to speak of"
 
 
-def test_a_folder_gives_its_texts_in_order_of_name(documents: Bring, texts: Path) -> None:
+def test_a_folder_gives_its_texts_in_order_of_name(documents: Documents, texts: Path) -> None:
     (texts / "deep" / "deeper").mkdir(parents=True)
     for name in ["b.txt", "a.txt", "deep/z.txt", "deep/deeper/a.txt", "deep.txt"]:
         (texts / name).write_text(name)
@@ -43,7 +43,7 @@ def test_a_folder_gives_its_texts_in_order_of_name(documents: Bring, texts: Path
 
 
 def test_a_link_to_a_folder_is_skipped_and_reported(
-    documents: Bring, texts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    documents: Documents, texts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/b.txt").write_text("behind a link")
@@ -64,7 +64,7 @@ def test_a_link_to_a_folder_is_skipped_and_reported(
 
 
 def test_a_separator_cuts_each_file_and_empty_documents_are_skipped(
-    documents: Bring, texts: Path
+    documents: Documents, texts: Path
 ) -> None:
     (texts / "a.txt").write_text("one<|>two<|> \n <|><|>three")
     (texts / "b.txt").write_text("four<|>")
@@ -73,7 +73,9 @@ def test_a_separator_cuts_each_file_and_empty_documents_are_skipped(
     assert found == ["one", "two", "three", "four"]
 
 
-def test_line_ends_and_byte_order_marks_of_every_platform(documents: Bring, texts: Path) -> None:
+def test_line_ends_and_byte_order_marks_of_every_platform(
+    documents: Documents, texts: Path
+) -> None:
     (texts / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n\r\nthree\rfour\n")
     assert documents(path=str(texts / "a.txt"), separator="\n\n") == ["one\ntwo", "three\nfour\n"]
 
@@ -81,23 +83,23 @@ def test_line_ends_and_byte_order_marks_of_every_platform(documents: Bring, text
 @pytest.mark.parametrize("separator", ["\r\n--\r\n", "\r--\r", "\n--\n"])
 @pytest.mark.parametrize("line_end", ["\r\n", "\r", "\n"])
 def test_a_separator_matches_the_line_ends_of_any_platform(
-    documents: Bring, texts: Path, line_end: str, separator: str
+    documents: Documents, texts: Path, line_end: str, separator: str
 ) -> None:
     (texts / "a.txt").write_bytes("one\n--\ntwo\n".replace("\n", line_end).encode())
     assert documents(path=str(texts), separator=separator) == ["one", "two\n"]
 
 
-def test_invalid_utf8_is_reported_with_its_position(bring_it: BringIt, texts: Path) -> None:
+def test_invalid_utf8_is_reported_with_its_position(fetch_it: FetchIt, texts: Path) -> None:
     (texts / "deep").mkdir()
     (texts / "good.txt").write_text("good")
     (texts / "deep" / "latin.txt").write_bytes("naïve".encode("latin-1"))
     with pytest.raises(ValueError, match=r"latin\.txt is not UTF-8: byte 0xef at offset 2"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
 @pytest.mark.parametrize("name", [b"deep/caf\xe9.txt", b"caf\xe9/deep.txt", b"caf\xe9.zip"])
 def test_a_name_that_is_not_utf8_is_an_error_before_any_work(
-    bring_it: BringIt, raw: Path, texts: Path, name: bytes
+    fetch_it: FetchIt, raw: Path, texts: Path, name: bytes
 ) -> None:
     (texts / "a.txt").write_text("a text")
     path = texts / os.fsdecode(name)
@@ -107,44 +109,44 @@ def test_a_name_that_is_not_utf8_is_an_error_before_any_work(
     except OSError:
         pytest.skip("this file system has no such names")
     with pytest.raises(ValueError, match=r"caf\\xe9.*: this file's name is not UTF-8; rename it$"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     assert list(raw.rglob("*")) == [raw / "files"]
 
 
-def test_every_character_is_kept(documents: Bring, texts: Path) -> None:
+def test_every_character_is_kept(documents: Documents, texts: Path) -> None:
     text = "\x01\x1a\u2028\x85\x0b é e\u0301 日本 😀 \ufeff end"
     (texts / "a.txt").write_bytes(text.encode())
     assert documents(path=str(texts)) == [text]
 
 
-def test_the_sha256_of_a_file(documents: Bring, bring_it: BringIt, texts: Path) -> None:
+def test_the_sha256_of_a_file(documents: Documents, fetch_it: FetchIt, texts: Path) -> None:
     (texts / "a.txt").write_bytes(b"abc")
     path = str(texts / "a.txt")
     assert documents(path=path, sha256=sha256(b"abc")) == ["abc"]
     with pytest.raises(ValueError, match=f"{sha256(b'abc')}, not {sha256(b'abd')}"):
-        bring_it(path=path, sha256=sha256(b"abd"))
+        fetch_it(path=path, sha256=sha256(b"abd"))
     with pytest.raises(ValueError, match=r"^download\.sha256: .* not for a folder"):
-        bring_it(path=str(texts), sha256=sha256(b"abc"))
+        fetch_it(path=str(texts), sha256=sha256(b"abc"))
 
 
-def test_a_path_without_text_is_an_error(bring_it: BringIt, texts: Path) -> None:
+def test_a_path_without_text_is_an_error(fetch_it: FetchIt, texts: Path) -> None:
     with pytest.raises(ValueError, match=r"^download\.path = .*the file or folder does not exist"):
-        bring_it(path=str(texts / "missing"))
+        fetch_it(path=str(texts / "missing"))
     (texts / "notes.md").write_text("text")
     with pytest.raises(
         ValueError, match=r"^download\.path = .*none of its 1 file\(s\) is a \.txt, .* 1 \.md; "
     ):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
     (texts / "a.txt").write_text(" \n\t")
     with pytest.raises(ValueError, match="empty"):
-        bring_it(path=str(texts))
+        fetch_it(path=str(texts))
 
 
 def test_a_bit_flipped_in_the_raw_folder_is_found(
-    bring_it: BringIt, raw: Path, texts: Path
+    fetch_it: FetchIt, raw: Path, texts: Path
 ) -> None:
     (texts / "a.txt").write_text("a text")
-    bring_it(path=str(texts))
+    fetch_it(path=str(texts))
     flip_bit(raw / "files/a.txt", 3)
     with pytest.raises(ValueError, match=r"a\.txt is corrupt"):
         read_documents(raw)
@@ -156,7 +158,7 @@ def test_a_bit_flipped_in_the_raw_folder_is_found(
 # ----- docstrings
 
 
-def test_docstrings_are_documents_with_their_licence(documents: Bring, raw: Path) -> None:
+def test_docstrings_are_documents_with_their_licence(documents: Documents, raw: Path) -> None:
     requirement = f"pydantic=={importlib.metadata.version('pydantic')}"
     found = documents(source="docstrings", packages=[requirement])
     assert len(found) > 100
@@ -169,7 +171,7 @@ def test_docstrings_are_documents_with_their_licence(documents: Bring, raw: Path
 # ----- errors of paths
 
 
-def test_wrong_input_is_a_single_line_error(bring_it: BringIt, raw: Path, texts: Path) -> None:
+def test_wrong_input_is_a_single_line_error(fetch_it: FetchIt, raw: Path, texts: Path) -> None:
     (texts / "a.md").write_text("a")
     cases: list[tuple[dict[str, object], str]] = [
         ({"path": f"{texts}/*.md"}, "does not exist; the pattern of a folder's files goes"),
@@ -181,12 +183,12 @@ def test_wrong_input_is_a_single_line_error(bring_it: BringIt, raw: Path, texts:
     ]
     for changes, message in cases:
         with pytest.raises(ValueError, match=message) as caught:
-            bring_it(**changes)
+            fetch_it(**changes)
         assert "\n" not in str(caught.value)
         assert not (raw / "manifest.json").exists()
 
 
-def test_files_named_like_the_manifest_are_read(documents: Bring, texts: Path) -> None:
+def test_files_named_like_the_manifest_are_read(documents: Documents, texts: Path) -> None:
     for name in ("manifest.json", "checksums.json"):
         (texts / name).write_text(name)
     assert documents(path=str(texts), files="*.json", format="text") == [
@@ -195,14 +197,14 @@ def test_files_named_like_the_manifest_are_read(documents: Bring, texts: Path) -
     ]
 
 
-def test_a_pattern_chooses_files(documents: Bring, texts: Path) -> None:
+def test_a_pattern_chooses_files(documents: Documents, texts: Path) -> None:
     (texts / "deep").mkdir()
     for name in ["a.md", "b.txt", "deep/c.md", ".hidden.txt"]:
         (texts / name).write_text(name)
     assert documents(path=str(texts), files="**/*.md") == ["a.md", "deep/c.md"]
 
 
-def test_empty_files_are_listed(documents: Bring, raw: Path, texts: Path) -> None:
+def test_empty_files_are_listed(documents: Documents, raw: Path, texts: Path) -> None:
     for name, text in {"a.txt": "", "b.txt": "b", "c.txt": "\n", "d.jsonl": ""}.items():
         (texts / name).write_text(text)
     assert documents(path=str(texts)) == ["b"]
@@ -232,7 +234,7 @@ def test_an_unknown_source_is_a_settings_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", ["catalogue", "path"])
 def test_tinyshakespeare_is_the_usual_file(
-    documents: Bring, raw: Path, site: Site, monkeypatch: pytest.MonkeyPatch, way: str
+    documents: Documents, raw: Path, site: Site, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     file = ROOT.parent / "shared/data/tinyshakespeare.txt"
     if not file.exists():
@@ -255,7 +257,7 @@ def test_tinyshakespeare_is_the_usual_file(
 
 
 def test_an_article_of_wikitext_is_a_document(
-    documents: Bring, site: Site, monkeypatch: pytest.MonkeyPatch
+    documents: Documents, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     articles = [
         " = One = \n \n Text . \n \n = = Part = = \n \n More . \n \n",
@@ -274,7 +276,7 @@ def test_an_article_of_wikitext_is_a_document(
 # ----- addresses
 
 
-def test_several_addresses_are_one_corpus(documents: Bring, raw: Path, site: Site) -> None:
+def test_several_addresses_are_one_corpus(documents: Documents, raw: Path, site: Site) -> None:
     urls = [site.file("/a/x.txt", b"one"), site.file("/b/x.txt", b"two"), site.file("/", b"three")]
     sums = [sha256(b"one"), sha256(b"two"), sha256(b"three")]
     found = documents(source="url", url=urls, sha256=sums, licence="free")
@@ -284,45 +286,45 @@ def test_several_addresses_are_one_corpus(documents: Bring, raw: Path, site: Sit
     assert (manifest.source, manifest.licence) == (", ".join(urls), "free")
 
 
-def test_the_bound_on_bytes_applies_to_all_files_together(bring_it: BringIt, site: Site) -> None:
+def test_the_bound_on_bytes_applies_to_all_files_together(fetch_it: FetchIt, site: Site) -> None:
     urls = [site.file("/a", b"x" * 600), site.file("/b", b"x" * 600)]
     with pytest.raises(ValueError, match=r"/b has 600 bytes, and download\.max_bytes allows 400"):
-        bring_it(source="url", url=urls, max_bytes=1000)
+        fetch_it(source="url", url=urls, max_bytes=1000)
 
 
-def test_a_store_supported_by_fsspec(documents: Bring, bring_it: BringIt) -> None:
+def test_a_store_supported_by_fsspec(documents: Documents, fetch_it: FetchIt) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/bucket/part.jsonl", b'{"text": "from a store"}')
     assert documents(source="url", url="memory://bucket/part.jsonl") == ["from a store"]
     with pytest.raises(ValueError, match=r"memory://bucket/no\.txt: the file does not exist"):
-        bring_it(source="url", url="memory://bucket/no.txt")
+        fetch_it(source="url", url="memory://bucket/no.txt")
     with pytest.raises(ValueError, match="memory://bucket is a directory, not a file"):
-        bring_it(source="url", url="memory://bucket")
+        fetch_it(source="url", url="memory://bucket")
     with pytest.raises(ValueError, match="allows 5 in all"):
-        bring_it(source="url", url="memory://bucket/part.jsonl", max_bytes=5)
+        fetch_it(source="url", url="memory://bucket/part.jsonl", max_bytes=5)
 
 
 @pytest.mark.parametrize(("scheme", "package"), [("s3", "s3fs"), ("gs", "gcsfs")])
-def test_a_missing_plugin_is_named(bring_it: BringIt, scheme: str, package: str) -> None:
+def test_a_missing_plugin_is_named(fetch_it: FetchIt, scheme: str, package: str) -> None:
     if importlib.util.find_spec(package):
         pytest.skip(f"{package} is installed")
     with pytest.raises(ValueError, match=f"{scheme}:// needs the package {package}: pip install "):
-        bring_it(source="url", url=f"{scheme}://bucket/a.txt")
+        fetch_it(source="url", url=f"{scheme}://bucket/a.txt")
 
 
-def test_an_unknown_scheme_is_an_error(bring_it: BringIt) -> None:
+def test_an_unknown_scheme_is_an_error(fetch_it: FetchIt) -> None:
     with pytest.raises(ValueError, match=r"^download\.url = 'htp://a/b': Protocol not known: htp"):
-        bring_it(source="url", url="htp://a/b")
+        fetch_it(source="url", url="htp://a/b")
 
 
 # ----- the manifest
 
 
-def test_a_manifest_that_is_missing_or_corrupt(bring_it: BringIt, raw: Path, texts: Path) -> None:
+def test_a_manifest_that_is_missing_or_corrupt(fetch_it: FetchIt, raw: Path, texts: Path) -> None:
     with pytest.raises(ValueError, match=r"manifest\.json is missing"):
         read_documents(raw)
     (texts / "a.txt").write_text("text")
-    assert isinstance(bring_it(path=str(texts)), Manifest)
+    assert isinstance(fetch_it(path=str(texts)), Manifest)
     data = (raw / "manifest.json").read_bytes()
     (raw / "manifest.json").write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"manifest\.json is corrupt"):

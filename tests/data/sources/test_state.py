@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.sources.conftest import BringIt
+from tests.data.sources.conftest import FetchIt
 from tests.data.sources.test_docstrings import FILES, Install, install  # noqa: F401 (a fixture)
 from tests.helpers import ROOT
 from tinyllm.data.sources.source_state import is_as_copied, source_state
@@ -60,12 +60,12 @@ def test_a_changed_file_of_a_folder(tmp_path: Path, change: Callable[[Path], Non
 
 @pytest.mark.parametrize("path", ["texts", "texts/deep/a.txt"])
 def test_only_a_file_with_the_content_of_its_copy_is_as_copied(
-    bring_it: BringIt, raw: Path, texts: Path, path: str
+    fetch_it: FetchIt, raw: Path, texts: Path, path: str
 ) -> None:
     file, source = texts / "deep/a.txt", texts.parent / path
     file.parent.mkdir()
     file.write_text("a text")
-    bring_it(path=str(source))
+    fetch_it(path=str(source))
     download = settings(source="path", path=str(source))
     assert is_as_copied(download, raw, str(file))
     file.write_text("A text")

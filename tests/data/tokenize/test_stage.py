@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.helpers import ROOT
-from tinyllm.data.sources.bring import bring
+from tinyllm.data.sources.corpus import fetch_corpus
 from tinyllm.settings import strict_yaml
 from tinyllm.settings.load import load_params
 
@@ -39,7 +39,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     documents = (" ".join(chance.choices(WORDS, k=2000)) for _ in range(1400))
     (root / "text").write_text("\n--\n".join(documents), encoding="utf-8")
     (root / "raw").mkdir()
-    bring(load_params(root / "params.yaml").download, root / "raw", root / "downloads")
+    fetch_corpus(load_params(root / "params.yaml").download, root / "raw", root / "downloads")
     return root
 
 

@@ -75,7 +75,7 @@ def fetch(
                 raise ValueError(_too_large(url, f"{size:,} bytes", most))
             return Fetched(found, found.name, _name(folder, url))
         part = Part(folder)
-        _bring(url, part, most, patience)
+        _download(url, part, most, patience)
         digest = part.digest()
         if sha256 not in (None, digest):
             part.discard()
@@ -107,7 +107,7 @@ def _whole(folder: Path, sha256: str | None) -> Path | None:
     return found
 
 
-def _bring(url: str, part: Part, most: int, patience: Patience) -> None:
+def _download(url: str, part: Part, most: int, patience: Patience) -> None:
     """Try until all of a file is in `part`."""
     failures, furthest = 0, 0
     while True:

@@ -23,7 +23,7 @@ from tinyllm.data.sources.reading_progress import progress
 from tinyllm.settings.download import Download
 
 
-def bring(
+def fetch_corpus(
     settings: Download, folder: Path, downloads: Path, patience: Patience | None = None
 ) -> Manifest:
     """Fill `folder` with the corpus that params.yaml names, and with its manifest.
