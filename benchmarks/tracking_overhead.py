@@ -56,9 +56,9 @@ def main() -> None:
 def scratch_project() -> Iterator[None]:
     """Write journals and runs to a temporary folder."""
     with tempfile.TemporaryDirectory() as project:
-        os.environ |= {"DVC_ROOT": project, "MLFLOW_TRACKING_URI": ""}
+        os.environ |= {"TINYLLM_ROOT": project, "MLFLOW_TRACKING_URI": ""}
         yield
-        del os.environ["DVC_ROOT"], os.environ["MLFLOW_TRACKING_URI"]
+        del os.environ["TINYLLM_ROOT"], os.environ["MLFLOW_TRACKING_URI"]
 
 
 def watching(tracker: str) -> tuple[Journal, Watch]:

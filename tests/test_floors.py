@@ -82,10 +82,7 @@ def test_the_module_of_a_process_is_named_where_it_is_started() -> None:
 
 # Below experiments/, what has a word of DVC in a text that is no docstring, and why.
 NAMES_DVC = {
-    "tinyllm.common.files": "an experiment in a temporary folder uses the main repository",
     "tinyllm.data.readers.evidence": "recognises DVC's pointer files in any corpus",
-    "tinyllm.tracking.follower": "passes the main repository on",
-    "tinyllm.tracking.mlflow.environment": "passes the main repository on",
 }
 
 

@@ -5,10 +5,16 @@ from pathlib import Path
 import pytest
 
 from tinyllm.common.errors import Interrupted
-from tinyllm.common.files import read_json
+from tinyllm.common.files import ROOT, project_root, read_json
 from tinyllm.experiments.command import run
 
 COMMANDS = [("", "`dvc repro`"), ("wide-boar", "the same `dvc exp run`")]
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what a command sets in this process."""
+    monkeypatch.setenv(ROOT, "")
 
 
 @pytest.mark.parametrize(("experiment", "again"), COMMANDS)
@@ -43,3 +49,18 @@ def test_any_other_error_is_as_raised() -> None:
     with pytest.raises(SystemExit) as ended:
         run(fail)
     assert ended.value.code == "error: train.dropout = 2: must be less than 1"
+
+
+def test_the_root_is_that_of_the_main_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An experiment in a temporary folder, which has a .dvc of its own, keeps nothing there."""
+    temporary = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpx"
+    (temporary / ".dvc").mkdir(parents=True)
+    (tmp_path / "deep").mkdir()
+    found: list[Path] = []
+    for folder, variable in ((tmp_path / "deep", ""), (temporary, str(tmp_path))):
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("DVC_ROOT", variable)
+        run(lambda: found.append(project_root()))
+    assert found == [tmp_path, tmp_path]

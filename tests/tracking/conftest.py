@@ -13,7 +13,9 @@ from tests.tracking.helpers import Project
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Project:
     """The current folder, without the developer's settings of Git, DVC and MLflow."""
-    for name in [name for name in os.environ if name.startswith(("GIT_", "DVC_", "MLFLOW_"))]:
+    for name in [
+        name for name in os.environ if name.startswith(("GIT_", "DVC_", "MLFLOW_", "TINYLLM_"))
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     shutil.copyfile(empty_database, tmp_path / "mlflow.db")

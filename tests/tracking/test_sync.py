@@ -325,13 +325,13 @@ def test_the_default_store_is_in_the_main_repository(
     (temporary / ".dvc").mkdir(parents=True)
     for uri in ("", "sqlite:///mlflow.db"):
         monkeypatch.chdir(temporary)
-        monkeypatch.setenv("DVC_ROOT", str(project.root))
+        monkeypatch.setenv("TINYLLM_ROOT", str(project.root))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with Journal(header(name=uri or "default"), settings()) as journal:
             (temporary / "notes.txt").write_text("text")
             journal.file(temporary / "notes.txt", "notes.txt")
         monkeypatch.chdir(project.root)
-        monkeypatch.delenv("DVC_ROOT")
+        monkeypatch.delenv("TINYLLM_ROOT")
         (project.root / "deep").mkdir(exist_ok=True)
         done = project.sync("deep")
         assert done.returncode == 0, done.stderr

@@ -21,15 +21,13 @@ from tinyllm.common.os_processes import is_alive
 
 CHECKSUMS = "checksums.json"
 FORMER = "former."  # in the temporary name of a path being replaced
+ROOT = "TINYLLM_ROOT"  # variable with the project's root; what starts the work sets it
 STATE_FOLDER = ".tinyllm"  # checkpoints, journals, downloads: no stage's output
 
 
 def project_root() -> Path:
-    """Return the main repository, also from inside the temporary folder of a DVC experiment."""
-    if root := os.environ.get("DVC_ROOT"):
-        return Path(root).resolve()
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
+    """Return the project's root, also if the work runs elsewhere; else the current folder."""
+    return Path(os.environ.get(ROOT) or Path.cwd()).resolve()
 
 
 def sha256_of(path: Path) -> str:

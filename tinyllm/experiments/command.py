@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyllm.common import console
@@ -34,9 +35,12 @@ def run_stage(main: Callable[[], None]) -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a main function as `console.run` does; errors name the DVC command that repeats it."""
+    """Run a command's main function; an error names the DVC command to use next."""
 
     def named() -> None:
+        from tinyllm.common.files import ROOT  # cannot be imported on Windows
+
+        os.environ[ROOT] = str(_root())
         try:
             main()
         except RunAgain as error:
@@ -45,6 +49,14 @@ def run(main: Callable[[], None]) -> None:
             raise KeyboardInterrupt(f"{stop}; {_again()} resumes from there") from stop
 
     console.run(named)
+
+
+def _root() -> Path:
+    """The main repository, also from inside the temporary folder of an experiment."""
+    if root := os.environ.get("DVC_ROOT"):
+        return Path(root).resolve()
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
 
 
 def _again() -> str:

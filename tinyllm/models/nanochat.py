@@ -97,7 +97,6 @@ class NanoChat(Model):
         return norm(x)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw every matrix but those that write to the residual stream."""
         draw_weights(self, ("attention.out.weight", "mlp.down.weight"), generator)
 
     def decoder(self) -> Decoder:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from tinyllm.common.files import project_root
+from tinyllm.common.files import ROOT, project_root
 
 LOG = "follower.log"
 PATIENCE = 5.0  # seconds that a stage waits for MLflow at its end
@@ -31,7 +31,7 @@ def follow(folder: Path) -> subprocess.Popen[bytes]:
             stderr=log,
             env={
                 **os.environ,
-                "DVC_ROOT": str(project_root()),
+                ROOT: str(project_root()),
                 "PYTHONPATH": path,
                 "PYTHONIOENCODING": "utf-8",
             },

@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+from tinyllm.common.files import ROOT
+
 
 def set_up_mlflow(root: Path) -> None:
     """Set MLflow's environment variables, except those that the user has set."""
-    os.environ["DVC_ROOT"] = str(root)
-    os.chdir(root)  # for a relative sqlite:///; DVC deletes an experiment's folder
+    os.environ[ROOT] = str(root)
+    os.chdir(root)  # for a relative sqlite:///; an experiment's folder is deleted
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         # Not an absolute path: a `?` or `%2F` in a folder's name has another meaning in a URI.
         os.environ["MLFLOW_TRACKING_URI"] = "sqlite:///mlflow.db"
