@@ -24,7 +24,9 @@ import torch
 from tinyllm.evaluation.scores import Scores
 from tinyllm.settings.runtime import Runtime
 from tinyllm.tracking.journal import Header, Journal
+from tinyllm.tracking.origin import Origin
 from tinyllm.training.display.progress import Progress
+from tinyllm.training.display.record import Record
 from tinyllm.training.display.resources import Resources
 from tinyllm.training.display.watch import Watch
 from tinyllm.training.history import TRAIN, VALIDATION
@@ -75,7 +77,8 @@ def watching(tracker: str) -> tuple[Journal, Watch]:
         download_retries=5,
     )
     journal = Journal(Header(stage="train", name="benchmark"), settings)
-    return journal, Watch(journal, Progress(1000, 0, 2048), Resources(settings.resource_interval))
+    record = Record(journal, Origin())
+    return journal, Watch(record, Progress(1000, 0, 2048), Resources(settings.resource_interval))
 
 
 def in_the_loop() -> None:

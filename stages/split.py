@@ -1,21 +1,20 @@
 """Sort the tokens into training, validation and test arrays."""
 
-import argparse
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 
-from tinyllm.experiments.command import run_stage
+from tinyllm.experiments.command import read_paths, run_stage
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=Path, required=True, help="folder of tokens to read")
-    parser.add_argument("--train", type=Path, required=True, help="folder to write")
-    parser.add_argument("--validation", type=Path, required=True, help="folder to write")
-    parser.add_argument("--test", type=Path, required=True, help="folder to write")
-    parser.add_argument("--summary", type=Path, required=True, help="JSON file to write")
-    args = parser.parse_args()
+    args = read_paths(
+        __doc__,
+        tokens="folder of tokens to read",
+        train="folder of the training split to write",
+        validation="folder of the validation split to write",
+        test="folder of the test split to write",
+        summary="JSON file with the size of each split to write",
+    )
 
     from tinyllm.common.unchanged import MadeFrom
 

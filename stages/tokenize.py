@@ -1,33 +1,27 @@
 """Encode the documents as token ids, with a tokenizer trained on the corpus or a published one."""
 
-import argparse
 from functools import partial
-from pathlib import Path
 
-from tinyllm.experiments.command import run_stage
+from tinyllm.experiments.command import read_paths, run_stage
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", type=Path, required=True, help="params.yaml")
-    parser.add_argument("--raw", type=Path, required=True, help="folder of documents to read")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder to write")
-    parser.add_argument("--tokens", type=Path, required=True, help="folder to write")
-    parser.add_argument("--reports", type=Path, required=True, help="folder of reports to write")
-    args = parser.parse_args()
+    args = read_paths(
+        __doc__,
+        params="params.yaml",
+        raw="folder of documents to read",
+        tokenizer="folder of the tokenizer to write",
+        tokens="folder of tokens to write",
+        reports="folder of reports to write",
+    )
 
     from tinyllm.common.unchanged import MadeFrom
 
     made_from = MadeFrom("tokenize", [args.raw], args.params, ["tokenize", "split"])
 
-    from tinyllm.common.files import (
-        STATE_FOLDER,
-        project_root,
-        publish_folder,
-        scratch_folder,
-    )
+    from tinyllm.common.files import publish_folder, scratch_folder
     from tinyllm.data.readers.raw_folder import read_manifest, read_pieces
-    from tinyllm.data.sources.fetch import Patience
+    from tinyllm.data.sources.fetch import Patience, downloads_folder
     from tinyllm.data.tokenize import corpus_report
     from tinyllm.data.tokenize.batches import shown
     from tinyllm.data.tokenize.encode import encode_corpus, make_tokenizer
@@ -37,21 +31,16 @@ def main() -> None:
     from tinyllm.settings.load import load_params
 
     params = load_params(args.params)
-    patience = Patience(
-        stall=params.runtime.download_timeout, retries=params.runtime.download_retries
-    )
-    downloads = project_root() / STATE_FOLDER / "downloads"
     # First, to fail early: reading the corpus takes longer.
-    load_published(params.tokenize.encoding, downloads, patience)
+    load_published(params.tokenize.encoding, downloads_folder(), Patience.of(params.runtime))
     raw = read_manifest(args.raw)
-    size = raw.bytes
-    corpus = partial(shown, partial(read_pieces, args.raw), size=size)
+    corpus = partial(shown, partial(read_pieces, args.raw), size=raw.bytes)
     with (
         publish_folder(args.tokenizer) as tokenizer_folder,
         publish_folder(args.tokens) as tokens_folder,
         publish_folder(args.reports) as reports_folder,
         scratch_folder(args.tokens) as notes,
-        Workers.for_bytes(size) as workers,
+        Workers.for_bytes(raw.bytes) as workers,
         made_from,
     ):
         found = survey(corpus(purpose="find duplicates"), params.split, notes, workers)

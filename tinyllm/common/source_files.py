@@ -13,6 +13,7 @@ REFERENCE = re.compile(r"\w+(\.\w+)*:\w+")  # the format of pkgutil.resolve_name
 NO_RESULT = {
     "tinyllm.common.console": "prints, and chooses the exit status",
     "tinyllm.common.unchanged": "refuses a result whose inputs changed, and makes none",
+    "tinyllm.evaluation.record": "describes an evaluation's run",
     "tinyllm.experiments": "checks and repeats runs, and describes where they come from",
     "tinyllm.settings.cross_checks": "refuses settings; their values are compared elsewhere",
     "tinyllm.settings.load": "checks all settings; a stage depends on its own sections only",

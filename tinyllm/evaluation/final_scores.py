@@ -1,5 +1,6 @@
 """The final evaluation of a trained model: its scores on the test split, and generated text."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,6 @@ from tinyllm.generation.sampling import Sampling, write
 from tinyllm.models.model import Model
 from tinyllm.pictures import comparison
 from tinyllm.settings.evaluate import Evaluate
-from tinyllm.settings.load import Params, flatten
-from tinyllm.tracking.datasets import dataset
-from tinyllm.tracking.journal import Header
-from tinyllm.tracking.origin import Origin
 
 METRICS = "metrics.json"  # a column each in `dvc exp show`: few enough to fit a terminal
 SCORES = "scores.json"
@@ -113,19 +110,14 @@ def write_report(
         comparison(new / "comparison.png", {**baselines, "tinyllm": scores.bits_per_byte})
 
 
-def header(params: Params, test: TokenSplit, model_sha256: str, origin: Origin) -> Header:
-    """Describe this evaluation's run.
-
-    Name, tags and note are used only if the model's own run is missing or has scores with other
-    settings; otherwise the scores are added to that run.
-    """
-    return Header(
-        stage="evaluate",
-        name=origin.name or "evaluate",
-        params=flatten({"evaluate": params.evaluate.model_dump()}),
-        tags=origin.tags,
-        note=origin.note(f"Test scores of the model {model_sha256[:12]}"),
-        model_sha256=model_sha256,
-        twin_tag=origin.twin_tag,
-        datasets=[dataset("test split", test, "testing")],
+def lines(
+    scores: Scores, baselines: dict[str, float], samples: list[Sample], model: Path
+) -> Iterator[str]:
+    """Summarise the evaluation of a model for the terminal, with the first sample."""
+    yield (
+        f"{scores.bits_per_byte:.4f} bits/byte on {scores.tokens:,} test tokens "
+        f"(loss {scores.loss:.4f}, accuracy {scores.accuracy:.1%}); "
+        + ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
     )
+    for sample in samples[:1]:
+        yield f"{model} generates:\n\n{sample.prompt}{sample.text}\n"

@@ -30,7 +30,7 @@ from tinyllm.data.sources.local_files import files_at
 from tinyllm.data.sources.unread_files import printable
 from tinyllm.data.tokenize.published import SIZES
 from tinyllm.experiments.estimate import Estimate, estimate
-from tinyllm.experiments.pipeline import argument_of
+from tinyllm.experiments.pipeline import places_of
 from tinyllm.models.config import ModelConfig
 from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.download import Download
@@ -186,7 +186,7 @@ def _addresses(settings: Download) -> Iterator[Row]:
 def _files(settings: Download, wrong: list[str]) -> Iterator[Row]:
     """The files at `download.path`, and the first documents in them."""
     layout = layout_of(settings)
-    found = files_at(settings, layout, argument_of("download", "raw") / FILES)
+    found = files_at(settings, layout, places_of("download")["raw"] / FILES)
     found = with_members(found, layout, settings.max_bytes)
     size = sum(file.size for file in found)
     yield "corpus", f"{settings.path}: {len(found):,} file(s), {megabytes(size)}"

@@ -1,5 +1,6 @@
 """Running a stage or a command so that its messages name the DVC command to use next."""
 
+import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,19 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "DVC_EXP_NAME"  # DVC sets this variable in the stages of an experiment
 STAGE = "DVC_STAGE"  # DVC sets this variable in the stages that it runs
+
+
+def read_paths(description: str | None, **options: str) -> argparse.Namespace:
+    """Read a stage's command line: the path of each option, all of them required.
+
+    Args:
+        description: the stage's, for `--help`.
+        options: the name and the description of each option.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    for name, about in options.items():
+        parser.add_argument(f"--{name}", type=Path, required=True, help=about, metavar="PATH")
+    return parser.parse_args()
 
 
 def run_stage(main: Callable[[], None]) -> None:

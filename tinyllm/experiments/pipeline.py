@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tinyllm.settings import strict_yaml
 
+Places = dict[str, Path]  # the path of each option of a stage's command
+
 
 def command_of(stage: str) -> list[str]:
     """The arguments of Python in a stage's command, for the project's root."""
@@ -14,7 +16,8 @@ def command_of(stage: str) -> list[str]:
     return command
 
 
-def argument_of(stage: str, name: str) -> Path:
-    """The path of the option `--name` in a stage's command."""
-    command = command_of(stage)
-    return Path(command[command.index(f"--{name}") + 1])
+def places_of(stage: str) -> Places:
+    """The paths in a stage's command, by the name of their option."""
+    _, _, *options = command_of(stage)  # after -m MODULE
+    names = [option.removeprefix("--") for option in options[::2]]
+    return dict(zip(names, map(Path, options[1::2]), strict=True))

@@ -5,21 +5,18 @@ model, scores and reports, but no stage ran. The reports contain every number of
 times, rates or hardware, so the rebuilt run has none.
 """
 
-import csv
 import os
-import shlex
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from tinyllm.common.files import read_json, sha256_of
-from tinyllm.compute import Compute
+from tinyllm.common.files import sha256_of
 from tinyllm.data.token_store import read_split
-from tinyllm.evaluation import final_scores
-from tinyllm.evaluation.scores import MEASURES
+from tinyllm.evaluation import record as evaluation_record
 from tinyllm.experiments.outputs import Cache, check, open_repo, outputs_of
+from tinyllm.experiments.pipeline import Places, places_of
 from tinyllm.experiments.provenance import read_origin
 from tinyllm.experiments.repository import Git, GitError, read_changes
 from tinyllm.models.folder import WEIGHTS, load_model
@@ -28,20 +25,21 @@ from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.mlflow.database import prepare
 from tinyllm.tracking.mlflow.runs import ALL, MODEL_TAG, STAGE_TAG, TRAINING
 from tinyllm.tracking.mlflow.store import has_arrived
-from tinyllm.tracking.origin import PATCH, Origin
+from tinyllm.tracking.origin import Origin
 from tinyllm.tracking.outbox import OTHER_SENDER, pending, sync
-from tinyllm.training import report
 from tinyllm.training.data import load_data
-from tinyllm.training.display import watch
+from tinyllm.training.display import record as training_record
+from tinyllm.training.report import read_evaluations, read_steps
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
 REBUILT = "tinyllm.rebuilt"
+REMARK = (
+    "Rebuilt from files in DVC and Git, because MLflow had no run of this model. "
+    "Times, rates and hardware are not known."
+)
 TRAIN, EVALUATE = "train", "evaluate"  # the stages that record a run
-UNKNOWN = Compute("", "", 0, "hardware unknown", "", "", "")
-
-Places = dict[str, Path]  # a stage's options in dvc.yaml
 
 
 def rebuild() -> int:
@@ -61,7 +59,7 @@ def rebuild() -> int:
         )
     with open_repo() as repo:
         demand_recorded(repo)
-        train, evaluate = places(repo, TRAIN), places(repo, EVALUATE)
+    train, evaluate = places_of(TRAIN), places_of(EVALUATE)
     params = load_params(train["params"])
     model_sha256 = sha256_of(train["model"] / WEIGHTS)
     if run := find(params.runtime.experiment, model_sha256):
@@ -71,17 +69,12 @@ def rebuild() -> int:
         )
         return 0
     origin = read_origin()
-    training = training_header(params, train, origin)
-    scoring = final_scores.header(params, read_split(evaluate["test"]), model_sha256, origin)
-    settings = params.runtime.model_copy(update={"tracker": "mlflow"})
-    with Journal(training, settings, live=False) as journal:
-        record_training(journal, train, model_sha256, origin)
-    with Journal(scoring, settings, live=False) as journal:
-        record_scores(journal, evaluate)
+    name = record_training(params, train, origin)
+    record_evaluation(params, evaluate, model_sha256, origin)
     sync(OTHER_SENDER)
     if not all(map(has_arrived, pending())):
         return 1
-    print(f"Rebuilt: {training.name}. Times, rates and hardware are not known.")
+    print(f"Rebuilt: {name}. Times, rates and hardware are not known.")
     return 0
 
 
@@ -140,13 +133,6 @@ def _help(names: list[str]) -> str:
     return "`git checkout`, `dvc pull` and `dvc checkout` restore the recorded files"
 
 
-def places(repo: "Repo", stage: str) -> Places:
-    """The paths of a stage's command in dvc.yaml, by option."""
-    words = shlex.split(repo.stage.load_one(name=stage).cmd)[3:]
-    names = [word.removeprefix("--") for word in words[::2]]
-    return dict(zip(names, map(Path, words[1::2]), strict=True))
-
-
 def find(experiment: str, model_sha256: str) -> Any:
     """Find the training's run in MLflow, including deleted runs; None if there is none.
 
@@ -176,55 +162,34 @@ def _gone(run: Any) -> bool:
     return run.info.lifecycle_stage == "deleted"
 
 
-def training_header(params: Params, train: Places, origin: Origin) -> Header:
-    """The header that the training stage recorded, without the hardware."""
+def record_training(params: Params, train: Places, origin: Origin) -> str:
+    """Record what the training stage recorded, without the hardware. Returns the run's name."""
     data = load_data(
         params, *(train[name] for name in ("tokenizer", "train", "validation", "splits"))
     )
     model, _ = load_model(train["model"])
-    header = watch.header(params, UNKNOWN, data, model, origin)
-    unknown = {f"resolved.{field.name}" for field in fields(Compute)}
-    return replace(
-        header,
-        params={name: value for name, value in header.params.items() if name not in unknown},
-        tags={**header.tags, REBUILT: "true"},
-        note=f"{header.note}\n\nRebuilt from files in DVC and Git, because MLflow had no run of "
-        "this model. Times, rates and hardware are not known.",
+    origin = replace(
+        origin, tags={**origin.tags, REBUILT: "true"}, remarks=(*origin.remarks, REMARK)
     )
+    header = training_record.header(params, None, data, model, origin)
+    with _journal(header, params) as journal:
+        record = training_record.Record(journal, origin)
+        for step, values in read_steps(train["reports"]):
+            record.step(step, values)
+        for step, scores in read_evaluations(train["reports"]):
+            record.evaluation(step, scores)
+        record.finish(train["model"], train["reports"])
+    return header.name
 
 
-def record_training(journal: Journal, train: Places, model_sha256: str, origin: Origin) -> None:
-    """Record everything that the training stage recorded and that its reports contain."""
-    if origin.patch:
-        journal.content(PATCH, origin.patch)
-    for row in rows(train["reports"] / report.STEPS):
-        step = int(row.pop("step"))
-        journal.metrics(step, {f"train/{name}": value for name, value in row.items()})
-    for row in rows(train["reports"] / report.EVALUATIONS):
-        scores = {
-            f"{group}/{measure}": row[f"{split}_{measure}"]
-            for split, group in watch.GROUPS.items()
-            for measure in MEASURES
-        }
-        journal.metrics(int(row["step"]), scores)
-    watch.record_best(journal, train["reports"])
-    journal.file(train["model"], "model")
-    journal.file(train["reports"], f"reports/{train['reports'].name}")
-    journal.tags({MODEL_TAG: model_sha256})
+def record_evaluation(params: Params, evaluate: Places, model_sha256: str, origin: Origin) -> None:
+    """Record what the evaluation stage recorded."""
+    test = read_split(evaluate["test"])
+    header = evaluation_record.header(params, test, model_sha256, origin)
+    with _journal(header, params) as journal:
+        evaluation_record.record(journal, evaluate["reports"])
 
 
-def rows(path: Path) -> list[dict[str, float]]:
-    """Read a report's table; pandas writes NaN as an empty field."""
-    with path.open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file)
-        return [{name: float(text or "nan") for name, text in row.items()} for row in table]
-
-
-def record_scores(journal: Journal, evaluate: Places) -> None:
-    """Record everything that the evaluation stage recorded."""
-    reports = evaluate["reports"]
-    numbers = read_json(reports / final_scores.SCORES)
-    test, baselines = numbers["test"], numbers["baseline_bits_per_byte"]
-    journal.metrics(0, {f"test/{name}": test[name] for name in MEASURES})
-    journal.metrics(0, {f"baseline/{name}_bits_per_byte": v for name, v in baselines.items()})
-    journal.file(reports, f"reports/{reports.name}")
+def _journal(header: Header, params: Params) -> Journal:
+    """A journal for MLflow, even if the stages recorded nothing."""
+    return Journal(header, params.runtime.model_copy(update={"tracker": "mlflow"}), live=False)

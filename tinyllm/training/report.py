@@ -1,10 +1,13 @@
 """The reports of a training: tables, numbers and a picture, the same bytes every time."""
 
+import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 from tinyllm.common.files import publish_folder, write_json
+from tinyllm.evaluation.scores import MEASURES
 from tinyllm.pictures import loss_curve
-from tinyllm.training.history import VALIDATION
+from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.state import TrainState
 
 STEPS, EVALUATIONS, PICTURE = "steps.csv", "evaluations.csv", "loss.png"
@@ -36,3 +39,23 @@ def write(folder: Path, state: TrainState) -> None:
             },
         )
         loss_curve(new / PICTURE, history.steps.rows(), evaluations, state.best.step)
+
+
+def read_steps(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """Each step of a report, and its values by name."""
+    for row in _rows(folder / STEPS):
+        yield int(row.pop("step")), row
+
+
+def read_evaluations(folder: Path) -> Iterator[tuple[int, dict[str, dict[str, float]]]]:
+    """The step of each evaluation of a report, and the scores of each split."""
+    for row in _rows(folder / EVALUATIONS):
+        scores = {s: {m: row[f"{s}_{m}"] for m in MEASURES} for s in (TRAIN, VALIDATION)}
+        yield int(row["step"]), scores
+
+
+def _rows(path: Path) -> Iterator[dict[str, float]]:
+    """The rows of a table; pandas writes NaN as an empty field."""
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            yield {name: float(text or "nan") for name, text in row.items()}

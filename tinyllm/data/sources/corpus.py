@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tinyllm.common.addresses import without_passwords
+from tinyllm.common.units import megabytes
 from tinyllm.data.readers.compression import bounded
 from tinyllm.data.readers.decoding import line_feeds
 from tinyllm.data.readers.layout import Layout
@@ -55,6 +56,17 @@ def fetch_corpus(
         raise ValueError(f"the corpus is empty: {source.origin} contains no text{notes}")
     write_manifest(folder, manifest)
     return manifest
+
+
+def lines(manifest: Manifest) -> Iterator[str]:
+    """Summarise a corpus for the terminal."""
+    yield (
+        f"{manifest.source}: {manifest.documents:,} documents, {megabytes(manifest.bytes)}, "
+        f"licence: {manifest.licence or 'not stated'}"
+    )
+    yield from manifest.notes
+    if empty := manifest.without_text:
+        yield f"{len(empty)} of {manifest.count:,} files contain no text: {empty[0]} ..."
 
 
 @dataclass(frozen=True)

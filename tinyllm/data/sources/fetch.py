@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from tinyllm.common.files import sha256_of, write_text
+from tinyllm.common.files import STATE_FOLDER, project_root, sha256_of, write_text
 from tinyllm.data.sources.file_names import file_name
 from tinyllm.data.sources.fsspec_files import open_remote
 from tinyllm.data.sources.http import SCHEMES, open_web
 from tinyllm.data.sources.http_validators import Answer, Interrupted
 from tinyllm.data.sources.partial_file import Part
+from tinyllm.settings.runtime import Runtime
 
 NAME = "name.txt"  # the file that contains the name of the download
 PROGRESS = 1 << 20  # bytes; a try that gets this much further than all others has not failed
@@ -43,6 +44,16 @@ class Patience:
     retries: int = 5
     backoff: float = 1.0
     longest: float = 120.0
+
+    @classmethod
+    def of(cls, runtime: Runtime) -> "Patience":
+        """The patience that the settings ask for."""
+        return cls(stall=runtime.download_timeout, retries=runtime.download_retries)
+
+
+def downloads_folder() -> Path:
+    """The folder of complete and partial downloads; it outlives the stages' outputs."""
+    return project_root() / STATE_FOLDER / "downloads"
 
 
 class Fetched(NamedTuple):
