@@ -130,7 +130,7 @@ def _run_stage(name: str, **folders: str) -> None:
     from importlib import import_module
 
     stage = import_module(f"stages.{name}")
-    before, os.environ["DVC_ROOT"] = sys.argv, str(Path.cwd())
+    before, os.environ["TINYLLM_ROOT"] = sys.argv, str(Path.cwd())
     arguments = (f"--{option}={folder}" for option, folder in folders.items())
     sys.argv = [name, "--params=params.yaml", *arguments]
     try:
