@@ -27,6 +27,7 @@ def main() -> None:
     from tinyllm.compute import device_for, set_up, threads_for
     from tinyllm.data.token_store import read_split
     from tinyllm.evaluation import final_scores, record
+    from tinyllm.evaluation.analysis import analyse
     from tinyllm.experiments.provenance import read_origin
     from tinyllm.models.folder import WEIGHTS, load_model
     from tinyllm.settings.load import load_params
@@ -43,11 +44,15 @@ def main() -> None:
         scores, predictions = final_scores.predict_test(model, tokenizer, test, params.evaluate)
         baselines = final_scores.baseline_scores(tokenizer, train, test)
         samples = final_scores.write_samples(model, tokenizer, params.evaluate, params.seed)
+        texts = [sample.tokens for sample in samples]
+        found = analyse(
+            model, tokenizer, train, test, predictions, texts, params.evaluate, params.seed
+        )
         with publish_file(args.losses) as losses, publish_folder(args.reports) as new, made_from:
             final_scores.write_losses(losses, predictions)
-            final_scores.write_report(new, scores, baselines, samples)
+            final_scores.write_report(new, scores, baselines, samples, found)
         record.record(journal, args.reports)
-    for line in final_scores.lines(scores, baselines, samples, args.model):
+    for line in final_scores.lines(scores, baselines, found, samples, args.model):
         print(f"evaluate: {line}")
 
 

@@ -10,12 +10,13 @@ from tinyllm.common.files import publish_file, publish_folder, write_json, write
 from tinyllm.compute import generator
 from tinyllm.data.token_store import TokenSplit
 from tinyllm.data.tokenizer import Tokenizer
-from tinyllm.evaluation import baselines
+from tinyllm.evaluation import analysis_report, baselines
+from tinyllm.evaluation.analysis import Analysis
 from tinyllm.evaluation.scores import Predictions, Scores, make_windows, predict
 from tinyllm.generation.network import for_inference
 from tinyllm.generation.sampling import Sampling, write
 from tinyllm.models.model import Model
-from tinyllm.pictures import comparison
+from tinyllm.pictures.evaluation import comparison
 from tinyllm.settings.evaluate import Evaluate
 
 METRICS = "metrics.json"  # a column each in `dvc exp show`: few enough to fit a terminal
@@ -25,10 +26,11 @@ HEADLINE = ("bits_per_byte", "loss", "accuracy")
 
 @dataclass(frozen=True)
 class Sample:
-    """A prompt, and the text that the model generated after it."""
+    """A prompt, and the text that the model generated after it, also as token ids."""
 
     prompt: str
     text: str
+    tokens: list[int]
 
 
 def predict_test(
@@ -71,8 +73,8 @@ def write_samples(
     generators = [generator(seed, f"sample {index}") for index in range(len(prompts))]
     texts = write(for_inference(model), prompts, sampling, generators, stop=tokenizer.end_of_text)
     return [
-        Sample(prompt, tokenizer.decode(text))
-        for prompt, text in zip(settings.prompts, texts, strict=True)
+        Sample(prompt, tokenizer.decode(tokens), tokens)
+        for prompt, tokens in zip(settings.prompts, texts, strict=True)
     ]
 
 
@@ -96,9 +98,13 @@ def write_losses(path: Path, predictions: Predictions) -> None:
 
 
 def write_report(
-    folder: Path, scores: Scores, baselines: dict[str, float], samples: list[Sample]
+    folder: Path,
+    scores: Scores,
+    baselines: dict[str, float],
+    samples: list[Sample],
+    analysis: Analysis,
 ) -> None:
-    """Publish the numbers, the samples and a picture that compares the model with the baselines."""
+    """Publish the numbers, the samples, the analysis and the pictures."""
     with publish_folder(folder) as new:
         test = scores.as_dict()
         write_json(new / METRICS, {"test": {name: test[name] for name in HEADLINE}})
@@ -108,10 +114,11 @@ def write_report(
         )
         write_text(new / "samples.md", samples_markdown(samples))
         comparison(new / "comparison.png", {**baselines, "tinyllm": scores.bits_per_byte})
+        analysis_report.write(new, analysis)
 
 
 def lines(
-    scores: Scores, baselines: dict[str, float], samples: list[Sample], model: Path
+    scores: Scores, baselines: dict[str, float], found: Analysis, samples: list[Sample], model: Path
 ) -> Iterator[str]:
     """Summarise the evaluation of a model for the terminal, with the first sample."""
     yield (
@@ -119,5 +126,6 @@ def lines(
         f"(loss {scores.loss:.4f}, accuracy {scores.accuracy:.1%}); "
         + ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
     )
+    yield analysis_report.headline(found)
     for sample in samples[:1]:
         yield f"{model} generates:\n\n{sample.prompt}{sample.text}\n"

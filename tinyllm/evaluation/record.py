@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tinyllm.common.files import read_json
 from tinyllm.data.token_store import TokenSplit
+from tinyllm.evaluation.analysis import metrics
+from tinyllm.evaluation.analysis_report import NUMBERS
 from tinyllm.evaluation.final_scores import SCORES
 from tinyllm.evaluation.scores import MEASURES
 from tinyllm.settings.load import Params, flatten
@@ -39,4 +41,6 @@ def record(journal: Journal, reports: Path) -> None:
     test, baselines = scores["test"], scores["baseline_bits_per_byte"]
     journal.metrics(0, {f"test/{name}": test[name] for name in MEASURES})
     journal.metrics(0, {f"baseline/{name}_bits_per_byte": v for name, v in baselines.items()})
+    for step, values in metrics(read_json(reports / NUMBERS)):
+        journal.metrics(step, values)
     journal.file(reports, f"reports/{reports.name}")

@@ -126,10 +126,12 @@ class Predictions:
     Attributes:
         losses: cross-entropies in nats (N,), fp32.
         right: whether the model considered the target most likely (N,), bool.
+        confidences: probabilities of the most likely tokens (N,), fp32.
     """
 
     losses: Tensor
     right: Tensor
+    confidences: Tensor
 
     def totals(self) -> tuple[float, int, int]:
         """Sum of the losses, number of right tokens, number of tokens, for `Scores.of`."""
@@ -156,7 +158,7 @@ def predict(model: Model, windows: Windows, batch_size: int | None = None) -> Pr
     # With FSDP each process has only shards of the weights, and the model gathers them as it runs.
     whole = type(model.head_weight.detach()) is Tensor
     network = for_inference(model) if whole else model
-    losses, right = [], []
+    losses, right, confidences = [], [], []
     rows = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     for first in range(0, len(windows.inputs), batch_size):
         targets = windows.targets[first : first + batch_size].to(device)
@@ -165,9 +167,12 @@ def predict(model: Model, windows: Windows, batch_size: int | None = None) -> Pr
         for x, target in zip(hidden[counts].split(rows), targets[counts].split(rows), strict=True):
             logits = network.logits(x)  # (rows, V)
             losses.append(F.cross_entropy(logits, target, reduction="none"))
-            right.append(logits.argmax(dim=-1) == target)
+            best = logits.max(dim=-1)  # on a CPU in half the time of argmax
+            right.append(best.indices == target)
+            margin = best.values - logits.gather(1, target[:, None]).squeeze(1)
+            confidences.append((margin - losses[-1]).exp())  # the target's probability is e^-loss
     model.train(was_training)
-    return Predictions(torch.cat(losses).cpu(), torch.cat(right).cpu())
+    return Predictions(*(torch.cat(parts).cpu() for parts in (losses, right, confidences)))
 
 
 def score(model: Model, windows: Windows, batch_size: int | None = None) -> Scores:

@@ -11,6 +11,7 @@ class Evaluate(Section):
     batch_size: Count | None
     stride: Count | None
     prompts: list[Text]
+    documents: Count
     sample_tokens: Count
     temperature: NonNegative
     top_k: Count | None

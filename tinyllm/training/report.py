@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tinyllm.common.files import publish_folder, write_json
 from tinyllm.evaluation.scores import MEASURES
-from tinyllm.pictures import loss_curve
+from tinyllm.pictures.loss import loss_curve
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.state import TrainState
 

@@ -13,7 +13,7 @@ from tinyllm.data.readers.raw_folder import Manifest
 from tinyllm.data.token_store import TokenTotals
 from tinyllm.data.tokenize.survey import Survey
 from tinyllm.data.tokenizer import Tokenizer
-from tinyllm.pictures import lengths
+from tinyllm.pictures.lengths import lengths
 from tinyllm.settings.tokenize import Tokenize
 
 NUMBERS, PICTURE, PAGE = "corpus.json", "lengths.png", "corpus.md"
