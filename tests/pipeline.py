@@ -44,6 +44,7 @@ SMALL: dict[str, object] = {
     "evaluate.batch_size": 8,
     "evaluate.stride": 8,
     "evaluate.prompts": ["the "],
+    "evaluate.documents": 4,
     "evaluate.sample_tokens": 8,
     "hardware.device": "cpu",
     "hardware.precision": "fp32",

@@ -10,8 +10,17 @@ from typing import Any
 import pytest
 
 from tests.helpers import ROOT
-from tinyllm import pictures
-from tinyllm.pictures import comparison, lengths, loss_curve, smooth
+from tinyllm.pictures import loss
+from tinyllm.pictures.evaluation import (
+    between,
+    comparison,
+    context_use,
+    frequency,
+    percent,
+    reliability,
+)
+from tinyllm.pictures.lengths import lengths
+from tinyllm.pictures.loss import loss_curve, smooth
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -62,6 +71,57 @@ def test_any_lengths_can_be_drawn(tmp_path: Path, of_length: dict[int, int]) -> 
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+def doubling(count: int, loss: float = 3.0) -> list[dict[str, float]]:
+    """Rows of a loss in doubling steps, the last of which have few documents."""
+    edges = [(1, 1), (2, 2), *((2**n + 1, 2 ** (n + 1)) for n in range(1, count))][:count]
+    return [
+        {"first": first, "last": last, "sequences": 400 / last, "loss": loss + 1 / last}
+        for first, last in edges
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_any_loss_by_position_can_be_drawn(tmp_path: Path, count: int) -> None:
+    positions = [{"position": float(n), "loss": 3 + 1 / n} for n in range(1, 2 * count)]
+    for name in ("a.png", "b.png"):
+        context_use(tmp_path / name, positions, doubling(count), doubling(count + 3, loss=0.0))
+    assert (tmp_path / "a.png").read_bytes().startswith(PNG)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("count", [1, 2, 15])
+def test_any_reliability_can_be_drawn(tmp_path: Path, count: int) -> None:
+    bins = [
+        {
+            "low": n / 15, "high": (n + 1) / 15, "tokens": 10 * n + 1,
+            "confidence": n / 15, "accuracy": 1 - n / 15,
+        }
+        for n in range(count)
+    ]  # fmt: skip
+    for name in ("a.png", "b.png"):
+        reliability(tmp_path / name, bins, 0.012)
+    assert (tmp_path / "a.png").read_bytes().startswith(PNG)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("shares", [[1.0], [0.0, 1.0], [1e-5, 0.3, 0.7 - 1e-5]])
+def test_any_frequencies_can_be_drawn(tmp_path: Path, shares: list[float]) -> None:
+    classes = [
+        {"least": 10.0**n, "most": 10.0 ** (n + 1) - 1, "loss": n, "share_of_tokens": share,
+         "share_of_loss": share}
+        for n, share in enumerate(shares)
+    ]  # fmt: skip
+    for name in ("a.png", "b.png"):
+        frequency(tmp_path / name, classes)
+    assert (tmp_path / "a.png").read_bytes().startswith(PNG)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_ranges_and_shares_are_named_as_in_a_text() -> None:
+    assert [between(0, 0), between(1000, 9999)] == ["0", "1,000 to 9,999"]
+    assert [percent(s) for s in (0, 1e-6, 0.0005, 0.123)] == ["0.0%", "<0.1%", "0.1%", "12.3%"]
+
+
 def test_smoothing_does_not_lag() -> None:
     line = [10.0 - i for i in range(10)]
     assert smooth(line, reach=3)[:7] == pytest.approx(line[:7])  # in the middle of each window
@@ -74,8 +134,9 @@ DRAW = """
 import sys
 from pathlib import Path
 from typing import Any
-from tinyllm import pictures
-from tinyllm.pictures import comparison, lengths, loss_curve
+from tinyllm.pictures.evaluation import comparison
+from tinyllm.pictures.lengths import lengths
+from tinyllm.pictures.loss import loss_curve
 
 folder = Path(sys.argv[1])
 row = {"train_loss": 2.0, "val_loss": 1.5, "val_bits_per_byte": 0.7}
@@ -157,8 +218,8 @@ def test_no_curve_crosses_the_caption(tmp_path: Path, monkeypatch: pytest.Monkey
         mark(axes, best)
         captions.extend([axes, *axes.texts, axes.title, axes._left_title])
 
-    mark = pictures._mark_best
-    monkeypatch.setattr(pictures, "_mark_best", remember)
+    mark = loss._mark_best
+    monkeypatch.setattr(loss, "_mark_best", remember)
     for losses in ([3.0 - i / 40 for i in range(100)], [1.0 + i / 40 for i in range(100)]):
         steps = [{"step": float(i), "loss": loss} for i, loss in enumerate(losses)]
         loss_curve(tmp_path / "a.png", steps, [evaluation(0, 3.0), evaluation(99, 0.6)], 99)

@@ -6,37 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers import ROOT, make_documents, random_model, tiny_config
-from tinyllm.data.token_store import SplitSummary, TokenSplit
+from tests.evaluation.helpers import settings, split_of
+from tests.helpers import make_documents
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation import final_scores
+from tinyllm.evaluation.analysis import Analysis
 from tinyllm.evaluation.baselines import zlib_bits_per_byte
 from tinyllm.evaluation.scores import Scores
 from tinyllm.models.model import Model
-from tinyllm.settings.evaluate import Evaluate
-from tinyllm.settings.load import load_params
-
-
-def settings(**changes: object) -> Evaluate:
-    small = {
-        "batch_size": 4, "stride": 8, "prompts": ["The ", "Ba ce", "😀\n"], "sample_tokens": 20,
-        "temperature": 1.0, "top_k": 50,
-    }  # fmt: skip
-    section = load_params(ROOT / "params.yaml").evaluate.model_dump()
-    return Evaluate.model_validate(section | small | changes)
-
-
-def split_of(tokenizer: Tokenizer, documents: list[str]) -> TokenSplit:
-    ids = [np.append(tokenizer.encode(text), tokenizer.end_of_text) for text in documents]
-    tokens = np.concatenate(ids).astype(np.uint16)
-    size = sum(len(text.encode()) for text in documents)
-    summary = SplitSummary(len(documents), len(tokens), size, tokenizer.vocab_size, "")
-    return TokenSplit(Path("test"), tokens, summary)
-
-
-@pytest.fixture
-def model(tokenizer: Tokenizer) -> Model:
-    return random_model(tiny_config(vocab_size=tokenizer.vocab_size))
 
 
 @pytest.mark.usefixtures("arithmetic")
@@ -97,15 +74,16 @@ def test_each_setting_of_the_samples_has_an_effect(
 
 
 def test_the_report_has_the_same_bytes_every_time(
-    model: Model, tokenizer: Tokenizer, tmp_path: Path
+    model: Model, tokenizer: Tokenizer, analysis: Analysis, tmp_path: Path
 ) -> None:
     samples = final_scores.write_samples(model, tokenizer, settings(), seed=1)
     scores = Scores(loss=2.5, bits_per_byte=1.25, accuracy=0.5, tokens=1000)
     baselines = {"zlib": 3.0, "lzma": 2.9, "bigram": 2.5}
     for name in ("one", "two"):
-        final_scores.write_report(tmp_path / name, scores, baselines, samples)
+        final_scores.write_report(tmp_path / name, scores, baselines, samples, analysis)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["comparison.png", "metrics.json", "samples.md", "scores.json"]
+    assert {"comparison.png", "metrics.json", "samples.md", "scores.json"} <= {*names}
+    assert {"analysis.json", "analysis.md", "calibration.csv", "calibration.png"} <= {*names}
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     report = json.loads((tmp_path / "one" / "scores.json").read_text())

@@ -10,15 +10,15 @@ from tinyllm.evaluation.breakdown import (
     Row,
     by_doubling,
     by_frequency,
-    by_place,
+    by_position,
     count_tokens,
-    places_in_context,
-    places_in_document,
+    positions_in_context,
+    positions_in_document,
 )
 from tinyllm.evaluation.calibration import Calibration, calibration
 from tinyllm.evaluation.generated import (
-    TextStatistics,
     Texts,
+    TextStatistics,
     ended_documents,
     real_texts,
     text_statistics,
@@ -30,7 +30,7 @@ from tinyllm.generation.sampling import Sampling
 from tinyllm.models.model import Model
 from tinyllm.settings.evaluate import Evaluate
 
-CONTEXT_TOKENS = 1 << 20  # test tokens scored by place in the context, about
+CONTEXT_TOKENS = 1 << 20  # test tokens scored by position in the context, about
 GROUPS = ("generated", "real", "prompted")
 
 
@@ -40,10 +40,10 @@ class Analysis:
 
     Attributes:
         calibration: whether the model's probabilities are right.
-        places: for each number of tokens that the model sees (`place`): the number of test tokens
-            scored so, and their mean loss in nats.
+        positions: for each number of tokens that the model sees (`position`): the number of test
+            tokens scored so, and their mean loss in nats.
         context: the same for `first` to `last` tokens that the model sees, in doubling steps.
-        document: the same by place in the document.
+        document: the same by position in the document.
         frequency: the same by the token's count in the training split; see `by_frequency`.
         generated: documents that the model generated from an empty prompt.
         real: beginnings of test documents, of the same lengths.
@@ -51,7 +51,7 @@ class Analysis:
     """
 
     calibration: Calibration
-    places: list[Row]
+    positions: list[Row]
     context: list[Row]
     document: list[Row]
     frequency: list[Row]
@@ -60,8 +60,8 @@ class Analysis:
     prompted: TextStatistics
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the long table `places`, as JSON has it."""
-        return {name: value for name, value in asdict(self).items() if name != "places"}
+        """Everything but the long table `positions`, as JSON has it."""
+        return {name: value for name, value in asdict(self).items() if name != "positions"}
 
 
 def analyse(
@@ -81,16 +81,16 @@ def analyse(
         prompted: the continuations of the prompts.
     """
     end, losses = tokenizer.end_of_text, predictions.losses.numpy()
-    places = context_use(model, tokenizer, test, predictions, settings)
+    positions = context_use(model, tokenizer, test, predictions, settings)
     counts = count_tokens(train.tokens, tokenizer.vocab_size)
     generated, real, continued = _text_statistics(
         model, tokenizer, train, test, prompted, settings, seed
     )
     return Analysis(
         calibration=calibration(predictions),
-        places=places,
-        context=by_doubling(places),
-        document=by_doubling(by_place(places_in_document(test.tokens, end), losses)),
+        positions=positions,
+        context=by_doubling(positions),
+        document=by_doubling(by_position(positions_in_document(test.tokens, end), losses)),
         frequency=list(by_frequency(counts, test.tokens, losses)),
         generated=generated,
         real=real,
@@ -121,7 +121,7 @@ def context_use(
         )
         predictions = predict(model, windows, settings.batch_size)
     losses = predictions.losses.numpy()
-    return by_place(places_in_context(len(losses), context_length), losses)
+    return by_position(positions_in_context(len(losses), context_length), losses)
 
 
 def _text_statistics(
@@ -153,7 +153,7 @@ def _text_statistics(
 def metrics(analysis: dict[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:
     """Yield the metrics of a run with their steps, given what `as_dict` returned.
 
-    A loss by place has the place as its step, so that MLflow draws a curve.
+    A loss by position has the position as its step, so that MLflow draws a curve.
     """
     found = {"test/calibration_error": analysis["calibration"]["error"]}
     for group in GROUPS:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tinyllm.common.files import write_json, write_text
 from tinyllm.evaluation.analysis import Analysis
 from tinyllm.evaluation.breakdown import Row
 from tinyllm.evaluation.memorisation import SHORTEST, Match
-from tinyllm.pictures.evaluation import between, context_use, frequency, reliability
+from tinyllm.pictures.evaluation import between, context_use, frequency, percent, reliability
 
 NUMBERS, PAGE = "analysis.json", "analysis.md"
 CONTEXT, DOCUMENT, CALIBRATION = "loss_by_context", "loss_by_document", "calibration"
@@ -21,14 +22,14 @@ def write(folder: Path, analysis: Analysis) -> None:
     """Write the files of the report into a folder that exists."""
     write_json(folder / NUMBERS, analysis.as_dict())
     tables = {
-        CONTEXT: analysis.places,
+        CONTEXT: analysis.positions,
         DOCUMENT: analysis.document,
         FREQUENCY: analysis.frequency,
         CALIBRATION: analysis.calibration.bins,
     }
     for name, rows in tables.items():
         write_text(folder / f"{name}.csv", as_csv(rows))
-    context_use(folder / f"{CONTEXT}.png", analysis.places, analysis.context, analysis.document)
+    context_use(folder / f"{CONTEXT}.png", analysis.positions, analysis.context, analysis.document)
     frequency(folder / f"{FREQUENCY}.png", analysis.frequency)
     reliability(
         folder / f"{CALIBRATION}.png", analysis.calibration.bins, analysis.calibration.error
@@ -62,7 +63,7 @@ def page(analysis: Analysis) -> str:
         "# Analysis of the model",
         "[docs/evaluation.md](../../docs/evaluation.md) says how each number is computed.",
         "## Loss by the number of tokens that the model sees",
-        f"![Loss over the tokens that the model sees and over the place in the document]"
+        f"![Loss over the tokens that the model sees and over the position in the document]"
         f"({CONTEXT}.png)",
         _table(
             ("tokens that the model sees", "loss"),
@@ -74,14 +75,15 @@ def page(analysis: Analysis) -> str:
         "## Loss by token frequency",
         f"![Share of tokens and of loss by the token's count in training]({FREQUENCY}.png)",
         _table(
-            ("times in the training split", "ids", "test tokens", "loss", "of all loss"),
+            ("times in the training split", "ids", "test tokens", "of all", "loss", "of all loss"),
             (
                 [
                     between(row["least"], row["most"]),
                     f"{row['ids']:,}",
-                    f"{row['share_of_tokens']:.1%}",
+                    f"{row['tokens']:,}",
+                    percent(row["share_of_tokens"]),
                     f"{row['loss']:.3f}",
-                    f"{row['share_of_loss']:.1%}",
+                    percent(row["share_of_loss"]),
                 ]
                 for row in analysis.frequency
             ),
@@ -95,7 +97,7 @@ def page(analysis: Analysis) -> str:
         _comparison(analysis),
         "The longest run that also occurs in the training split:",
         *(
-            _quote(name, group.longest)
+            quote(name, group.longest)
             for name, group in (
                 ("Generated documents", analysis.generated),
                 ("Test documents", analysis.real),
@@ -123,11 +125,12 @@ def _comparison(analysis: Analysis) -> str:
     return _table(("", "generated documents", "test documents", "continued prompts"), rows)
 
 
-def _quote(name: str, match: Match) -> str:
+def quote(name: str, match: Match) -> str:
+    """The longest run that some texts share with the training split, as Markdown."""
     if not match.text:
         return f"{name}: none of {SHORTEST} characters."
     text = match.text[:LONGEST_QUOTE] + ("…" if len(match.text) > LONGEST_QUOTE else "")
-    fence = "~" * 4
+    fence = "~" * max(4, 1 + max(map(len, re.findall("~+", text)), default=0))
     return (
         f"{name}: {len(match.text):,} characters, in document {match.document:,} of the training "
         f"split (counted from 0), which begins with `{match.title.replace('`', chr(39))}`:\n\n"

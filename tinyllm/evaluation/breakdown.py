@@ -1,4 +1,4 @@
-"""Mean loss of the test tokens by place in the context, place in the document, and frequency."""
+"""Mean loss of the test tokens by position in the context or document, and by frequency."""
 
 from collections.abc import Iterator
 
@@ -9,53 +9,67 @@ from tinyllm.data.token_store import Tokens
 
 Row = dict[str, float]
 Losses = npt.NDArray[np.float32]
-Places = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int64]
 
 TOKENS_AT_ONCE = 1 << 20  # counted at a time, in 8 bytes each
 
 
-def places_in_context(count: int, context_length: int) -> Places:
+def positions_in_context(count: int, context_length: int) -> Positions:
     """The number of tokens that the model sees before each of `count` targets, from 1.
 
     The targets are those of windows that do not overlap. Such a window starts anywhere in a
-    document, so at each of its places the tokens are a fair sample of the test text, and only the
-    context differs. This is why windows that begin with a document are not used: there, the place
-    also decides what kind of text it is.
+    document, so the tokens at each of its positions are a fair sample of the test text, and only
+    the context differs. In windows that begin with a document, the position would also decide what
+    kind of text it is.
     """
     return np.arange(count) % context_length + 1
 
 
-def places_in_document(tokens: Tokens, end_of_text: int) -> Places:
-    """The place of each token in its document, from 1; <|endoftext|> is the document's last."""
-    places = np.arange(1, len(tokens) + 1)
+def positions_in_document(tokens: Tokens, end_of_text: int) -> Positions:
+    """The position of each token in its document, from 1; <|endoftext|> is the document's last."""
+    positions = np.arange(1, len(tokens) + 1)
     ends = np.flatnonzero(tokens == end_of_text) + 1
     first = np.zeros(len(tokens) + 1, dtype=np.int64)  # where each document begins
     first[ends] = ends
-    result: Places = places - np.maximum.accumulate(first[:-1])
+    result: Positions = positions - np.maximum.accumulate(first[:-1])
     return result
 
 
-def by_place(places: Places, losses: Losses) -> list[Row]:
-    """Mean loss at each place that occurs."""
-    tokens = np.bincount(places)
-    nats = np.bincount(places, losses)
+def by_position(positions: Positions, losses: Losses) -> list[Row]:
+    """Mean loss at each position that occurs."""
+    tokens = np.bincount(positions)
+    nats = np.bincount(positions, losses)
     return [
-        {"place": place, "tokens": int(tokens[place]), "loss": float(nats[place] / tokens[place])}
-        for place in np.flatnonzero(tokens).tolist()
+        {
+            "position": position,
+            "tokens": int(tokens[position]),
+            "loss": float(nats[position] / tokens[position]),
+        }
+        for position in np.flatnonzero(tokens).tolist()
     ]
 
 
 def by_doubling(rows: list[Row]) -> list[Row]:
-    """Join the rows of `by_place`: places 1, 2, 3 to 4, 5 to 8, and so on."""
+    """Join the rows of `by_position`: positions 1, 2, 3 to 4, 5 to 8, and so on.
+
+    `sequences` is the number of windows or documents that reach position `first`.
+    """
     bins: dict[int, list[Row]] = {}
     for row in rows:
-        bins.setdefault((int(row["place"]) - 1).bit_length(), []).append(row)
+        bins.setdefault((int(row["position"]) - 1).bit_length(), []).append(row)
     joined = []
     for members in bins.values():
         tokens = sum(row["tokens"] for row in members)
         nats = sum(row["tokens"] * row["loss"] for row in members)
-        ends = {"first": members[0]["place"], "last": members[-1]["place"]}
-        joined.append({**ends, "tokens": tokens, "loss": nats / tokens})
+        joined.append(
+            {
+                "first": members[0]["position"],
+                "last": members[-1]["position"],
+                "sequences": members[0]["tokens"],
+                "tokens": tokens,
+                "loss": nats / tokens,
+            }
+        )
     return joined
 
 
