@@ -56,7 +56,7 @@ _forks.set_forkserver_preload(
         "torch._dynamo.config",
         "tinyllm.settings.load", "tinyllm.data.sources.corpus", "tinyllm.data.tokenize.encode",
         "tinyllm.data.tokenize.corpus_report",
-        "tinyllm.pictures", "tinyllm.data.split_rule", "tinyllm.training.data",
+        "tinyllm.pictures.loss", "tinyllm.data.split_rule", "tinyllm.training.data",
         "tinyllm.training.optimizers.registry", "tinyllm.training.report",
         "tinyllm.training.checkpoints.resume",
         "tinyllm.training.loop", "tinyllm.training.display.watch",
