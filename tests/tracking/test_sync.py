@@ -252,13 +252,18 @@ def test_scores_of_a_model_without_a_run_are_a_separate_run(project: Project) ->
         assert not {"tinyllm.trained_by", "mlflow.note.content"} & run.data.tags.keys()
 
 
-def test_an_evaluation_prefers_the_run_of_its_dvc_experiment(project: Project) -> None:
-    for name in ("older", "mine", "newer"):
-        journal_of(header(name=name, tags={"dvc.experiment": name}), model="abc")
-    what = header("evaluate", tags={"dvc.experiment": "mine"}, model_sha256="abc")
+@pytest.mark.parametrize(("tags", "chosen"), [({"from": "mine"}, "mine"), ({}, "plain")])
+def test_an_evaluation_prefers_the_run_with_its_own_twin_tag(
+    project: Project, tags: dict[str, str], chosen: str
+) -> None:
+    """Several experiments trained the same model; the latest is another one."""
+    for name, origin in {"mine": {"from": "mine"}, "plain": {}, "theirs": {"from": "it"}}.items():
+        journal_of(header(name=name, tags=origin), model="abc")
+    what = header("evaluate", tags=tags, twin_tag="from", model_sha256="abc")
     journal_of(what, scores={"test/loss": 1.5})
     assert sync(0) == 0
-    assert "test/loss" in project.runs()["mine"].data.metrics
+    scored = {name for name, run in project.runs().items() if "test/loss" in run.data.metrics}
+    assert scored == {chosen}
 
 
 def test_a_deleted_run_stays_deleted(project: Project) -> None:

@@ -40,7 +40,7 @@ def run(main: Callable[[], None]) -> None:
 def never_fail_to_print() -> None:
     """Make standard output and error accept any text and drop what can't be printed.
 
-    A finished stage must not fail because a pipe is closed (`dvc repro | head`), the terminal was
+    A finished stage must not fail because a pipe is closed (`... | head`), the terminal was
     closed, or its encoding lacks a character.
     """
     sys.stdout, sys.stderr = _lossy(sys.stdout), _lossy(sys.stderr)

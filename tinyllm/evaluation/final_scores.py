@@ -19,7 +19,7 @@ from tinyllm.models.model import Model
 from tinyllm.pictures.evaluation import comparison
 from tinyllm.settings.evaluate import Evaluate
 
-METRICS = "metrics.json"  # a column each in `dvc exp show`: few enough to fit a terminal
+METRICS = "metrics.json"  # a column each in tables of runs: few enough to fit a terminal
 SCORES = "scores.json"
 HEADLINE = ("bits_per_byte", "loss", "accuracy")
 

@@ -1,6 +1,6 @@
 """The measurements of a training that depend on its inputs alone: no times, no rates.
 
-Kept in memory as plain numbers, written as CSV for `dvc plots`.
+Kept in memory as plain numbers, written as CSV.
 """
 
 import io

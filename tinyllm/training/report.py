@@ -11,7 +11,7 @@ from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.state import TrainState
 
 STEPS, EVALUATIONS, PICTURE = "steps.csv", "evaluations.csv", "loss.png"
-METRICS = "metrics.json"  # a column each in `dvc exp show`: few enough to fit a terminal
+METRICS = "metrics.json"  # a column each in tables of runs: few enough to fit a terminal
 SUMMARY = "summary.json"
 
 

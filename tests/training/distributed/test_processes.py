@@ -251,6 +251,15 @@ def test_a_signal_to_all_processes_counts_once(launched: Path) -> None:
     assert training.wait() != 0 and "saved" not in training.printed(), training.printed()
 
 
+def test_a_rank_names_the_command_that_fixes_its_error(launched: Path) -> None:
+    (launched / "reports/splits.json").unlink()
+    training = launch_training(launched)
+    assert training.wait() == 1
+    *_, line = training.printed().splitlines()
+    wanted = r"error: rank \d: reports/splits\.json is missing; run `dvc repro`"
+    assert re.fullmatch(wanted, line), training.printed()
+
+
 def rank_of(training: Stage, rank: int) -> psutil.Process:
     """The process of one rank."""
     children = psutil.Process(training.pid).children()
