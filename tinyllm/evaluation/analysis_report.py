@@ -50,9 +50,8 @@ def headline(analysis: Analysis) -> str:
     """The line to print in the terminal."""
     generated, real = analysis.generated, analysis.real
     return (
-        f"calibration error {analysis.calibration.error:.1%}; in the training text verbatim "
-        f"({SHORTEST} characters or more): {generated.verbatim:.1%} of the generated text, "
-        f"{real.verbatim:.1%} of the test text"
+        f"calibration error {analysis.calibration.error:.1%}; verbatim in the training text: "
+        f"{generated.verbatim:.1%} of the generated text, {real.verbatim:.1%} of the test text"
     )
 
 

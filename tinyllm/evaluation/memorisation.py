@@ -75,8 +75,9 @@ def find_verbatim(
     """Search the training split for runs of some groups of texts."""
     searches = [_Search(texts) for texts in groups]
     overlap = max((len(text) for texts in groups for text in texts), default=1)
+    powers = _Powers()
     for codes, documents in _chunks(tokens, tokenizer, max(0, overlap - 1)):
-        chunk = _Hashed(codes)
+        chunk = _Hashed(codes, powers)
         ends = np.flatnonzero(codes == END)
         for search in searches:
             search.read(chunk, documents, ends)
@@ -135,12 +136,12 @@ class _Hashed:
     of two sums from the start, divided by the power at which the run begins.
     """
 
-    def __init__(self, codes: Codes) -> None:
+    def __init__(self, codes: Codes, powers: "_Powers") -> None:
         self.codes = codes
-        self._inverse = _powers(pow(MULTIPLIER, -1, 1 << 64), len(codes))
+        powers.extend(len(codes))
+        self._inverse = powers.inverse
         self._sums = np.zeros(len(codes) + 1, dtype=np.uint64)
-        terms = codes * _powers(MULTIPLIER, len(codes))
-        np.cumsum(terms, out=self._sums[1:])
+        np.cumsum(codes * powers.powers[: len(codes)], out=self._sums[1:])
 
     def every(self, length: int) -> Keys:
         """The hash of each run of `length` characters, by its start."""
@@ -155,11 +156,24 @@ class _Hashed:
         return keys
 
 
-def _powers(base: int, count: int) -> Keys:
-    """base^0 ... base^(count-1) modulo 2^64."""
-    powers = np.full(count, base, dtype=np.uint64)
-    powers[:1] = 1
-    return np.multiply.accumulate(powers, out=powers)
+class _Powers:
+    """MULTIPLIER^0, MULTIPLIER^1, ... modulo 2^64, and their inverses, as many as are needed."""
+
+    def __init__(self) -> None:
+        self.powers = self.inverse = np.ones(1, dtype=np.uint64)
+
+    def extend(self, count: int) -> None:
+        """Compute `count` powers, if there are fewer."""
+        if count > len(self.powers):
+            count = max(count, 2 * len(self.powers))
+            self.powers = self._of(MULTIPLIER, count)
+            self.inverse = self._of(pow(MULTIPLIER, -1, 1 << 64), count)
+
+    @staticmethod
+    def _of(base: int, count: int) -> Keys:
+        powers = np.full(count, base, dtype=np.uint64)
+        powers[0] = 1
+        return np.multiply.accumulate(powers, out=powers)
 
 
 class _Table(NamedTuple):
@@ -183,7 +197,7 @@ class _Search:
         parts = [np.append(_codes(text), np.uint32(END_OF_SAMPLE)) for text in texts]
         self._sizes = [len(text) for text in texts]
         self._begins = np.cumsum([0, *map(len, parts)])
-        self._text = _Hashed(np.concatenate([*parts, np.empty(0, dtype=np.uint32)]))
+        self._text = _Hashed(np.concatenate([*parts, np.empty(0, dtype=np.uint32)]), _Powers())
         self._longest = Match()
         self._best = SHORTEST - 1  # characters of the longest
         self._runs = self._table(SHORTEST)
