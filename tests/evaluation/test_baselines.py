@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import markov_tokens
+from tinyllm.evaluation import baselines
 from tinyllm.evaluation.baselines import (
     bigram_bits_per_byte,
     lzma_bits_per_byte,
@@ -56,6 +57,14 @@ def test_a_bigram_learns_frequent_pairs() -> None:
     entropy = 0.1 * math.log2(610) + 0.9 * math.log2(1 / 0.9)
     assert entropy * 0.9 < of_test < entropy + 0.5
     assert bigram_bits_per_byte(train, shuffled, 61, 60, 2_000) > 2 * of_test
+
+
+def test_pairs_are_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = markov_tokens(1_000, seed=1), markov_tokens(200, seed=2)
+    whole = bigram_bits_per_byte(train, test, 61, 60, 200)
+    for at_once in (1, 7, 999):
+        monkeypatch.setattr(baselines, "TOKENS_AT_ONCE", at_once)
+        assert bigram_bits_per_byte(train, test, 61, 60, 200) == whole
 
 
 def test_bits_are_divided_by_bytes() -> None:
