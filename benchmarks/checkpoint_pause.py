@@ -73,7 +73,7 @@ class Training:
         params = load_params(PARAMS)
         settings = params.train
         changes = {"n_layer": 4, "n_head": 4, "d_model": 192}
-        shape = model_config(settings.model_copy(update=changes), vocab_size=2048)
+        shape = model_config(settings.model_copy(update=changes), vocab_size=2048, end_of_text=2047)
         model = TinyLLM(shape, generator(1, "weights"))
         model.compute_dtype = compute.dtype
         self.checkpoints = checkpoints

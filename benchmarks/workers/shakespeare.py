@@ -68,7 +68,8 @@ def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
 
     compute = choose(params.hardware)
     set_up(compute.threads)
-    model = TinyLLM(model_config(settings, tokenizer.vocab_size), generator(seed, "weights"))
+    shape = model_config(settings, tokenizer.vocab_size, tokenizer.end_of_text)
+    model = TinyLLM(shape, generator(seed, "weights"))
     model.compute_dtype = compute.dtype
     state = TrainState(model, make_optimizer(model, settings), step=1)  # step 0 would evaluate
     batches = Batches(ids, settings.context_length, settings.batch_size, seed)

@@ -64,7 +64,7 @@ def test_the_parameters_are_those_of_the_model(
     from tinyllm.models.registry import TinyLLM
 
     params = load_params(project / "params.yaml")
-    model = TinyLLM(model_config(params.train, params.tokenize.vocab_size))
+    model = TinyLLM(model_config(params.train, params.tokenize.vocab_size, 0))
     assert f"{model.n_parameters:,} parameters" in report(capsys)["model"]
 
 

@@ -30,16 +30,17 @@ class Block(nn.Module):
         self.down = Linear(3 * config.d_model, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(layer_norm(x), cos, sin))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        x = x + self.dropout(self.attention(layer_norm(x), cos, sin, mask))
         up, down = self.gate_up.weight.to(x.dtype), self.down.weight.to(x.dtype)
         return x + self.dropout(swiglu_mlp(layer_norm(x), up, down))
 
-    def attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def attention(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, -1, self.config.d_head)  # (B, T, H + 2 K, D)
         q, k, v = split_heads(qkv, self.config.n_head, cos, sin, normalise=False)
-        y = attend(q, k, v, self.config.dropout if self.training else 0.0)  # (B, H, T, D)
+        dropout = self.config.dropout if self.training else 0.0
+        y = attend(q, k, v, dropout, mask)  # (B, H, T, D)
         return self.out(y.transpose(1, 2).reshape(B, T, C))
 
 
@@ -61,8 +62,9 @@ class Olmo(Model):
     def hidden(self, tokens: Tensor) -> Tensor:
         T = tokens.size(1)
         x = self.embedding(tokens).to(self.compute_dtype)  # (B, T, C)
+        mask = self.attention_mask(tokens)
         for block in self.blocks:
-            x = block(x, self.cos[:T], self.sin[:T])
+            x = block(x, self.cos[:T], self.sin[:T], mask)
         return layer_norm(x)
 
     @torch.no_grad()

@@ -39,10 +39,18 @@ def heads(normalise: bool) -> Callable[..., object]:
     return call
 
 
-def attention(new: int, n_kv_head: int) -> Case:
+DOCUMENTS = random_ids(B, T, vocab_size=2).cumsum(dim=1)
+
+
+def attention(new: int, n_kv_head: int, masked: bool = False) -> Case:
     """Queries of the newest tokens, with keys and values of all tokens."""
+
+    def call(attend: Callable[..., object], q: Tensor, k: Tensor, v: Tensor) -> object:
+        mask = formulas.document_mask(DOCUMENTS[:, -new:], DOCUMENTS, q.dtype)
+        return attend(q, k, v, 0.0, mask if masked else None)
+
     shapes: list[tuple[int, ...]] = [(B, H, new, D), (B, n_kv_head, T, D), (B, n_kv_head, T, D)]
-    return Case("attend", lambda attend, q, k, v: attend(q, k, v, 0.0), shapes)
+    return Case("attend", call, shapes)
 
 
 CASES = {
@@ -68,6 +76,9 @@ CASES = {
     "attend in groups": attention(T, K),
     "attend in groups to more than the newest": attention(5, K),
     "attend in groups with one query": attention(1, K),
+    "attend within documents": attention(T, H, masked=True),
+    "attend within documents in groups": attention(T, K, masked=True),
+    "attend within documents to more than the newest": attention(5, K, masked=True),
     "cross_entropy": Case(
         "cross_entropy",
         lambda cross_entropy, x, weight: cross_entropy(x, weight.float(), TARGETS),

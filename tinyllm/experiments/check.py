@@ -72,7 +72,8 @@ def check() -> None:
     if wrong:
         raise ValueError("\n".join([f"{len(wrong)} problem(s):", *wrong]))
     assert compute is not None
-    config = model_config(params.train, vocabulary(params.tokenize))
+    size = vocabulary(params.tokenize)
+    config = model_config(params.train, size, end_of_text=size - 1)
     check_memory(config, compute)
     cost = estimate(config, params.train, compute)
     free = shutil.disk_usage(project_root()).free

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tinyllm.models.config import NORM_EPS, ModelConfig
-from tinyllm.models.formulas import attend
+from tinyllm.models.formulas import attend, document_mask
 from tinyllm.models.model import Decoder, Layer, Model
 
 
@@ -26,12 +26,14 @@ class Cache:
     Attributes:
         keys, values: (layers, B * K, context_length, D), filled up to `length`.
         length: number of tokens in the cache.
+        documents: number of each token's document (B, length), if attention doesn't cross them.
     """
 
     def __init__(self, layers: int, B: int, K: int, context_length: int, D: int, like: Tensor):
         self.keys = like.new_empty(layers, B * K, context_length, D)
         self.values = torch.empty_like(self.keys)
         self.length = 0
+        self.documents = torch.zeros(B, 0, dtype=torch.int64, device=like.device)
         self._n_head = K
 
     def extend(self, count: int) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
@@ -50,11 +52,22 @@ class Cache:
         )
         return list(zip(*(view.unbind() for view in views), strict=True))
 
+    def mask(self, tokens: Tensor, end: int, dtype: torch.dtype) -> Tensor:
+        """Record the documents of new tokens (B, T). Returns their mask for `attend`.
+
+        Args:
+            end: id of the token that ends a document.
+        """
+        new = (tokens == end).cumsum(dim=1) + self.documents[:, -1:].sum(dim=1, keepdim=True)
+        self.documents = torch.cat((self.documents, new), dim=1)
+        return document_mask(new, self.documents, dtype)
+
     def keep(self, rows: Tensor) -> None:
         """Keep only the sequences at some indices (N,)."""
         K = self._n_head
         heads = (rows[:, None] * K + torch.arange(K, device=rows.device)).flatten()
         self.keys, self.values = self.keys[:, heads], self.values[:, heads]
+        self.documents = self.documents[rows]
 
 
 class _Prepared(NamedTuple):
@@ -142,6 +155,8 @@ class Inference:
         normed, length = buffers.normed, buffers.length
         attention = self._attend_one if T == 1 and self.device.type == "cpu" else self._attend
         turns = self._turns.narrow(0, start, T)
+        end = self.config.document_end
+        mask = None if end is None else room.mask(tokens, end, self.dtype)
         x = F.embedding(tokens.reshape(-1), self._embedding)  # (B * T, C)
         for layer, (new_k, new_v, k, v) in zip(self._layers, cycle(room.extend(T)), strict=False):
             _norm(x, length, self._x_floor, out=normed)
@@ -149,7 +164,7 @@ class Inference:
             self._turn_heads(buffers, layer.heads, turns)
             new_k.copy_(buffers.k)
             new_v.copy_(buffers.v)
-            _add_product(x, attention(buffers, k, v), layer.out)
+            _add_product(x, attention(buffers, k, v, mask), layer.out)
             _norm(x, length, self._x_floor, out=normed)
             torch.mm(normed, layer.up, out=buffers.up)
             _add_product(x, self._activated(buffers), layer.down)
@@ -176,19 +191,21 @@ class Inference:
         up = buffers.up.relu_()
         return up.mul_(up)
 
-    def _attend(self, buffers: _Buffers, k: Tensor, v: Tensor) -> Tensor:
+    def _attend(self, buffers: _Buffers, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """Causal attention (B * T, C) to k and v as returned by `Cache.extend`."""
         B, H, T, D = buffers.q.shape
         k, v = k.mT.unflatten(0, (B, -1)), v.unflatten(0, (B, -1))
-        y = attend(buffers.q.to(self.dtype), k, v, 0.0)
+        y = attend(buffers.q.to(self.dtype), k, v, 0.0, mask)
         return y.transpose(1, 2).reshape(B * T, H * D)
 
-    def _attend_one(self, buffers: _Buffers, k: Tensor, v: Tensor) -> Tensor:
+    def _attend_one(self, buffers: _Buffers, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """The same for one query in each sequence, on a CPU."""
         # (B * K, H / K, D): queries that share keys are rows of one product.
         q = buffers.q.to(self.dtype).reshape(len(k), -1, self.config.d_head)
-        # (B * K, H / K, seen); baddbmm with beta 0, because it applies the factor
-        scores = torch.baddbmm(self._nothing, q, k, beta=0, alpha=q.size(-1) ** -0.5)
+        # (B * K, H / K, seen); baddbmm even with beta 0, because it applies the factor
+        added = self._nothing if mask is None else mask.repeat_interleave(len(k) // len(mask), 0)
+        beta = 0 if mask is None else 1
+        scores = torch.baddbmm(added, q, k, beta=beta, alpha=q.size(-1) ** -0.5)
         torch.bmm(scores.softmax(dim=-1), v, out=buffers.y_heads)
         return buffers.y
 

@@ -22,6 +22,8 @@ class ModelConfig:
         d_model: width of the residual stream (C).
         dropout: fraction of activations zeroed in training, 0 to below 1.
         tie_embeddings: whether the head's weights are the embedding's.
+        document_end: id of the token that ends a document, if attention doesn't cross documents;
+            None if it sees the whole window.
     """
 
     architecture: str
@@ -33,6 +35,7 @@ class ModelConfig:
     d_model: int
     dropout: float = 0.0
     tie_embeddings: bool = False
+    document_end: int | None = None
 
     @property
     def d_head(self) -> int:

@@ -199,18 +199,27 @@ def split_heads(
     return _RotateHeads.apply(qkv, q_weight, k_weight, n_head, cos, sin, normalise)
 
 
-def attends_faster(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> bool:
+def attends_faster(
+    q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None = None
+) -> bool:
     """Whether `attend` is faster than torch's flash kernel, or supports what that one does not."""
-    del v
+    del v, mask
     return (q.dtype == torch.bfloat16 or dropout > 0) and k.size(2) <= EXPLICIT_ATTENTION_LIMIT
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None = None
+) -> Tensor:
     new, seen = q.size(2), k.size(2)
     share = q.size(1) // k.size(1)  # query heads that share keys are rows of one product
-    future = torch.full((new, seen), float("-inf"), dtype=q.dtype).triu(seen - new + 1)
+    if mask is None:
+        future = torch.full((new, seen), float("-inf"), dtype=q.dtype).triu(seen - new + 1)
+        mask = future.repeat(share, 1)
+    else:
+        heads = mask[:, None, None].expand(-1, k.size(1), share, -1, -1)
+        mask = heads.reshape(-1, share * new, seen)
     scores = torch.baddbmm(  # applies scale and mask in the same pass
-        future.repeat(share, 1),
+        mask,
         q.reshape(-1, share * new, q.size(-1)),
         k.flatten(0, 1).transpose(1, 2),
         alpha=q.size(-1) ** -0.5,

@@ -1,5 +1,6 @@
 """The trained model as a folder that `transformers` and compatible libraries load directly."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ from safetensors.torch import load_file, save
 
 from tinyllm.common.files import checked, publish_folder, read_json, seal, write_json
 from tinyllm.data.tokenizer import Tokenizer
+from tinyllm.models.config import ModelConfig
 from tinyllm.models.hf_tokenizer import write_tokenizer
 from tinyllm.models.huggingface import weights_from_hf, weights_to_hf
 from tinyllm.models.model import Model
 from tinyllm.models.registry import ARCHITECTURES, TinyLLM, class_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+MASK = "document_mask"  # in CONFIG if true; transformers ignores it
 
 
 def save_model(folder: Path, model: Model, tokenizer: Tokenizer) -> None:
@@ -40,8 +43,8 @@ def load_model(folder: Path) -> tuple[Model, Tokenizer]:
     return load_network(folder), Tokenizer.load(folder)
 
 
-def load_network(folder: Path) -> Model:
-    """Read the model of a folder without its tokenizer.
+def read_config(folder: Path) -> ModelConfig:
+    """Read the shape of the model in a folder.
 
     Raises:
         ValueError: as for `load_model`.
@@ -52,7 +55,20 @@ def load_network(folder: Path) -> Model:
     if not isinstance(theirs, list) or len(theirs) != 1 or theirs[0] not in known:
         raise ValueError(f"{folder / CONFIG}: architectures: {theirs}: must be one of {known}")
     name = known[theirs[0]]
-    model = TinyLLM(class_of(name).config_from_hf(name, values))
+    config = class_of(name).config_from_hf(name, values)
+    return replace(config, document_end=values["eos_token_id"] if values.get(MASK) else None)
+
+
+def load_network(folder: Path, config: ModelConfig | None = None) -> Model:
+    """Read the model of a folder without its tokenizer.
+
+    Args:
+        config: a shape with the same weights; None for the model's own.
+
+    Raises:
+        ValueError: as for `load_model`.
+    """
+    model = TinyLLM(config or read_config(folder))
     weights = checked(folder, WEIGHTS)
     try:
         found = weights_from_hf(load_file(weights), model.state_dict(), model.hf_names())
@@ -71,4 +87,5 @@ def hf_config(model: Model, end_of_text: int) -> dict[str, Any]:
         "eos_token_id": end_of_text,
         "pad_token_id": None,  # otherwise fine-tuning would not update that token's embedding
         "dtype": "float32",
+        **({} if model.config.document_end is None else {MASK: True}),
     }

@@ -122,21 +122,43 @@ def split_heads(
     return rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype), v
 
 
+def document_mask(queries: Tensor, keys: Tensor, dtype: torch.dtype) -> Tensor:
+    """Attention to earlier tokens of the same document: 0 where it is allowed, -inf elsewhere.
+
+    Rotary positions act through their differences alone, so they need not restart at a document.
+
+    Args:
+        queries: number of each query's document (B, T); the queries are the last T positions.
+        keys: number of each key's document (B, S).
+
+    Returns:
+        (B, T, S), for `attend`.
+    """
+    same = queries[:, :, None] == keys[:, None, :]
+    allowed = same.tril(keys.size(1) - queries.size(1))
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, float("-inf"))
+
+
 @on_cpu(cpu_kernels.attend, when=cpu_kernels.attends_faster)
-def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None = None
+) -> Tensor:
     """Causal attention (B, H, T, D); H / K query heads share a head of keys and values.
 
     Args:
         q: (B, H, T, D).
         k, v: (B, K, S, D); if S exceeds T, the queries are the last T positions.
         dropout: fraction of the attention weights zeroed.
+        mask: added to the scores (B, T, S), of q's type; see `document_mask`. None: causal alone.
     """
     new, seen = q.size(2), k.size(2)
-    mask = None
-    if 1 < new < seen:
+    causal = mask is None and new == seen
+    if mask is not None:
+        mask = mask[:, None]
+    elif 1 < new < seen:
         mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
     return F.scaled_dot_product_attention(
-        q, k, v, mask, dropout, is_causal=new == seen, enable_gqa=k.size(1) < q.size(1)
+        q, k, v, mask, dropout, is_causal=causal, enable_gqa=k.size(1) < q.size(1)
     )
 
 

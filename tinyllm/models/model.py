@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinyllm.models.config import ROPE_THETA, ModelConfig
-from tinyllm.models.formulas import cross_entropy
+from tinyllm.models.formulas import cross_entropy, document_mask
 
 
 class ParameterGroups(NamedTuple):
@@ -133,6 +133,16 @@ class Model(nn.Module, ABC):
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (..., V), fp32, from the output of `hidden` (..., C)."""
         return F.linear(hidden, self.head_weight.to(hidden.dtype)).float()
+
+    def attention_mask(self, tokens: Tensor) -> Tensor | None:
+        """The mask for `attend` (B, T, T) that keeps documents apart; None if it isn't needed.
+
+        A token that ends a document belongs to the next one, whose first token it predicts.
+        """
+        if self.config.document_end is None:
+            return None
+        documents = (tokens == self.config.document_end).cumsum(dim=1)
+        return document_mask(documents, documents, self.compute_dtype)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V), fp32, of the token after each position of ids (B, T)."""

@@ -35,11 +35,12 @@ class Attention(nn.Module):
         self.qkv = Linear(config.d_model, config.d_queries + 2 * config.d_keys)
         self.out = Linear(config.d_queries, config.d_model)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, -1, self.config.d_head)  # (B, T, H + 2 K, D)
         q, k, v = split_heads(qkv, self.config.n_head, cos, sin, normalise=True)
-        y = attend(q, k, v, self.config.dropout if self.training else 0.0)  # (B, H, T, D)
+        dropout = self.config.dropout if self.training else 0.0
+        y = attend(q, k, v, dropout, mask)  # (B, H, T, D)
         return self.out(y.transpose(1, 2).reshape(B, T, C))
 
 
@@ -64,8 +65,8 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(norm(x), cos, sin))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        x = x + self.dropout(self.attention(norm(x), cos, sin, mask))
         return x + self.dropout(self.mlp(norm(x)))
 
 
@@ -92,8 +93,9 @@ class NanoChat(Model):
         T = tokens.size(1)
         assert len(self.cos) >= T, (T, self.config.context_length)
         x = self.dropout(norm(self.embedding(tokens).to(self.compute_dtype)))  # (B, T, C)
+        mask = self.attention_mask(tokens)
         for block in self.blocks:
-            x = block(x, self.cos[:T], self.sin[:T])
+            x = block(x, self.cos[:T], self.sin[:T], mask)
         return norm(x)
 
     def initialise(self, generator: torch.Generator) -> None:

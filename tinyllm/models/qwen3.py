@@ -57,7 +57,7 @@ class Attention(nn.Module):
         self.k_norm = Norm(config.d_head) if normalise else None
         self.out = Linear(config.d_queries, config.d_model)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, -1, self.config.d_head)  # (B, T, H + 2 K, D)
         if self.q_norm is not None and self.k_norm is not None:
@@ -67,7 +67,8 @@ class Attention(nn.Module):
             )
         else:
             q, k, v = split_heads(qkv, self.config.n_head, cos, sin, normalise=False)
-        y = attend(q, k, v, self.config.dropout if self.training else 0.0)  # (B, H, T, D)
+        dropout = self.config.dropout if self.training else 0.0
+        y = attend(q, k, v, dropout, mask)  # (B, H, T, D)
         return self.out(y.transpose(1, 2).reshape(B, T, C))
 
 
@@ -94,8 +95,8 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin, mask))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
@@ -125,8 +126,9 @@ class Qwen3(Model):
         T = tokens.size(1)
         assert len(self.cos) >= T, (T, self.config.context_length)
         x = self.dropout(self.embedding(tokens).to(self.compute_dtype))  # (B, T, C)
+        mask = self.attention_mask(tokens)
         for block in self.blocks:
-            x = block(x, self.cos[:T], self.sin[:T])
+            x = block(x, self.cos[:T], self.sin[:T], mask)
         return self.norm(x)
 
     def initialise(self, generator: torch.Generator) -> None:

@@ -16,6 +16,7 @@ class Train(Section):
     context_length: Annotated[int, Field(ge=2)]
     dropout: Share
     tie_embeddings: bool
+    document_mask: bool
     batch_size: Count
     micro_batch_size: Count | None
     optimizer: Literal["adamw", "adam", "sgd", "muon"]

@@ -67,8 +67,12 @@ def _naming_a_lost_worker(items: Iterator[T]) -> Iterator[T]:
         raise
 
 
-def model_config(settings: Train, vocab_size: int) -> ModelConfig:
-    """The model's shape, from the settings and the size of the vocabulary."""
+def model_config(settings: Train, vocab_size: int, end_of_text: int) -> ModelConfig:
+    """The model's shape, from the settings and the vocabulary.
+
+    Args:
+        end_of_text: id of the token that ends a document.
+    """
     return ModelConfig(
         architecture=settings.architecture,
         vocab_size=vocab_size,
@@ -79,6 +83,7 @@ def model_config(settings: Train, vocab_size: int) -> ModelConfig:
         d_model=settings.d_model,
         dropout=settings.dropout,
         tie_embeddings=settings.tie_embeddings,
+        document_end=end_of_text if settings.document_mask else None,
     )
 
 
@@ -119,7 +124,7 @@ def load_data(
     return TrainingData(
         tokenizer=loaded,
         splits=splits,
-        model_config=model_config(settings, loaded.vocab_size),
+        model_config=model_config(settings, loaded.vocab_size, loaded.end_of_text),
         training=Batches(
             splits[TRAIN].tokens,
             settings.context_length,
