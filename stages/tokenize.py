@@ -17,7 +17,9 @@ def main() -> None:
 
     from tinyllm.common.unchanged import MadeFrom
 
-    made_from = MadeFrom("tokenize", [args.raw], args.params, ["tokenize", "split"])
+    made_from = MadeFrom(
+        "tokenize", [args.raw], args.params, ["tokenize", "split", "train.init_from"]
+    )
 
     from tinyllm.common.files import publish_folder, scratch_folder
     from tinyllm.data.readers.raw_folder import read_manifest, read_pieces
@@ -28,11 +30,17 @@ def main() -> None:
     from tinyllm.data.tokenize.published import load_published
     from tinyllm.data.tokenize.survey import survey
     from tinyllm.data.tokenize.workers import Workers
+    from tinyllm.data.tokenizer import Tokenizer
+    from tinyllm.settings.init_from import base_model
     from tinyllm.settings.load import load_params
 
     params = load_params(args.params)
     # First, to fail early: reading the corpus takes longer.
-    load_published(params.tokenize.encoding, downloads_folder(), Patience.of(params.runtime))
+    base = base_model(params.train.init_from)
+    made_from.reads(base)
+    given = None if base is None else Tokenizer.load(base)
+    if given is None:
+        load_published(params.tokenize.encoding, downloads_folder(), Patience.of(params.runtime))
     raw = read_manifest(args.raw)
     corpus = partial(shown, partial(read_pieces, args.raw), size=raw.bytes)
     with (
@@ -44,7 +52,9 @@ def main() -> None:
         made_from,
     ):
         found = survey(corpus(purpose="find duplicates"), params.split, notes, workers)
-        tokenizer = make_tokenizer(corpus(purpose="train the tokenizer"), found, params.tokenize)
+        tokenizer = given or make_tokenizer(
+            corpus(purpose="train the tokenizer"), found, params.tokenize
+        )
         tokenizer.save(tokenizer_folder)
         totals = encode_corpus(
             corpus(purpose="encode"), found, tokenizer_folder, tokens_folder, workers

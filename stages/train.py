@@ -26,10 +26,12 @@ def main() -> None:
     made_from = MadeFrom("train", inputs, args.params, ["seed", "train", "hardware"])
 
     from tinyllm.experiments.provenance import read_origin
+    from tinyllm.settings.init_from import base_model
     from tinyllm.settings.load import load_params
     from tinyllm.training.distributed import launch
 
     params = load_params(args.params)
+    made_from.reads(base_model(params.train.init_from))
 
     def train(processes: "Processes") -> None:
         from tinyllm.training.run import train_model  # imports torch, which `launch` sets up

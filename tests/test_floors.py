@@ -27,6 +27,10 @@ UPWARDS = {
     ("tinyllm.settings.cross_checks", "tinyllm.models.registry"): (
         "only the names of the architectures, which are in one place; it imports no network"
     ),
+    ("tinyllm.settings.cross_checks", "tinyllm.models.folder"): (
+        "the shape of the model that train.init_from names, only if it names one"
+    ),
+    ("tinyllm.settings.cross_checks", "tinyllm.data.tokenizer"): "the same model's tokenizer",
     ("tinyllm.common.unchanged", "tinyllm.settings.strict_yaml"): (
         "reads params.yaml again as it was read at first; decides no result"
     ),

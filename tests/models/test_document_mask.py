@@ -1,5 +1,6 @@
 """Attention that does not cross documents, in training, scoring and generation."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_the_gradient_is_that_of_the_documents_alone(arithmetic: Arithmetic) -> 
 
     ids, start = documents(16)
     cuts = [*(ids[0] == END).nonzero().flatten().tolist(), 15]
-    parts = [ids[:, a : b + 1] for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [ids[:, a : b + 1] for a, b in pairwise(cuts)]
     assert near(gradient(ids), gradient(*parts), arithmetic)
     assert start == cuts[2]
 

@@ -61,6 +61,11 @@ class MadeFrom:
         """
         self._takes.append((take, take(), is_as_read))
 
+    def reads(self, path: Path | None) -> None:
+        """Record a further input, which the settings name; None if they name none."""
+        if path is not None:
+            self.add(lambda: of_state([path]), is_as_sealed)
+
     def __enter__(self) -> "MadeFrom":
         return self
 

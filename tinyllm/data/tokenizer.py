@@ -92,6 +92,13 @@ class Tokenizer:
             ) from None
         return cls(encoding)
 
+    def encodes_like(self, other: "Tokenizer") -> bool:
+        """Return whether another tokenizer gives every text the same ids."""
+        own, its = self.encoding, other.encoding
+        return (own._pat_str, own._mergeable_ranks, own._special_tokens) == (
+            its._pat_str, its._mergeable_ranks, its._special_tokens
+        )  # fmt: skip
+
     @cached_property
     def vocab_size(self) -> int:
         """Number of ids (V), including unused ones."""

@@ -56,15 +56,19 @@ def read_inputs(lock: Path) -> list[Input]:
 
 
 def _inputs(stage: dict[str, Any]) -> Iterator[Input]:
-    download = stage.get("params", {}).get("params.yaml", {}).get("download", {})
+    settings = stage.get("params", {}).get("params.yaml", {})
+    download = settings.get("download", {})
     source = os.path.abspath(download.get("path", os.devnull))  # noqa: PTH100 (follows no link)
+    base = settings.get("train.init_from") or settings.get("train", {}).get("init_from", "")
+    given = [download.get("path", ""), base]
+    absolute = [path for path in given if Path(path).is_absolute()]
     for dep in stage.get("deps", []):
         path = dep["path"]
-        if os.path.abspath(path) == source:  # noqa: PTH100
-            if download.get("source", "path") != "path":
-                continue  # DVC hashes it, but no stage reads it
-            if Path(download["path"]).is_absolute():
-                path = source  # in dvc.lock it is relative to the project
+        there = os.path.abspath(path)  # noqa: PTH100
+        if there == source and download.get("source", "path") != "path":
+            continue  # DVC hashes it, but no stage reads it
+        # In dvc.lock it is relative to the project.
+        path = next((name for name in absolute if os.path.abspath(name) == there), path)  # noqa: PTH100
         yield Input(path, dep.get("md5"), dep.get("size", 0), dep.get("nfiles"))
 
 

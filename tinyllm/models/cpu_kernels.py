@@ -207,9 +207,7 @@ def attends_faster(
     return (q.dtype == torch.bfloat16 or dropout > 0) and k.size(2) <= EXPLICIT_ATTENTION_LIMIT
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None = None
-) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None = None) -> Tensor:
     new, seen = q.size(2), k.size(2)
     share = q.size(1) // k.size(1)  # query heads that share keys are rows of one product
     if mask is None:

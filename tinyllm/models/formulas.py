@@ -140,9 +140,7 @@ def document_mask(queries: Tensor, keys: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @on_cpu(cpu_kernels.attend, when=cpu_kernels.attends_faster)
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None = None
-) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None = None) -> Tensor:
     """Causal attention (B, H, T, D); H / K query heads share a head of keys and values.
 
     Args:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tinyllm.models.registry import ARCHITECTURES
+from tinyllm.settings.init_from import SCRATCH, base_model
 from tinyllm.settings.section import listed
 
 # The key to report, the rule, and what the value must be.
@@ -115,7 +116,7 @@ def conflicts(raw: dict[str, Any], wrong: set[str]) -> Iterator[tuple[str, str]]
         if isinstance(section, dict):
             fine = {k: v for k, v in section.items() if f"{name}.{k}" not in wrong}
             setattr(p, name, SimpleNamespace(**fine))
-    reported = set()  # only the first of two rules broken by one setting
+    reported = set[str]()  # only the first of two rules broken by one setting
     for key, holds, message in CROSS_CHECKS:
         try:
             if key in reported or holds(p):
@@ -126,6 +127,44 @@ def conflicts(raw: dict[str, Any], wrong: set[str]) -> Iterator[tuple[str, str]]
         section, name = key.split(".")
         value = getattr(getattr(p, section), name)
         yield key, f" = {show(value)}: {message.format(p=p)}"
+    if "train.init_from" not in wrong:
+        yield from ((k, message) for k, message in _unlike_base(p) if k not in wrong | reported)
+
+
+# What must be the same in a training and in the model that it starts from. The rest may differ:
+# rotary positions work for any train.context_length.
+SHAPE = ("architecture", "n_layer", "n_head", "n_kv_head", "d_model", "tie_embeddings")
+
+
+def _unlike_base(p: Any) -> Iterator[tuple[str, str]]:
+    """Yield the settings that do not describe the model of train.init_from."""
+    given = getattr(getattr(p, "train", None), "init_from", SCRATCH)
+    base = base_model(given)
+    if base is None:
+        return
+    from tinyllm.data.tokenizer import Tokenizer
+    from tinyllm.models.folder import read_config
+
+    try:
+        config, encoding = read_config(base), Tokenizer.load(base).encoding
+    except ValueError as error:
+        yield (
+            "train.init_from",
+            f" = {show(given)}: must be {SCRATCH} or a model's folder: {error} (`tinyllm fetch` "
+            "copies a model from MLflow or from another revision)",
+        )
+        return
+    wanted = {f"train.{name}": getattr(config, name) for name in SHAPE}
+    if encoding.name.startswith("bpe-"):
+        wanted |= {"tokenize.encoding": "bpe", "tokenize.vocab_size": encoding.n_vocab}
+    else:
+        wanted["tokenize.encoding"] = encoding.name
+    for key, theirs in wanted.items():
+        section, name = key.split(".")
+        values = vars(getattr(p, section, SimpleNamespace()))
+        own = values.get(name, theirs)
+        if own != theirs and not (name == "n_kv_head" and own is None and config.n_head == theirs):
+            yield key, f" = {show(own)}: must be {show(theirs)}, as in the model {given}"
 
 
 def show(value: object) -> str:

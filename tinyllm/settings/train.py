@@ -4,10 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tinyllm.settings.init_from import InitFrom
 from tinyllm.settings.section import Count, NonNegative, Positive, Section, Share
 
 
 class Train(Section):
+    init_from: InitFrom
     architecture: str
     n_layer: Count
     n_head: Count

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from tinyllm.common.files import publish_folder
 from tinyllm.common.unchanged import MadeFrom
-from tinyllm.compute import choose, generator, set_up
+from tinyllm.compute import choose, set_up
 from tinyllm.models.folder import save_model
-from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.load import Params
 from tinyllm.tracking.origin import Origin
 from tinyllm.training import report
@@ -17,6 +16,7 @@ from tinyllm.training.compiled import compile_training
 from tinyllm.training.data import load_data
 from tinyllm.training.display.watch import watch
 from tinyllm.training.distributed.processes import Processes
+from tinyllm.training.initial import initial_model
 from tinyllm.training.loop import train
 from tinyllm.training.optimizers.registry import make_optimizer
 from tinyllm.training.state import TrainState
@@ -39,7 +39,7 @@ def train_model(
     set_up(compute.threads)
     identity.check_same(training, compute, processes)
     data = load_data(params, *made_from.inputs, processes=processes)
-    model = TinyLLM(data.model_config, generator(params.seed, "weights"))
+    model = initial_model(params, data.model_config, data.tokenizer)
     model.compute_dtype = compute.dtype
     processes.share_model(model, compute.device)
     if compute.compiled:

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from tinyllm.common.files import sha256_of
 from tinyllm.common.fingerprint import Fingerprint, of_code, of_content
 from tinyllm.compute import Compute
+from tinyllm.models.folder import WEIGHTS
+from tinyllm.settings.init_from import base_model
 from tinyllm.settings.load import Params
 from tinyllm.training.distributed.processes import Processes
 
@@ -26,6 +29,8 @@ def take(params: Params, module: str, inputs: Sequence[Path]) -> Fingerprint:
     parts = {"seed": str(params.seed)}
     for name, value in params.train.resolve().model_dump().items():
         parts[f"train.{name}"] = repr(value)
+    if base := base_model(params.train.init_from):  # the weights decide, wherever they are
+        parts["train.init_from"] = sha256_of(base / WEIGHTS)
     return Fingerprint(parts | of_content(inputs) | of_code(module))
 
 

@@ -12,9 +12,11 @@ from tinyllm.common.files import read_json, sha256_of
 from tinyllm.compute import Compute
 from tinyllm.models.folder import WEIGHTS
 from tinyllm.models.model import Model
+from tinyllm.settings.init_from import base_model
 from tinyllm.settings.load import Params, flatten
 from tinyllm.tracking.datasets import dataset
 from tinyllm.tracking.journal import Header, Journal
+from tinyllm.tracking.lineage import lineage
 from tinyllm.tracking.mlflow.runs import MODEL_TAG
 from tinyllm.tracking.origin import PATCH, Origin
 from tinyllm.training.data import TrainingData
@@ -52,7 +54,7 @@ def header(
             **flatten(params.model_dump(exclude={"evaluate"})),
             **{f"resolved.{key}": value for key, value in resolved.items()},
         },
-        tags=origin.tags,
+        tags=origin.tags | lineage(base_model(train.init_from)),
         note=origin.note(
             f"{config.n_layer} layers of width {config.d_model}, {model.n_parameters:,} "
             f"parameters, seed {params.seed}, "
