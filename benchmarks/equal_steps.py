@@ -38,8 +38,11 @@ def main() -> None:
                          metavar=("FOLDER", "key=value"))  # fmt: skip
     options.add_argument("--set", nargs="*", default=[], metavar="key=value", help="for all")
     options.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    options.add_argument("--threads", type=int, help="null by default: see hardware.threads")
     args = options.parse_args()
-    variants = [Variant(Path(folder), args.set + changes) for folder, *changes in args.variant]
+    variants = [
+        Variant(Path(folder), args.set + changes, args.threads) for folder, *changes in args.variant
+    ]
     for seed in args.seeds:
         turns = Turns(len(variants))
         threads = [
@@ -88,6 +91,7 @@ class Variant:
 
     folder: Path
     changes: list[str]
+    threads: int | None
     scores: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
@@ -95,7 +99,8 @@ class Variant:
         params = load_params(SETTINGS)
         changes = {key: yaml.safe_load(v) for key, v in (c.split("=", 1) for c in self.changes)}
         section = params.train.model_validate(params.train.model_dump() | changes)
-        return params.model_copy(update={"train": section, "seed": seed})
+        hardware = params.hardware.model_copy(update={"threads": self.threads})
+        return params.model_copy(update={"train": section, "seed": seed, "hardware": hardware})
 
     def train(self, seed: int, turns: Turns, number: int) -> None:
         turns.wait_for(number)
