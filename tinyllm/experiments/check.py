@@ -34,8 +34,10 @@ from tinyllm.experiments.pipeline import places_of
 from tinyllm.models.config import ModelConfig
 from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.download import Download
+from tinyllm.settings.init_from import base_model
 from tinyllm.settings.load import Params, load_params
 from tinyllm.settings.tokenize import Tokenize
+from tinyllm.tracking.lineage import origin
 from tinyllm.training.compiled import keep_kernels
 from tinyllm.training.data import check_share, model_config
 from tinyllm.training.distributed.launch import processes_here
@@ -69,6 +71,13 @@ def check() -> None:
     wrong: list[str] = []
     compute = _try(lambda: _compute(params), wrong)
     corpus = list(_corpus(params.download, wrong))
+    base = base_model(params.train.init_from)
+    made = argument_of("train", "model")
+    if base is not None and base.resolve() == made.resolve():
+        wrong.append(
+            f"train.init_from = {params.train.init_from!r}: must not be what the stage train "
+            f"makes; copy it first with `tinyllm fetch {made} {made.with_name('base')}`"
+        )
     if wrong:
         raise ValueError("\n".join([f"{len(wrong)} problem(s):", *wrong]))
     assert compute is not None
@@ -82,7 +91,8 @@ def check() -> None:
             f"the disk has {megabytes(free)} left, and a checkpoint takes "
             f"{megabytes(cost.checkpoint)}"
         )
-    rows = [*corpus, *_model(params, cost), *_machine(params, compute), *_costs(cost, free)]
+    model = [*_model(params, cost), *_weights(base)]
+    rows = [*corpus, *model, *_machine(params, compute), *_costs(cost, free)]
     for label, text in rows:
         print(f"{label:<{LABEL}}{text}")
 
@@ -235,6 +245,13 @@ def _model(params: Params, cost: Estimate) -> Iterator[Row]:
         f"{settings.context_length}), {settings.max_steps * tokens:,} in all, with "
         f"{settings.optimizer}",
     )
+
+
+def _weights(base: Path | None) -> Iterator[Row]:
+    """The model that training starts from."""
+    if base is not None:
+        address = origin(base).get("address")
+        yield "weights", f"of {base}" + (f", from {address}" if address else "")
 
 
 def _machine(params: Params, compute: Compute) -> Iterator[Row]:

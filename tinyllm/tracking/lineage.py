@@ -19,9 +19,8 @@ def lineage(base: Path | None) -> dict[str, str]:
     """
     if base is None:
         return {}
-    return {f"{TAG}_sha256": sha256_of(base / WEIGHTS)} | {
-        f"{TAG}_{key}": str(value) for key, value in origin(base).items()
-    }
+    known = origin(base) | {"sha256": sha256_of(base / WEIGHTS)}
+    return {f"{TAG}_{key}": str(value) for key, value in known.items()}
 
 
 def origin(base: Path) -> dict[str, object]:

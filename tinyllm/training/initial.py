@@ -1,5 +1,6 @@
 """The weights that a training starts from: random ones, or those of a trained model."""
 
+from tinyllm.common.errors import RunAgain
 from tinyllm.compute import generator
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models.config import ModelConfig
@@ -14,7 +15,7 @@ def initial_model(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> 
     """Make the model to train.
 
     Args:
-        tokenizer: encoded the training data; a model to start from must have the same one.
+        tokenizer: the one that encoded the data; a model to start from must have the same.
 
     Raises:
         ValueError: the model to start from is missing or corrupt, or has another tokenizer.
@@ -23,8 +24,7 @@ def initial_model(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> 
     if base is None:
         return TinyLLM(config, generator(params.seed, "weights"))
     if not Tokenizer.load(base).encodes_like(tokenizer):
-        raise ValueError(
-            f"train.init_from = {params.train.init_from!r}: its tokenizer did not encode the "
-            "training data; run `dvc repro`, which encodes the data with it"
+        raise RunAgain(
+            f"train.init_from = {params.train.init_from!r}: its tokenizer did not encode the data"
         )
     return load_network(base, config)
