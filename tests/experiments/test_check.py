@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT, make_documents
+from tests.helpers import ROOT, make_documents, random_model, tiny_config
 from tests.training.project import SETTINGS, change
+from tinyllm.common.files import write_json
 from tinyllm.common.units import about
+from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.experiments.check import check, vocabulary
+from tinyllm.models.folder import save_model
 from tinyllm.settings.load import load_params
 from tinyllm.training.data import model_config
 
@@ -143,3 +146,29 @@ def test_sizes_of_published_vocabularies_need_no_download(project: Path) -> None
 )  # fmt: skip
 def test_a_rough_duration(seconds: float, shown: str) -> None:
     assert about(seconds) == shown
+
+
+def save_base(folder: Path) -> None:
+    """Save a model whose shape is that of SETTINGS."""
+    tokenizer = Tokenizer.train(make_documents(50, seed=1), 300)
+    save_model(folder, random_model(tiny_config(vocab_size=300, n_layer=1)), tokenizer)
+
+
+def test_it_names_the_model_that_training_starts_from(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "weights" not in report(capsys)
+    save_base(project / "models/base")
+    change(project, {"init_from": "models/base"})
+    assert report(capsys)["weights"] == "of models/base"
+    write_json(project / "models/base/origin.json", {"address": "models:/tinyllm@champion"})
+    assert report(capsys)["weights"] == "of models/base, from models:/tinyllm@champion"
+
+
+def test_the_models_own_folder_is_no_start(project: Path) -> None:
+    save_base(project / "models/tinyllm")
+    change(project, {"init_from": "./models/../models/tinyllm"})
+    assert problems() == [
+        "train.init_from = './models/../models/tinyllm': must not be what the stage train makes; "
+        "copy it first with `tinyllm fetch models/tinyllm models/base`"
+    ]
