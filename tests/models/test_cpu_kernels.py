@@ -46,7 +46,7 @@ def attention(new: int, n_kv_head: int, masked: bool = False) -> Case:
     """Queries of the newest tokens, with keys and values of all tokens."""
 
     def call(attend: Callable[..., object], q: Tensor, k: Tensor, v: Tensor) -> object:
-        mask = formulas.document_mask(DOCUMENTS[:, -new:], DOCUMENTS, q.dtype)
+        mask = formulas.document_mask(DOCUMENTS[:, -new:], DOCUMENTS, H, q.dtype)
         return attend(q, k, v, 0.0, mask if masked else None)
 
     shapes: list[tuple[int, ...]] = [(B, H, new, D), (B, n_kv_head, T, D), (B, n_kv_head, T, D)]

@@ -52,15 +52,15 @@ class Cache:
         )
         return list(zip(*(view.unbind() for view in views), strict=True))
 
-    def mask(self, tokens: Tensor, end: int, dtype: torch.dtype) -> Tensor:
-        """Record the documents of new tokens (B, T). Returns their mask for `attend`.
+    def add_documents(self, tokens: Tensor, end: int) -> Tensor:
+        """Record the documents of new tokens (B, T). Returns the number of each (B, T).
 
         Args:
             end: id of the token that ends a document.
         """
         new = (tokens == end).cumsum(dim=1) + self.documents[:, -1:].sum(dim=1, keepdim=True)
         self.documents = torch.cat((self.documents, new), dim=1)
-        return document_mask(new, self.documents, dtype)
+        return new
 
     def keep(self, rows: Tensor) -> None:
         """Keep only the sequences at some indices (N,)."""
@@ -155,8 +155,7 @@ class Inference:
         normed, length = buffers.normed, buffers.length
         attention = self._attend_one if T == 1 and self.device.type == "cpu" else self._attend
         turns = self._turns.narrow(0, start, T)
-        end = self.config.document_end
-        mask = None if end is None else room.mask(tokens, end, self.dtype)
+        mask = self._mask(tokens, room)
         x = F.embedding(tokens.reshape(-1), self._embedding)  # (B * T, C)
         for layer, (new_k, new_v, k, v) in zip(self._layers, cycle(room.extend(T)), strict=False):
             _norm(x, length, self._x_floor, out=normed)
@@ -184,6 +183,13 @@ class Inference:
             buffers.qk.mul_(weights)
         buffers.qk_pairs.mul_(turns)
 
+    def _mask(self, tokens: Tensor, cache: Cache) -> Tensor | None:
+        """The mask for attention from new tokens (B, T); None if it may cross documents."""
+        if self.config.document_end is None:
+            return None
+        new = cache.add_documents(tokens, self.config.document_end)
+        return document_mask(new, cache.documents, self.config.n_head, self.dtype)
+
     def _activated(self, buffers: _Buffers) -> Tensor:
         """The MLP's hidden layer (B * T, F)."""
         if self._gated:
@@ -203,8 +209,7 @@ class Inference:
         # (B * K, H / K, D): queries that share keys are rows of one product.
         q = buffers.q.to(self.dtype).reshape(len(k), -1, self.config.d_head)
         # (B * K, H / K, seen); baddbmm even with beta 0, because it applies the factor
-        added = self._nothing if mask is None else mask.repeat_interleave(len(k) // len(mask), 0)
-        beta = 0 if mask is None else 1
+        added, beta = (self._nothing, 0) if mask is None else (mask.reshape(*q.shape[:2], -1), 1)
         scores = torch.baddbmm(added, q, k, beta=beta, alpha=q.size(-1) ** -0.5)
         torch.bmm(scores.softmax(dim=-1), v, out=buffers.y_heads)
         return buffers.y

@@ -214,8 +214,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None 
         future = torch.full((new, seen), float("-inf"), dtype=q.dtype).triu(seen - new + 1)
         mask = future.repeat(share, 1)
     else:
-        heads = mask[:, None, None].expand(-1, k.size(1), share, -1, -1)
-        mask = heads.reshape(-1, share * new, seen)
+        mask = mask.reshape(-1, share * new, seen)
     scores = torch.baddbmm(  # applies scale and mask in the same pass
         mask,
         q.reshape(-1, share * new, q.size(-1)),

@@ -135,14 +135,14 @@ class Model(nn.Module, ABC):
         return F.linear(hidden, self.head_weight.to(hidden.dtype)).float()
 
     def attention_mask(self, tokens: Tensor) -> Tensor | None:
-        """The mask for `attend` (B, T, T) that keeps documents apart; None if it isn't needed.
+        """The mask for `attend` (B, H, T, T) that keeps documents apart; None if it isn't needed.
 
         A token that ends a document belongs to the next one, whose first token it predicts.
         """
         if self.config.document_end is None:
             return None
         documents = (tokens == self.config.document_end).cumsum(dim=1)
-        return document_mask(documents, documents, self.compute_dtype)
+        return document_mask(documents, documents, self.config.n_head, self.compute_dtype)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, T, V), fp32, of the token after each position of ids (B, T)."""
