@@ -18,7 +18,8 @@ from tests.test_pipeline_file import (
 
 # From the top down. What knows DVC is in the stages, the command and `experiments`.
 FLOORS = [
-    "stages", "tinyllm.__main__", "tinyllm.cli", "tinyllm.experiments", "tinyllm.training",
+    "stages", "tinyllm.__main__", "tinyllm.cli", "tinyllm.experiments", "tinyllm.export",
+    "tinyllm.training",
     "tinyllm.evaluation", "tinyllm.tracking", "tinyllm.generation", "tinyllm.models",
     "tinyllm.data", "tinyllm.compute", "tinyllm.compiler", "tinyllm.pictures", "tinyllm.settings",
     "tinyllm.common",

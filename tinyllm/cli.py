@@ -4,10 +4,12 @@ Each command imports the heavy modules that it needs, so that `--help` is fast.
 """
 
 import sys
+from pathlib import Path
 
 import click
 
 from tinyllm.experiments import command
+from tinyllm.export.formats import FORMATS, QUANTIZATIONS
 
 
 class InOrder(click.Group):
@@ -111,6 +113,43 @@ def verify() -> None:
 
 
 @commands.command()
+@click.option(
+    "--format",
+    "name",
+    type=click.Choice(list(FORMATS)),
+    default="gguf",
+    show_default=True,
+    help="gguf: for llama.cpp, ollama and LM Studio. hf: a folder for transformers, vLLM and MLX.",
+)
+@click.option(
+    "--quantize",
+    type=click.Choice(QUANTIZATIONS),
+    help="Store the weights in 8 bits instead of 32 (gguf only).",
+)
+@click.option(
+    "--model",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Model folder.  [default: the one that dvc.yaml names]",
+)
+@click.argument("output", type=click.Path(path_type=Path), required=False)
+def export(name: str, quantize: str | None, folder: Path | None, output: Path | None) -> None:
+    """Write the model for other programs, such as llama.cpp.
+
+    \b
+    tinyllm export                     models/tinyllm.gguf
+    tinyllm export --quantize q8_0     models/tinyllm-q8_0.gguf, a third of the size
+    tinyllm export --format hf         models/tinyllm-hf, a folder to hand on
+
+    OUTPUT is the file or folder to write. docs/export.md shows how to use it in other programs.
+    """
+    from tinyllm.experiments.export import export as write
+
+    write(name, folder, output, quantize)
+
+
+@commands.command()
 @click.argument("address")
 @click.argument("number", type=click.IntRange(min=1))
 def join(address: str, number: int) -> None:
@@ -134,8 +173,6 @@ def settings() -> None:
 
     The output is the Markdown of docs/settings.md.
     """
-    from pathlib import Path
-
     from tinyllm.common.files import project_root
     from tinyllm.experiments.settings_page import page
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tinyllm.common.files import sha256_of, write_json
-from tinyllm.tracking.inputs import read_inputs
+from tinyllm.experiments.inputs import read_inputs
 from tinyllm.tracking.lineage import lineage
 
 LOCK = """

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tiktoken
 
 from tinyllm.common.files import checked, read_json, seal, write_json, write_text
-from tinyllm.common.vocabulary import END_OF_TEXT
+from tinyllm.common.vocabulary import END_OF_TEXT, N_BYTES
 
 RANKS = "vocabulary.tiktoken"
 DESCRIPTION = "encoding.json"
@@ -35,6 +35,7 @@ PATTERN = "|".join(
     ]
 )
 
+LARGEST_VOCABULARY = 1 << 31  # ids
 LEARNABLE = 2_000_000_000  # bytes to train on; pairs are counted in signed 32 bits
 AT_ONCE = 1024  # texts in memory while their parts are counted
 
@@ -202,17 +203,69 @@ class Tokenizer:
         Raises:
             ValueError: The folder is missing or corrupt.
         """
-        description = read_json(checked(folder, DESCRIPTION))
-        lines = checked(folder, RANKS).read_bytes().splitlines()
-        ranks = {a2b_base64(token): int(rank) for token, rank in map(bytes.split, lines)}
-        return cls(
-            tiktoken.Encoding(
+        path = checked(folder, DESCRIPTION)
+        description = read_json(path)
+        ranks = _read_ranks(checked(folder, RANKS))
+        if fault := _fault_of(description, ranks):
+            raise ValueError(f"{path}: {fault}")
+        try:
+            encoding = tiktoken.Encoding(
                 name=description["name"],
                 pat_str=description["pattern"],
                 mergeable_ranks=ranks,
                 special_tokens=description["special_tokens"],
             )
-        )
+        except ValueError as error:
+            raise ValueError(f"{path}: pattern: {error}") from None
+        return cls(encoding)
+
+
+def _read_ranks(path: Path) -> dict[bytes, int]:
+    """Read tokens and their ids; tiktoken itself would end the program if they are wrong.
+
+    Raises:
+        ValueError: A line is invalid, two tokens have the same id, or a byte has no token.
+    """
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            token, rank = line.split()
+            ranks[a2b_base64(token, strict_mode=True)] = int(rank)
+        except ValueError:
+            raise ValueError(f"{path}, line {number}: must be a base64 token and an id") from None
+    ids = set(ranks.values())
+    if len(ids) < len(ranks):
+        raise ValueError(f"{path}: several tokens have the same id")
+    if missing := [byte for byte in range(N_BYTES) if bytes([byte]) not in ranks]:
+        raise ValueError(f"{path}: the byte {missing[0]} has no token")
+    if min(ids) < 0 or max(ids) >= LARGEST_VOCABULARY:
+        raise ValueError(f"{path}: ids must be from 0 to {LARGEST_VOCABULARY - 1}")
+    return ranks
+
+
+def _fault_of(description: object, ranks: dict[bytes, int]) -> str | None:
+    """Return what is wrong with an encoding's description; None if it fits the tokens."""
+    if not isinstance(description, dict):
+        return "must be an object"
+    for key, kind in {
+        "name": str,
+        "pattern": str,
+        "special_tokens": dict,
+        "vocab_size": int,
+    }.items():
+        if not isinstance(description.get(key), kind):
+            return f"{key} is {description.get(key)!r}, must be of the type {kind.__name__}"
+    special = description["special_tokens"]
+    ids = {*ranks.values()}
+    for text, number in special.items():
+        if type(number) is not int or not 0 <= number < LARGEST_VOCABULARY or number in ids:
+            return f"special_tokens: the id of {text} is {number!r}, must be an unused number"
+        ids.add(number)
+    if END_OF_TEXT not in special:
+        return f"special_tokens: {END_OF_TEXT} is missing"
+    if description["vocab_size"] != max(ids) + 1:
+        return f"vocab_size is {description['vocab_size']}, but {RANKS} has {max(ids) + 1} ids"
+    return None
 
 
 def _shorten_runs(text: str) -> str:

@@ -72,7 +72,7 @@ def check() -> None:
     compute = _try(lambda: _compute(params), wrong)
     corpus = list(_corpus(params.download, wrong))
     base = base_model(params.train.init_from)
-    made = argument_of("train", "model")
+    made = places_of("train")["model"]
     if base is not None and base.resolve() == made.resolve():
         wrong.append(
             f"train.init_from = {params.train.init_from!r}: must not be what the stage train "

@@ -4,17 +4,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save
 
 from tinyllm.common.files import checked, publish_folder, read_json, seal, write_json
 from tinyllm.data.tokenizer import Tokenizer
+from tinyllm.models import folder_checks as checks
 from tinyllm.models.config import ModelConfig
+from tinyllm.models.folder_checks import CONFIG, WEIGHTS
 from tinyllm.models.hf_tokenizer import write_tokenizer
-from tinyllm.models.huggingface import weights_from_hf, weights_to_hf
+from tinyllm.models.huggingface import hf_shapes, weights_from_hf, weights_to_hf
 from tinyllm.models.model import Model
 from tinyllm.models.registry import ARCHITECTURES, TinyLLM, class_of
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+__all__ = ["CONFIG", "WEIGHTS", "load_model", "load_network", "read_config", "save_model"]
+
 MASK = "document_mask"  # in CONFIG if true; transformers ignores it
 
 
@@ -38,9 +42,11 @@ def load_model(folder: Path) -> tuple[Model, Tokenizer]:
     """Read what `save_model` wrote.
 
     Raises:
-        ValueError: it is missing or corrupt, or holds another kind of model.
+        ValueError: it is missing or corrupt, its files disagree, or it holds something else.
     """
-    return load_network(folder), Tokenizer.load(folder)
+    model, tokenizer = load_network(folder), Tokenizer.load(folder)
+    checks.check_vocabulary(folder / CONFIG, read_json(folder / CONFIG), tokenizer)
+    return model, tokenizer
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -49,14 +55,19 @@ def read_config(folder: Path) -> ModelConfig:
     Raises:
         ValueError: as for `load_model`.
     """
-    values = read_json(checked(folder, CONFIG))
+    path = checked(folder, CONFIG)
+    values = read_json(path)
     known = {class_of(name).HF_ARCHITECTURE: name for name in ARCHITECTURES}
-    theirs = values.get("architectures")
+    theirs = values.get("architectures") if isinstance(values, dict) else None
     if not isinstance(theirs, list) or len(theirs) != 1 or theirs[0] not in known:
-        raise ValueError(f"{folder / CONFIG}: architectures: {theirs}: must be one of {known}")
-    name = known[theirs[0]]
-    config = class_of(name).config_from_hf(name, values)
-    return replace(config, document_end=values["eos_token_id"] if values.get(MASK) else None)
+        raise ValueError(f"{path}: architectures is {theirs}, must be one of {', '.join(known)}")
+    try:
+        config = class_of(known[theirs[0]]).config_from_hf(known[theirs[0]], values)
+        end_of_text = values["eos_token_id"]
+    except KeyError as error:
+        raise ValueError(f"{path}: {error.args[0]} is missing") from None
+    checks.check_shape(path, config)
+    return replace(config, document_end=end_of_text if values.get(MASK) else None)
 
 
 def load_network(folder: Path, config: ModelConfig | None = None) -> Model:
@@ -68,13 +79,23 @@ def load_network(folder: Path, config: ModelConfig | None = None) -> Model:
     Raises:
         ValueError: as for `load_model`.
     """
-    model = TinyLLM(config or read_config(folder))
-    weights = checked(folder, WEIGHTS)
-    try:
-        found = weights_from_hf(load_file(weights), model.state_dict(), model.hf_names())
-        model.load_state_dict(found)
-    except Exception as error:  # safetensors raises its own error class for a corrupt file
-        raise ValueError(f"{weights} is corrupt: {error}") from None
+    checks.check_folder(folder)
+    own, path = read_config(folder), checked(folder, WEIGHTS)
+    found = checks.header_of(path)
+    if own.n_layer > len(found):  # before that many layers are made
+        raise ValueError(
+            f"{folder / CONFIG}: num_hidden_layers is {own.n_layer:,}, but {WEIGHTS} has only "
+            f"{len(found)} tensors"
+        )
+    with torch.device("meta"):  # takes no memory, however large the configured network is
+        network = TinyLLM(own)
+    values = read_json(folder / CONFIG)
+    checks.check_same(folder / CONFIG, values, hf_config(network, values.get("eos_token_id")))
+    checks.check_tensors(path, found, hf_shapes(network.state_dict(), network.hf_names()))
+    weights = load_file(path)
+    checks.check_finite(path, weights)
+    model = TinyLLM(config or own)
+    model.load_state_dict(weights_from_hf(weights, model.state_dict(), model.hf_names()))
     return model
 
 

@@ -79,6 +79,15 @@ def weights_from_hf(
     return {name: torch.cat([weights[part] for part in _parts(name, names)]) for name in own}
 
 
+def hf_shapes(weights: dict[str, Tensor], names: HFNames) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors that `weights_to_hf` returns; the weights may be on "meta"."""
+    return {
+        theirs: (rows or len(weight), *weight.shape[1:])
+        for name, weight in weights.items()
+        for theirs, rows in _parts(name, names).items()
+    }
+
+
 def _parts(name: str, names: HFNames) -> dict[str, int | None]:
     """A weight's names in transformers, each with its number of rows; None for all rows."""
     number = re.search(r"\d+", name)

@@ -1,0 +1,1 @@
+"""Writes a trained model in the formats that other programs read."""
