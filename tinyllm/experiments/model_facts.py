@@ -3,8 +3,8 @@
 import hashlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from tinyllm.common.addresses import MASK, without_passwords
 from tinyllm.common.files import project_root
 from tinyllm.data.readers.raw_folder import Manifest, read_manifest
 from tinyllm.experiments.outputs import Output
@@ -89,10 +89,13 @@ def _commit_of(digest: str) -> str | None:
 
 
 def _repository() -> str | None:
-    """The address of the repository that others can reach, without passwords."""
+    """The address of the repository that others can reach, without user and password."""
     try:
         address = Git(project_root())("remote", "get-url", "origin").decode().strip()
     except GitError:  # without a remote
         return None
-    address = without_passwords(address).replace(f"{MASK}@", "")
-    return address if address.startswith("https://") else None
+    parts = urlsplit(address)
+    if parts.scheme != "https" or parts.hostname is None:
+        return None
+    port = f":{parts.port}" if parts.port else ""
+    return f"https://{parts.hostname}{port}{parts.path}"

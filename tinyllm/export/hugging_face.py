@@ -1,6 +1,5 @@
 """Copies a model folder for handing it on; `transformers` and compatible programs load it."""
 
-import shlex
 import shutil
 from pathlib import Path
 
@@ -29,11 +28,10 @@ class HuggingFace(Format):
         return []
 
     def usage(self, output: Path) -> str:
-        code = (
-            f"from transformers import pipeline; print(pipeline('text-generation', '{output}')"
-            "('Return ', max_new_tokens=40)[0]['generated_text'])"
+        return (
+            f"""python -c "from transformers import pipeline; print(pipeline('text-generation', """
+            f"""{str(output)!r})('Return ', max_new_tokens=40)[0]['generated_text'])\""""
         )
-        return shlex.join(["python", "-c", code])
 
 
 def check_output(output: Path, folder: Path) -> None:

@@ -59,10 +59,11 @@ def read_config(folder: Path) -> ModelConfig:
     values = read_json(path)
     known = {class_of(name).HF_ARCHITECTURE: name for name in ARCHITECTURES}
     theirs = values.get("architectures") if isinstance(values, dict) else None
-    if not isinstance(theirs, list) or len(theirs) != 1 or theirs[0] not in known:
+    name = next((name for architecture, name in known.items() if theirs == [architecture]), None)
+    if name is None:
         raise ValueError(f"{path}: architectures is {theirs}, must be one of {', '.join(known)}")
     try:
-        config = class_of(known[theirs[0]]).config_from_hf(known[theirs[0]], values)
+        config = class_of(name).config_from_hf(name, values)
         end_of_text = values["eos_token_id"]
     except KeyError as error:
         raise ValueError(f"{path}: {error.args[0]} is missing") from None
@@ -89,8 +90,7 @@ def load_network(folder: Path, config: ModelConfig | None = None) -> Model:
         )
     with torch.device("meta"):  # takes no memory, however large the configured network is
         network = TinyLLM(own)
-    values = read_json(folder / CONFIG)
-    checks.check_same(folder / CONFIG, values, hf_config(network, values.get("eos_token_id")))
+    checks.check_same(folder / CONFIG, read_json(folder / CONFIG), network.hf_config())
     checks.check_tensors(path, found, hf_shapes(network.state_dict(), network.hf_names()))
     weights = load_file(path)
     checks.check_finite(path, weights)

@@ -182,8 +182,8 @@ def check_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
         if not torch.isfinite(weight).all():
             count = int((~torch.isfinite(weight)).sum())
             raise ValueError(
-                f"{path}: {name} has {count:,} value{'' if count == 1 else 's'} that are infinite "
-                "or NaN; train the model again"
+                f"{path}: {name}: {count:,} of {weight.numel():,} values are infinite or NaN; "
+                "train the model again"
             )
 
 
@@ -191,11 +191,11 @@ def check_vocabulary(path: Path, values: Mapping[str, Any], tokenizer: Tokenizer
     """Check that a configuration and the tokenizer in the same folder have the same ids.
 
     Raises:
-        ValueError: they have not.
+        ValueError: they differ.
     """
     theirs = {"vocab_size": tokenizer.vocab_size, "eos_token_id": tokenizer.end_of_text}
     for name, value in theirs.items():
-        if values[name] != value:
+        if values.get(name) != value:
             raise ValueError(
-                f"{path}: {name} is {values[name]}, but the tokenizer in {RANKS} has {value}"
+                f"{path}: {name} is {values.get(name)}, but the tokenizer in {RANKS} has {value}"
             )
