@@ -1,0 +1,126 @@
+"""`tinyllm export`: formats, default names, what it prints and what it refuses."""
+
+import shutil
+from pathlib import Path
+
+import gguf
+import pytest
+
+from tests.helpers import random_model, tiny_config
+from tests.pipeline import Project
+from tinyllm.common.files import checksums, sha256_of
+from tinyllm.data.tokenizer import Tokenizer
+from tinyllm.experiments.model_facts import facts_of
+from tinyllm.export.facts import Facts
+from tinyllm.export.formats import FORMATS, QUANTIZATIONS, format_of
+from tinyllm.export.hugging_face import HuggingFace
+from tinyllm.models.folder import load_model, save_model
+
+
+@pytest.fixture
+def folder(tokenizer: Tokenizer, tmp_path: Path) -> Path:
+    save_model(
+        tmp_path / "little", random_model(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer
+    )
+    return tmp_path / "little"
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in folder.iterdir()}
+
+
+def test_every_quantization_is_one_of_a_format() -> None:
+    assert {*QUANTIZATIONS} == {q for name in FORMATS for q in format_of(name).quantizations}
+
+
+# ----- the folder
+
+
+def test_the_folder_is_a_copy_that_loads(folder: Path, tmp_path: Path) -> None:
+    HuggingFace().write(tmp_path / "copy", folder, Facts("little"), None)
+    assert tree(tmp_path / "copy") == tree(folder)
+    load_model(tmp_path / "copy")
+
+
+def test_an_earlier_export_is_replaced(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "copy"
+    output.mkdir()
+    for _ in range(2):
+        HuggingFace().write(output, folder, Facts("little"), None)
+    assert tree(output) == tree(folder)
+
+
+def test_other_files_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "mine"
+    (output / "deep").mkdir(parents=True)
+    (output / "deep" / "thesis.tex").write_text("years of work")
+    for wrong, message in {
+        output: r"mine has files that no export wrote, like thesis\.tex",
+        folder: "little contains the model to export",
+        tmp_path: "contains the model to export",
+        output / "deep" / "thesis.tex": "is a file",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            HuggingFace().write(wrong, folder, Facts("little"), None)
+    assert (output / "deep" / "thesis.tex").read_text() == "years of work"
+    load_model(folder)
+
+
+def test_a_corrupt_file_that_tinyllm_does_not_read_is_found(folder: Path, tmp_path: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer\.json is corrupt"):
+        HuggingFace().write(tmp_path / "copy", folder, Facts("little"), None)
+    assert not (tmp_path / "copy").exists()
+
+
+# ----- the command, in a project whose pipeline has run
+
+
+@pytest.mark.slow
+def test_the_command_in_a_project(here: Project) -> None:
+    """One test, because the pipeline runs first."""
+    git = here.run("git", "log", "-1", "--format=%H").stdout.strip()
+    here.run("git", "remote", "add", "origin", "https://me:secret@example.com:8443/a/b.git")
+    first = here.run("python", "-m", "tinyllm", "export").stdout.splitlines()
+    assert first[0].startswith("models/tinyllm.gguf: ")
+    assert first[0].endswith(f"fp32; trained on corpus, commit {git[:10]}")
+    assert "-m models/tinyllm.gguf" in first[1]
+    fields = gguf.GGUFReader("models/tinyllm.gguf").fields
+    assert fields["tinyllm.commit"].contents() == git
+    assert fields["general.source.repo_url"].contents() == "https://example.com:8443/a/b.git"
+    assert fields["general.name"].contents() == "tinyllm"
+    smaller = here.run("python", "-m", "tinyllm", "export", "--quantize", "q8_0").stdout
+    assert smaller.startswith("models/tinyllm-q8_0.gguf: ")
+    copied = here.run("python", "-m", "tinyllm", "export", "--format", "hf", "out/copy").stdout
+    assert copied.startswith("out/copy: ")
+    assert checksums(Path("out/copy")) == checksums(Path("models/tinyllm"))
+
+    refused = here.run(
+        "python", "-m", "tinyllm", "export", "--format", "hf", "--quantize", "q8_0", check=False
+    )
+    assert refused.returncode and refused.stderr == (
+        "error: --quantize q8_0: the format hf stores fp32 only\n"
+    )
+    # Facts that certainly belong to the model, and no others.
+    model = Path("models/tinyllm")
+    whole = facts_of(model)
+    assert whole.training_data and whole.commit == git
+    assert facts_of(Path("out/copy")) == Facts("copy")
+    here.append("corpus/small.txt", "\n---\nanother text")
+    here.dvc("repro", "--single-item", "download")
+    assert facts_of(model).training_data is None  # not the text that it was trained on
+    assert facts_of(model).commit == git
+    (model / "generation_config.json").write_text("{}")
+    assert facts_of(model) == Facts("tinyllm")
+
+    for name, advice in {
+        "models/tinyllm": "; run `dvc repro`",
+        "out/copy": "; copy the folder ",
+    }.items():
+        (Path(name) / "config.json").unlink()
+        failed = here.run("python", "-m", "tinyllm", "export", "--model", name, check=False)
+        assert failed.returncode and "Traceback" not in failed.stderr
+        assert f"{name}/config.json is missing{advice}" in failed.stderr
+    shutil.rmtree(model)
+    failed = here.run("python", "-m", "tinyllm", "export", check=False)
+    assert failed.stderr == "error: models/tinyllm is missing; run `dvc repro`\n"
