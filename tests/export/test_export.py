@@ -1,14 +1,15 @@
 """`tinyllm export`: formats, default names, what it prints and what it refuses."""
 
+import json
 import shutil
 from pathlib import Path
 
 import gguf
 import pytest
 
-from tests.helpers import random_model, tiny_config
+from tests.helpers import ROOT, random_model, tiny_config
 from tests.pipeline import Project
-from tinyllm.common.files import checksums, sha256_of
+from tinyllm.common.files import checksums, seal, sha256_of
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.experiments.model_facts import facts_of
 from tinyllm.export.facts import Facts
@@ -40,6 +41,32 @@ def test_the_folder_is_a_copy_that_loads(folder: Path, tmp_path: Path) -> None:
     HuggingFace().write(tmp_path / "copy", folder, Facts("little"), None)
     assert tree(tmp_path / "copy") == tree(folder)
     load_model(tmp_path / "copy")
+
+
+def test_the_page_about_the_model_is_in_the_folder(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "card.md").write_text("# About little")
+    HuggingFace().write(tmp_path / "copy", folder, Facts("x", card=tmp_path / "card.md"), None)
+    assert (tmp_path / "copy" / "README.md").read_text() == "# About little"
+    assert "README.md" in checksums(tmp_path / "copy")
+    HuggingFace().write(tmp_path / "copy", folder, Facts("x", card=tmp_path / "none.md"), None)
+    assert not (tmp_path / "copy" / "README.md").exists()
+
+
+def test_the_folder_says_what_the_model_was_trained_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert facts_of(folder) == Facts("little")
+    text = {"source": "docstrings of pandas", "licence": "BSD-3-Clause"}
+    (folder / "training.json").write_text(json.dumps({"text": text}))
+    seal(folder)
+    found = facts_of(folder)
+    assert (found.training_data, found.licence) == ("docstrings of pandas", "BSD-3-Clause")
+    (folder / "training.json").write_text(json.dumps({"text": None}))
+    with pytest.raises(ValueError, match=r"training\.json is corrupt"):
+        facts_of(folder)
+    seal(folder)
+    assert facts_of(folder) == Facts("little")
 
 
 def test_an_earlier_export_is_replaced(folder: Path, tmp_path: Path) -> None:
@@ -83,7 +110,7 @@ def test_the_command_in_a_project(here: Project) -> None:
     here.run("git", "remote", "add", "origin", "https://me:secret@example.com:8443/a/b.git")
     first = here.run("python", "-m", "tinyllm", "export").stdout.splitlines()
     assert first[0].startswith("models/tinyllm.gguf: ")
-    assert first[0].endswith(f"fp32; trained on corpus, commit {git[:10]}")
+    assert first[0].endswith(f"fp32; commit {git[:10]}, of https://example.com:8443/a/b.git")
     assert "-m models/tinyllm.gguf" in first[1]
     fields = gguf.GGUFReader("models/tinyllm.gguf").fields
     assert fields["tinyllm.commit"].contents() == git
@@ -103,13 +130,8 @@ def test_the_command_in_a_project(here: Project) -> None:
     )
     # Facts that certainly belong to the model, and no others.
     model = Path("models/tinyllm")
-    whole = facts_of(model)
-    assert whole.training_data and whole.commit == git
-    assert facts_of(Path("out/copy")) == Facts("copy")
-    here.append("corpus/small.txt", "\n---\nanother text")
-    here.dvc("repro", "--single-item", "download")
-    assert facts_of(model).training_data is None  # not the text that it was trained on
     assert facts_of(model).commit == git
+    assert facts_of(Path("out/copy")) == Facts("copy")
     (model / "generation_config.json").write_text("{}")
     assert facts_of(model) == Facts("tinyllm")
 

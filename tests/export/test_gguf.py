@@ -1,5 +1,6 @@
 """The GGUF file: what it holds, its bytes, and what it refuses."""
 
+import json
 import os
 import resource
 import subprocess
@@ -15,7 +16,7 @@ from gguf import GGMLQuantizationType as Type
 
 from tests import helpers
 from tests.helpers import ROOT, flip_bit, random_model, tiny_config
-from tinyllm.common.files import sha256_of
+from tinyllm.common.files import read_json, seal, sha256_of
 from tinyllm.common.vocabulary import END_OF_TEXT
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.export.facts import Facts
@@ -65,12 +66,21 @@ def test_the_file_says_what_it_is(folder: Path, tokenizer: Tokenizer, tmp_path: 
             "tokenizer.ggml.model": "gpt2",
             "tokenizer.ggml.pre": "llama-bpe",
             "tokenizer.ggml.eos_token_id": tokenizer.end_of_text,
-            "tokenizer.ggml.add_bos_token": False,
+            "tokenizer.ggml.add_bos_token": theirs.get("add_bos_token", False),
         }
         == found
     )
     assert found["tokenizer.ggml.tokens"][tokenizer.end_of_text] == END_OF_TEXT
     assert found["tokenizer.ggml.token_type"] == [1] * tokenizer.end_of_text + [3]
+
+
+def test_llama_cpp_begins_a_text_as_transformers_does(folder: Path, tmp_path: Path) -> None:
+    config = folder / "tokenizer_config.json"
+    for begins in (True, False):
+        config.write_text(json.dumps(read_json(config) | {"add_bos_token": begins}))
+        seal(folder)
+        GGUF().write(tmp_path / "model.gguf", folder, FACTS, None)
+        assert metadata(tmp_path / "model.gguf")["tokenizer.ggml.add_bos_token"] is begins
 
 
 def test_what_is_unknown_is_not_in_the_file(folder: Path, tmp_path: Path) -> None:
@@ -119,7 +129,7 @@ def test_q8_0_is_close_and_takes_about_a_quarter(tokenizer: Tokenizer, tmp_path:
         if wanted.ndim > 1:
             largest = np.abs(wanted.reshape(-1, 32)).max(axis=1, keepdims=True)
             off = np.abs(values - wanted).reshape(-1, 32)
-            assert (off <= 0.51 * largest / 127).all()  # the scale itself has 11 bits
+            assert (off <= 0.57 * largest / 127).all()  # the scale is rounded to 11 bits
             assert found.n_bytes * 32 == wanted.size * 34
         else:
             assert np.array_equal(values, wanted)

@@ -29,8 +29,8 @@ def export(name: str, folder: Path | None, output: Path | None, quantize: str | 
     trained = places_of("train")["model"]
     folder = folder or trained
     output = output or chosen.default_output(folder, quantize)
-    facts = facts_of(folder)
     try:
+        facts = facts_of(folder)
         notes = chosen.write(output, folder, facts, quantize)
     except RunAgain as error:
         if folder.resolve() == trained.resolve():
@@ -46,8 +46,11 @@ def export(name: str, folder: Path | None, output: Path | None, quantize: str | 
 
 def _origin(facts: Facts) -> str:
     """What the file says about its origin, for the line that names the file."""
-    if facts.training_data is None:
-        return ""
     licence = f" ({facts.licence})" if facts.licence else ""
-    commit = f", commit {facts.commit[:10]}" if facts.commit else ""
-    return f"; trained on {facts.training_data}{licence}{commit}"
+    known = {
+        f"trained on {facts.training_data}{licence}": facts.training_data,
+        f"commit {str(facts.commit)[:10]}": facts.commit,
+        f"of {facts.repository}": facts.repository,
+    }
+    parts = [text for text, value in known.items() if value]
+    return f"; {', '.join(parts)}" if parts else ""

@@ -1,51 +1,56 @@
-"""What dvc.lock and Git record about the model that the pipeline trained."""
+"""What a model folder, dvc.lock and Git record about the origin of a model."""
 
 import hashlib
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from tinyllm.common.files import project_root
-from tinyllm.data.readers.raw_folder import Manifest, read_manifest
+from tinyllm.common.files import checked, checksums, project_root, read_json
 from tinyllm.experiments.outputs import Output
 from tinyllm.experiments.pipeline import places_of
+from tinyllm.experiments.repository import Git, GitError
 from tinyllm.export.facts import Facts
 from tinyllm.settings import strict_yaml
-from tinyllm.tracking.repository import Git, GitError
 
 LOCK = Path("dvc.lock")
-Lock = dict[str, dict[str, Any]]
+TRAINING = "training.json"  # of a model folder: what `train` knew about it
+CARD = "model_card.md"  # of evaluate's reports
 
 
 def facts_of(folder: Path) -> Facts:
-    """What is known about the model in a folder.
+    """What is known about the model in a folder; nothing that may belong to another model.
 
-    Only what certainly belongs to it: dvc.lock has the hash of exactly this folder, and the hashes
-    of what it was made from.
+    Raises:
+        ValueError: a file of the folder is corrupt.
     """
-    name = folder.resolve().name
-    lock: Lock = (
-        strict_yaml.load(LOCK.read_text(encoding="utf-8"))["stages"] if LOCK.exists() else {}
-    )
-    digest = _output(lock, "train", folder)
-    if digest is None or _digest_of(folder, digest) != digest:
-        return Facts(name)
-    raw = places_of("download")["raw"]
-    text = _manifest(raw) if _made_from_current_inputs(lock, "train") else None
+    text = _text_of(folder)
+    digest = _recorded_digest(folder)
+    commit = digest and _commit_of(digest)
     return Facts(
-        name,
-        training_data=text and text.source,
-        licence=text and text.licence,
-        commit=_commit_of(digest),
-        repository=_repository(),
+        folder.resolve().name,
+        training_data=text.get("source"),
+        licence=text.get("licence"),
+        commit=commit,
+        repository=_repository() if commit else None,
+        card=places_of("evaluate")["reports"] / CARD if digest else None,
     )
 
 
-def _output(lock: Lock, stage: str, path: Path) -> str | None:
-    """The recorded hash of an output, for the folder that the pipeline writes."""
-    for out in lock.get(stage, {}).get("outs", []):
-        if Path(out["path"]).resolve() == path.resolve():
-            return str(out["md5"])
+def _text_of(folder: Path) -> dict[str, str | None]:
+    """Source and licence of the training text, if the folder has them."""
+    if not (folder / TRAINING).exists():
+        return {}
+    return read_json(checked(folder, TRAINING, checksums(folder))).get("text") or {}
+
+
+def _recorded_digest(folder: Path) -> str | None:
+    """The hash of a model folder in dvc.lock, if that is the hash of these very files."""
+    if not LOCK.exists() or not folder.is_dir():
+        return None
+    train = strict_yaml.load(LOCK.read_text(encoding="utf-8"))["stages"].get("train", {})
+    for out in train.get("outs", []):
+        if Path(out["path"]).resolve() == folder.resolve():
+            recorded: str = out["md5"]
+            return recorded if _digest_of(folder, recorded) == recorded else None
     return None
 
 
@@ -57,25 +62,6 @@ def _digest_of(folder: Path, recorded: str) -> str | None:
         for name, path in output.files().items()
     }
     return output.digest_of(found)
-
-
-def _made_from_current_inputs(lock: Lock, stage: str) -> bool:
-    """Whether a stage, and those before it, read what the stages before them wrote last."""
-    made = {out["path"]: (name, out["md5"]) for name in lock for out in lock[name]["outs"]}
-    for dependency in lock[stage].get("deps", []):
-        if dependency["path"] in made:
-            maker, digest = made[dependency["path"]]
-            if dependency.get("md5") != digest or not _made_from_current_inputs(lock, maker):
-                return False
-    return True
-
-
-def _manifest(raw: Path) -> Manifest | None:
-    """The description of the corpus; None if it is not here, or corrupt."""
-    try:
-        return read_manifest(raw)
-    except ValueError:
-        return None
 
 
 def _commit_of(digest: str) -> str | None:

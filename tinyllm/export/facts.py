@@ -1,6 +1,7 @@
 """What an exported model says about where it comes from."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,7 @@ class Facts:
         licence: licence of the training text.
         commit: the commit of the settings and code that made the model.
         repository: address of that commit's repository.
+        card: the page about the model that `evaluate` wrote; it need not exist.
     """
 
     name: str
@@ -20,3 +22,4 @@ class Facts:
     licence: str | None = None
     commit: str | None = None
     repository: str | None = None
+    card: Path | None = None

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGMLQuantizationType as Type
 
-from tinyllm.common.files import checksums, publish_file
+from tinyllm.common.files import checked, checksums, publish_file, read_json
 from tinyllm.data.tokenizer import LLAMA_CPP_NAME, PATTERN, Tokenizer
 from tinyllm.export.facts import Facts
 from tinyllm.export.formats import Format
@@ -63,13 +63,13 @@ class GGUF(Format):
     def write(self, output: Path, folder: Path, facts: Facts, quantize: str | None) -> list[str]:
         check_output(output)
         model, tokenizer = load_model(folder)
-        sha256 = checksums(folder)[WEIGHTS]
-        return write_gguf(output, model, tokenizer, facts, sha256, quantize)
+        sums = checksums(folder)
+        theirs = read_json(checked(folder, "tokenizer_config.json", sums))
+        begins = bool(theirs.get("add_bos_token", False))  # as transformers does with this folder
+        return write_gguf(output, model, tokenizer, facts, sums[WEIGHTS], quantize, begins)
 
     def usage(self, output: Path) -> str:
-        return shlex.join(["llama-completion", "-m", str(output), "-no-cnv", "-n", "60", "-p"]) + (
-            ' "Return "'
-        )
+        return f'llama-completion -m {shlex.quote(str(output))} -no-cnv -n 60 -p "Return "'
 
 
 def check_output(path: Path) -> None:
@@ -93,12 +93,14 @@ def write_gguf(
     facts: Facts,
     weights_sha256: str,
     quantize: str | None = None,
+    begins: bool = False,
 ) -> list[str]:
     """Publish a model as a GGUF file, after reading it back.
 
     Args:
         weights_sha256: SHA-256 of model.safetensors, which MLflow's run has as a tag.
         quantize: a key of TYPES; None stores fp32.
+        begins: whether llama.cpp is to put <|endoftext|> before each prompt.
 
     Returns:
         What the user should know about the file, in sentences.
@@ -113,7 +115,7 @@ def write_gguf(
         writer = gguf.GGUFWriter(temporary, gguf.MODEL_ARCH_NAMES[architecture])
         _add_facts(writer, facts, weights_sha256)
         _add_shape(writer, model, wanted)
-        _add_tokenizer(writer, tokenizer, pre_tokenizer)
+        _add_tokenizer(writer, tokenizer, pre_tokenizer, begins)
         for tensor in tensors:
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.type)
         writer.write_header_to_file()
@@ -244,7 +246,9 @@ def _add_shape(writer: gguf.GGUFWriter, model: Model, wanted: Type) -> None:
     writer.add_layer_norm_rms_eps(NORM_EPS)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer, pre_tokenizer: str) -> None:
+def _add_tokenizer(
+    writer: gguf.GGUFWriter, tokenizer: Tokenizer, pre_tokenizer: str, begins: bool
+) -> None:
     encoding = tokenizer.encoding
     texts = [f"[unused {i}]" for i in range(tokenizer.vocab_size)]
     types = [gguf.TokenType.UNUSED] * tokenizer.vocab_size
@@ -260,7 +264,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer, pre_tokenizer:
     writer.add_token_merges([f"{to_text(left)} {to_text(right)}" for left, right in pairs])
     writer.add_bos_token_id(tokenizer.end_of_text)
     writer.add_eos_token_id(tokenizer.end_of_text)
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(begins)
 
 
 def verify(path: Path, tensors: list[Tensor]) -> None:

@@ -8,6 +8,8 @@ from tinyllm.export.facts import Facts
 from tinyllm.export.formats import Format
 from tinyllm.models.folder import load_model
 
+CARD = "README.md"
+
 
 class HuggingFace(Format):
     """The model folder."""
@@ -17,21 +19,30 @@ class HuggingFace(Format):
         return folder.with_name(f"{folder.name}-hf")
 
     def write(self, output: Path, folder: Path, facts: Facts, quantize: str | None) -> list[str]:
-        del facts, quantize
+        del quantize
         load_model(folder)
         check_output(output, folder)
         sums = checksums(folder)
         with publish_folder(output) as new:
             for name in sums:
                 shutil.copyfile(checked(folder, name, sums), new / name)
+            notes = write_card(new, facts.card)
             seal(new)
-        return []
+        return notes
 
     def usage(self, output: Path) -> str:
         return (
             f"""python -c "from transformers import pipeline; print(pipeline('text-generation', """
             f"""{str(output)!r})('Return ', max_new_tokens=40)[0]['generated_text'])\""""
         )
+
+
+def write_card(folder: Path, card: Path | None) -> list[str]:
+    """Write the page about the model into an exported folder; returns what is missing."""
+    if card is None or not card.exists():
+        return []
+    shutil.copyfile(card, folder / CARD)
+    return []
 
 
 def check_output(output: Path, folder: Path) -> None:
