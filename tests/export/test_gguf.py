@@ -51,6 +51,7 @@ def metadata(path: Path) -> dict[str, Any]:
 def test_the_file_says_what_it_is(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     GGUF().write(tmp_path / "model.gguf", folder, FACTS, None)
     found = metadata(tmp_path / "model.gguf")
+    theirs = read_json(folder / "tokenizer_config.json")
     assert (
         found
         | {
