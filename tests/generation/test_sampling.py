@@ -8,7 +8,7 @@ import torch
 
 from tests.helpers import EXACT, generator, random_ids, random_model, tiny_config
 from tinyllm.generation.network import for_inference
-from tinyllm.generation.sampling import Sampling, choose, generate, write
+from tinyllm.generation.sampling import Generation, Sampling, choose, write
 from tinyllm.models.model import Model
 
 GREEDY = Sampling(12, temperature=0)
@@ -18,8 +18,8 @@ COUNT = 20_000
 
 def draw(logits: torch.Tensor, sampling: Sampling, count: int = COUNT, seed: int = 1) -> list[int]:
     """Tokens drawn from logits (V,)."""
-    chances = 1 - torch.rand(count, 1, generator=generator(seed))
-    return choose(logits.expand(count, -1), sampling, chances).tolist()
+    chances = 1 - torch.rand(count, generator=generator(seed))
+    return choose(logits.expand(count, -1), sampling, chances.tolist())
 
 
 def shares(drawn: list[int], vocab_size: int) -> torch.Tensor:
@@ -63,12 +63,12 @@ def prompts_of(*lengths: int) -> list[list[int]]:
 def test_temperature_0_selects_the_most_likely_token() -> None:
     logits = torch.tensor([[0.0, 3.0, 2.9], [5.0, -1.0, 4.9]])
     for chance in (1e-9, 0.5, 1.0):
-        assert choose(logits, GREEDY, torch.full((2, 1), chance)).tolist() == [1, 0]
+        assert choose(logits, GREEDY, [chance] * 2) == [1, 0]
 
 
 def test_the_lowest_temperature_selects_the_most_likely_token() -> None:
     logits = torch.tensor([[0.0, 3.0, 2.9], [5.0, -1.0, 4.9]])
-    assert choose(logits, Sampling(1, 1e-40), torch.full((2, 1), 0.5)).tolist() == [1, 0]
+    assert choose(logits, Sampling(1, 1e-40), [0.5] * 2) == [1, 0]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -110,9 +110,7 @@ def test_a_token_of_probability_0_is_never_drawn(top_k: int | None) -> None:
     logits = torch.tensor([impossible, 0.0, impossible, 0.0, impossible])
     least = torch.finfo(torch.float32).tiny
     for chance, token in ((least, 1), (0.5, 1), (0.5000001, 3), (1.0, 3)):
-        assert (
-            choose(logits[None], Sampling(1, 1.0, top_k), torch.tensor([[chance]])).item() == token
-        )
+        assert choose(logits[None], Sampling(1, 1.0, top_k), [chance]) == [token]
 
 
 # ----- generating
@@ -166,7 +164,7 @@ def test_tokens_are_yielded_as_they_are_generated() -> None:
     model, prompts = random_model(), prompts_of(2, 4)
     texts = written_by(model, prompts, GREEDY)
     generators = [generator(0), generator(0)]
-    steps = list(generate(for_inference(model), prompts, GREEDY, generators))
+    steps = list(Generation(for_inference(model), prompts, GREEDY, generators))
     first, second = (list(column) for column in zip(*steps, strict=True))
     assert first == [*texts[0], None, None]
     assert second == [None, None, *texts[1]]
@@ -198,7 +196,7 @@ def test_random_numbers_are_the_same_however_many_are_drawn_at_once(
     first = written_by(model, prompts[:1], Sampling(1))[0]
     drawn = torch.rand(90, generator=generator(hash((1, *prompts[0])) % (1 << 60)))
     logits = model(torch.tensor(prompts[:1]))[:, -1]
-    assert choose(logits, sampling, 1 - drawn[None, :1]).tolist() == first
+    assert choose(logits.detach(), sampling, (1 - drawn[:1]).tolist()) == first
 
 
 def test_memory_grows_with_the_text_and_not_with_max_tokens() -> None:
@@ -208,8 +206,8 @@ def test_memory_grows_with_the_text_and_not_with_max_tokens() -> None:
     sampling = Sampling(100_000_000, temperature=0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     generators = [generator(1), generator(2)]
-    taken = list(islice(generate(for_inference(model), prompts, sampling, generators, stop), 10))
-    assert taken
+    generation = Generation(for_inference(model), prompts, sampling, generators, stop)
+    assert list(islice(generation, 10))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # in kB on Linux
 
 

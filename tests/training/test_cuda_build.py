@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.helpers import random_ids, tiny_config, train_settings
 from tinyllm.generation.network import for_inference
-from tinyllm.generation.sampling import Sampling, _Texts, choose
+from tinyllm.generation.sampling import _Rows, penalised
 from tinyllm.models.model import Model
 from tinyllm.models.registry import TinyLLM
 from tinyllm.training.loop import accumulate_gradient, clip_gradient
@@ -77,15 +77,13 @@ def test_a_step_is_clipped_and_its_state_is_restored(model: Model, name: str) ->
 @needs_cuda_build
 @torch.no_grad()
 def test_texts_are_generated_with_a_cache(model: Model) -> None:
-    ids = random_ids(4, 5)
-    texts = _Texts(for_inference(model.eval()), ids)
-    texts.append(ids[:, 0])
-    texts.keep(torch.tensor([0, 2]))
-    texts.append(ids[:2, 0])
-    assert (texts.logits.device, texts.logits.dtype) == (ON_CUDA, torch.float32)
-    for sampling in (Sampling(1, 0.0), Sampling(1, 0.8), Sampling(1, 0.8, 5, 0.9)):
-        chosen = choose(texts.logits, sampling, torch.ones(2, 1))
-        assert (chosen.device.type, chosen.shape) == ("cpu", (2,))
+    rows = _Rows(for_inference(model.eval()), random_ids(4, 5))
+    rows.append([1, 2, 3, 4])
+    rows.keep([0, 2])
+    rows.append([5, 6])
+    assert (rows.logits.device, rows.logits.dtype) == (ON_CUDA, torch.float32)
+    reduced = penalised(rows.logits, torch.zeros_like(rows.logits, dtype=torch.bool), 1.2)
+    assert (reduced.device, reduced.shape) == (ON_CUDA, rows.logits.shape)
 
 
 @pytest.mark.usefixtures("architecture")

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from tinyllm.common.files import publish_file, publish_folder, write_json, write_text
-from tinyllm.compute import generator
 from tinyllm.data.token_store import TokenSplit
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation import analysis_report, baselines
 from tinyllm.evaluation.analysis import Analysis
 from tinyllm.evaluation.scores import Predictions, Scores, make_windows, predict
-from tinyllm.generation.network import for_inference
-from tinyllm.generation.sampling import Sampling, write
+from tinyllm.generation.sampling import Sampling
+from tinyllm.generation.text import TextGenerator
 from tinyllm.models.model import Model
 from tinyllm.pictures.evaluation import comparison
 from tinyllm.settings.evaluate import Evaluate
@@ -68,13 +67,10 @@ def write_samples(
     sampling = Sampling(
         settings.sample_tokens, settings.temperature, settings.top_k, settings.top_p
     )
-    # As in training, a document follows the end of another.
-    prompts = [[tokenizer.end_of_text, *tokenizer.encode(p).tolist()] for p in settings.prompts]
-    generators = [generator(seed, f"sample {index}") for index in range(len(prompts))]
-    texts = write(for_inference(model), prompts, sampling, generators, stop=tokenizer.end_of_text)
+    texts = TextGenerator(model, tokenizer).complete(settings.prompts, sampling, seed=seed)
     return [
-        Sample(prompt, tokenizer.decode(tokens), tokens)
-        for prompt, tokens in zip(settings.prompts, texts, strict=True)
+        Sample(prompt, completion.text, completion.tokens)
+        for prompt, completion in zip(settings.prompts, texts, strict=True)
     ]
 
 
