@@ -2,13 +2,15 @@
 
 import resource
 from itertools import islice
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.helpers import EXACT, generator, random_ids, random_model, tiny_config
 from tinyllm.generation.network import for_inference
-from tinyllm.generation.sampling import Generation, Sampling, choose, write
+from tinyllm.generation.sampling import Generation, Sampling, choose, penalised, write
 from tinyllm.models.model import Model
 
 GREEDY = Sampling(12, temperature=0)
@@ -111,6 +113,72 @@ def test_a_token_of_probability_0_is_never_drawn(top_k: int | None) -> None:
     least = torch.finfo(torch.float32).tiny
     for chance, token in ((least, 1), (0.5, 1), (0.5000001, 3), (1.0, 3)):
         assert choose(logits[None], Sampling(1, 1.0, top_k), [chance]) == [token]
+
+
+FILTERS: list[dict[str, Any]] = [
+    {}, {"top_k": 7}, {"top_p": 0.8}, {"min_p": 0.05}, {"repetition_penalty": 1.4},
+    {"repetition_penalty": 0.7, "top_k": 20}, {"top_k": 12, "top_p": 0.7},
+    {"top_p": 0.9, "min_p": 0.1}, {"top_k": 30, "min_p": 0.03},
+    {"top_k": 40, "top_p": 0.95, "min_p": 0.02, "repetition_penalty": 1.2},
+    {"top_p": 0.3}, {"top_p": 0.999}, {"top_p": 1.0}, {"min_p": 1.0}, {"min_p": 0.0},
+]  # fmt: skip
+
+
+def processed(logits: torch.Tensor, seen: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Probabilities (B, V) by the processors of transformers, in the order of its `generate`."""
+    from transformers.generation import logits_process as theirs
+
+    processors: list[Any] = [theirs.TemperatureLogitsWarper(sampling.temperature)]
+    if sampling.repetition_penalty != 1:
+        penalty = theirs.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)
+        processors.insert(0, penalty)
+    if sampling.top_k is not None:
+        processors.append(theirs.TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p is not None:
+        processors.append(theirs.TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p is not None:
+        processors.append(theirs.MinPLogitsWarper(sampling.min_p))
+    for process in processors:
+        logits = process(seen, logits)
+    return logits.softmax(-1)
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+@pytest.mark.parametrize("temperature", [0.6, 1.0, 1.7])
+def test_tokens_have_the_probabilities_of_transformers(
+    filters: dict[str, Any], temperature: float
+) -> None:
+    V, rows = 300, 6
+    sampling = Sampling(1, temperature, **filters)
+    logits = 3 * torch.randn(rows, V, generator=generator(3))
+    seen = random_ids(rows, 25, seed=4, vocab_size=V)
+    expected = processed(logits, seen, sampling).double().numpy()
+    mine = logits
+    if sampling.repetition_penalty != 1:
+        mask = torch.zeros(rows, V, dtype=torch.bool).scatter(1, seen, True)
+        mine = penalised(logits, mask, sampling.repetition_penalty)
+    for row in range(rows):
+        # Each token's share of evenly spaced numbers is its probability.
+        chances = [(i + 0.5) / 4000 for i in range(4000)]
+        drawn = choose(mine[row].expand(len(chances), -1), sampling, chances)
+        found = np.bincount(drawn, minlength=V) / len(chances)
+        np.testing.assert_allclose(found, expected[row], atol=1.1 / len(chances))
+        assert not found[expected[row] == 0].any()
+
+
+@torch.no_grad()
+def test_the_penalty_applies_to_the_prompt_and_the_generated_text() -> None:
+    from transformers.generation import logits_process as theirs
+
+    model, prompts = random_model(tiny_config(context_length=64)), prompts_of(3, 20)
+    sampling = Sampling(30, temperature=0, repetition_penalty=1.5)
+    penalty = theirs.RepetitionPenaltyLogitsProcessor(1.5)
+    written = written_by(model, prompts, sampling)
+    assert written != written_by(model, prompts, Sampling(30, temperature=0))
+    for prompt, text in zip(prompts, written, strict=True):
+        for count, token in enumerate(text):
+            ids = torch.tensor([[*prompt, *text[:count]]])
+            assert token == penalty(ids, model(ids)[:, -1]).argmax()
 
 
 # ----- generating

@@ -16,6 +16,7 @@ NO_WINDOWS = (
     "error: tinyllm runs on Linux and macOS, not on Windows itself: on Windows, run it in WSL "
     "(https://learn.microsoft.com/windows/wsl/install)"
 )
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and line feed
 
 
 def run(main: Callable[[], None]) -> None:
@@ -97,6 +98,27 @@ def _usable(encoding: str) -> str:
     except (UnicodeError, LookupError):
         return "ascii"
     return encoding
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Return whether to print in colour: on a terminal, unless NO_COLOR is set (no-color.org)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return stream.isatty() and not plain
+
+
+def visible(text: str) -> str:
+    """Return the text with control characters escaped, which could change a terminal's state."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def is_closed(stream: TextIO) -> bool:
+    """Return whether nothing reads the stream any more, as after `| head`."""
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):  # not a file, or closed here
+        return stream.closed
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def cause(error: Exception) -> str | None:

@@ -1,7 +1,7 @@
 """Generating several texts at once with a trained model and a cache of keys and values."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,21 +43,27 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        ranges = [
-            ("max_tokens", self.max_tokens >= 1, "1 or more"),
-            ("temperature", 0 <= self.temperature < math.inf, "0 or more"),
-            ("top_k", self.top_k is None or self.top_k >= 1, "1 or more, or None for all tokens"),
-            ("top_p", self.top_p is None or 0 < self.top_p <= 1, "above 0 and up to 1"),
-            ("min_p", self.min_p is None or 0 <= self.min_p <= 1, "from 0 to 1"),
-            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0"),
-        ]
-        wrong = [
-            f"{name} = {getattr(self, name)}: must be {allowed}"
-            for name, right, allowed in ranges
-            if not right
-        ]
+        wrong = out_of_range(vars(self))
         if wrong:
-            raise ValueError("\n".join(wrong))
+            lines = (f"{name} = {vars(self)[name]}: {message}" for name, message in wrong.items())
+            raise ValueError("\n".join(lines))
+
+
+def out_of_range(values: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with values of `Sampling`, by name."""
+    allowed: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "max_tokens": (lambda count: count >= 1, "1 or more"),
+        "temperature": (lambda divisor: 0 <= divisor < math.inf, "0 or more"),
+        "top_k": (lambda count: count is None or count >= 1, "1 or more"),
+        "top_p": (lambda share: share is None or 0 < share <= 1, "above 0 and up to 1"),
+        "min_p": (lambda share: share is None or 0 <= share <= 1, "from 0 to 1"),
+        "repetition_penalty": (lambda divisor: 0 < divisor < math.inf, "above 0"),
+    }
+    return {
+        name: f"must be {words}"
+        for name, (right, words) in allowed.items()
+        if name in values and not right(values[name])
+    }
 
 
 def write(
