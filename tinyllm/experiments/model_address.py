@@ -135,10 +135,9 @@ def _from_dvc(path: Path, revision: str, downloads: Path) -> Found:
     Raises:
         ValueError: the revision or the path does not exist, or DVC has no copy of the files.
     """
-    from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.repo.brancher import switch
-    from dvc.scm import RevError, SCMError
+    from dvc.scm import RevError
 
     root = project_root()
     try:
@@ -148,14 +147,16 @@ def _from_dvc(path: Path, revision: str, downloads: Path) -> Found:
     folder = downloads / path.name
     try:
         with Repo(str(root)) as repo, switch(repo, revision) as commit:
-            if not repo.dvcfs.isdir(name):
+            if not repo.dvcfs.isdir(f"/{name}"):
                 raise ValueError(f"{name} does not exist at {revision} ({commit[:10]})")
-            repo.dvcfs.get(name, str(folder), recursive=True)
+            repo.dvcfs.get(f"/{name}", str(folder), recursive=True)
+    except ValueError:
+        raise
     except RevError:
         raise ValueError(
             f"--rev {revision}: no commit, branch, tag or experiment has this name"
         ) from None
-    except (DvcException, SCMError, FileNotFoundError) as error:
+    except Exception as error:  # of any kind: each kind of remote storage raises its own
         raise ValueError(
             f"{name} at {revision} is neither in DVC's cache nor in its remote storage "
             f"({reason_of(error)})"
