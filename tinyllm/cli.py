@@ -140,11 +140,12 @@ def export(name: str, quantize: str | None, folder: Path | None, output: Path | 
     """Write the model for other programs, such as llama.cpp.
 
     \b
-    tinyllm export                     models/tinyllm.gguf
-    tinyllm export --quantize q8_0     models/tinyllm-q8_0.gguf, a third of the size
-    tinyllm export --format hf         models/tinyllm-hf, a folder to hand on
+    tinyllm export                     a GGUF file
+    tinyllm export --quantize q8_0     one with a third of the size
+    tinyllm export --format hf         a folder to hand on
 
-    OUTPUT is the file or folder to write. docs/export.md shows how to use it in other programs.
+    OUTPUT is the file or folder to write; by default it is beside the model. docs/export.md shows
+    how to use it in other programs.
     """
     from tinyllm.experiments.export import export as write
 

@@ -21,7 +21,7 @@ from gguf import GGMLQuantizationType as Type
 from tinyllm.common.files import checked, checksums, publish_file, read_json
 from tinyllm.data.tokenizer import LLAMA_CPP_NAME, PATTERN, Tokenizer
 from tinyllm.export.facts import Facts
-from tinyllm.export.formats import Format
+from tinyllm.export.format import Format
 from tinyllm.models.config import NORM_EPS, ROPE_THETA
 from tinyllm.models.folder import WEIGHTS, load_model
 from tinyllm.models.hf_tokenizer import merges, to_text

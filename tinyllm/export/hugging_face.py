@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tinyllm.common.files import CHECKSUMS, checked, checksums, files_in, publish_folder, seal
 from tinyllm.export.facts import Facts
-from tinyllm.export.formats import Format
+from tinyllm.export.format import Format
 from tinyllm.models.folder import load_model
 
 CARD = "README.md"
