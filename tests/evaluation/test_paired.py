@@ -20,7 +20,7 @@ def test_known_answer_of_equal_documents() -> None:
     assert found.mean == pytest.approx(0.1)
     error = many.std(ddof=1) / math.sqrt(80)
     assert (found.high - found.low) / 2 == pytest.approx(1.99045 * error, rel=1e-4)
-    assert found.is_beyond_chance == (0.1 > 1.99045 * error)
+    assert found.is_beyond_chance == (1.99045 * error < 0.1)
 
 
 def test_documents_are_cut_only_if_they_are_few() -> None:
