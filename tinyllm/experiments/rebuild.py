@@ -68,9 +68,11 @@ def rebuild() -> int:
             f"MLflow has the run of this model, {run.info.run_name}: {run.info.run_id} ({where})."
         )
         return 0
-    origin = read_origin()
+    test, origin = read_split(evaluate["test"]), read_origin()
+    scoring = evaluation_record.header(params, test, model_sha256, origin)
     name = record_training(params, train, origin)
-    record_evaluation(params, evaluate, model_sha256, origin)
+    with _journal(scoring, params) as journal:
+        evaluation_record.record(journal, evaluate["reports"])
     sync(OTHER_SENDER)
     if not all(map(has_arrived, pending())):
         return 1
@@ -180,14 +182,6 @@ def record_training(params: Params, train: Places, origin: Origin) -> str:
             record.evaluation(step, scores)
         record.finish(train["model"], train["reports"])
     return header.name
-
-
-def record_evaluation(params: Params, evaluate: Places, model_sha256: str, origin: Origin) -> None:
-    """Record what the evaluation stage recorded."""
-    test = read_split(evaluate["test"])
-    header = evaluation_record.header(params, test, model_sha256, origin)
-    with _journal(header, params) as journal:
-        evaluation_record.record(journal, evaluate["reports"])
 
 
 def _journal(header: Header, params: Params) -> Journal:
