@@ -13,7 +13,7 @@ from tests.helpers import make_documents
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation import analysis_report, final_scores
 from tinyllm.evaluation.analysis import Analysis, analyse, context_use, metrics
-from tinyllm.evaluation.memorisation import Match
+from tinyllm.evaluation.memorisation import SHORTEST, Match
 from tinyllm.models.model import Model
 
 FOLDER_FILES = [
@@ -36,6 +36,22 @@ def test_every_breakdown_adds_up_to_the_score(model: Model, tokenizer: Tokenizer
     assert sum(row["tokens"] for row in found.calibration.bins) == scores.tokens
     assert found.calibration.accuracy == pytest.approx(scores.accuracy)
     assert found.document[0]["tokens"] == found.document[0]["sequences"] == 10  # documents
+
+
+@pytest.mark.parametrize("test_documents", [["Ba."], ["", "Ba ce di."]])
+def test_the_smallest_test_split_can_be_analysed(
+    model: Model, tokenizer: Tokenizer, tmp_path: Path, test_documents: list[str]
+) -> None:
+    """With fewer tokens than the context, and a single sample of one token."""
+    train, test = split_of(tokenizer, ["Fo gu."]), split_of(tokenizer, test_documents)
+    small = settings(prompts=[], documents=1, sample_tokens=1)
+    scores, predictions = final_scores.predict_test(model, tokenizer, test, small)
+    found = analyse(model, tokenizer, train, test, predictions, [], small, seed=1)
+    assert sum(row["tokens"] for row in found.positions) == scores.tokens
+    assert found.prompted.texts == 0 and found.generated.verbatim == 0
+    analysis_report.write(tmp_path, found)
+    assert f"none of {SHORTEST} characters" in (tmp_path / "analysis.md").read_text()
+    assert len(list(tmp_path.glob("*.png"))) == 3
 
 
 @pytest.mark.parametrize("stride", [1, 8])
