@@ -94,6 +94,7 @@ def title(tokens: Tokens, tokenizer: Tokenizer, document: int) -> str:
     """The first line of a document of a split, given its index; of a long line, the beginning."""
     begin, before = 0, 0  # a place that some documents end before
     while before < document:
+        assert begin < len(tokens), f"the split has {before} documents, not {document}"
         ends = np.flatnonzero(tokens[begin : begin + TOKENS_AT_ONCE] == tokenizer.end_of_text)
         missing = document - before
         begin += int(ends[missing - 1]) + 1 if missing <= len(ends) else TOKENS_AT_ONCE
