@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
-from tests.helpers import ROOT
+from tests.helpers import ROOT, random_model
 from tinyllm.cli import commands
 from tinyllm.data.sources.catalogue import check_source
+from tinyllm.data.tokenizer import Tokenizer
+from tinyllm.models.folder import save_model
 from tinyllm.settings.load import Params, load_params
 from tinyllm.settings.section import Section
+from tinyllm.training.data import model_config
 
 PAGES = [
     ROOT / "README.md",
@@ -71,9 +74,25 @@ def experiments() -> list[str]:
     return sorted(line for line in lines if "section.setting" not in line)
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model that pages start from, of the default shape."""
+    folder = tmp_path_factory.mktemp("base")
+    params = load_params(ROOT / "params.yaml")
+    text = [path.read_text(encoding="utf-8") for path in (ROOT / "tinyllm").rglob("*.py")]
+    tokenizer = Tokenizer.train(text, params.tokenize.vocab_size)
+    config = model_config(params.train, tokenizer.vocab_size, tokenizer.end_of_text)
+    save_model(folder / "models/base", random_model(config), tokenizer)
+    return folder
+
+
 @pytest.mark.parametrize("line", experiments())
-def test_every_experiment_has_settings_that_are_valid(line: str, tmp_path: Path) -> None:
+def test_every_experiment_has_settings_that_are_valid(
+    line: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As bash, DVC and the stages read them; the experiment itself is not run."""
+    if "train.init_from" in line:
+        monkeypatch.chdir(request.getfixturevalue("base"))
     bash = ["bash", "-c", f"printf '%s\\0' {line.partition('&&')[0]}"]
     words = subprocess.run(bash, check=True, capture_output=True, text=True).stdout.split("\0")
     options = [value for flag, value in itertools.pairwise(words) if flag == "-S"]
