@@ -272,15 +272,14 @@ def test_a_server_is_used_and_reported_when_it_is_down(
     project: Path, runs: tuple[str, str]
 ) -> None:
     port, (run_id, _) = free_port(), runs
-    uri = f"http://127.0.0.1:{port}"
+    there: dict[str, Any] = {
+        "cwd": project,
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}",
+    }
     with mlflow_server(project, port):
-        done = tinyllm(
-            "fetch", "models:/tinyllm@champion", "copy", cwd=project, MLFLOW_TRACKING_URI=uri
-        )
+        done = tinyllm("fetch", "models:/tinyllm@champion", "copy", **there)
         assert (done.returncode, done.stderr) == (0, b"")
         assert read_json(project / "copy" / "origin.json")["run_id"] == run_id
-    done = tinyllm(
-        "generate", "a", "--model", f"runs:/{run_id}", cwd=project, MLFLOW_TRACKING_URI=uri
-    )
+    done = tinyllm("generate", "a", "--model", f"runs:/{run_id}", **there)
     (line,) = done.stderr.decode().splitlines()
     assert done.returncode == 1 and line.startswith(f"error: runs:/{run_id}: ")

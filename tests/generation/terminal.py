@@ -15,7 +15,7 @@ from tests.helpers import ROOT, random_model, tiny_config
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models.folder import save_model
 
-PATIENCE = 120.0  # seconds
+PATIENCE = 300.0  # seconds
 
 
 def save_small(folder: Path, tokenizer: Tokenizer, seed: int = 1) -> Path:
