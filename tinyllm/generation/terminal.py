@@ -83,7 +83,7 @@ def _print_json(generator: TextGenerator, prompt: str, options: Options) -> None
             "index": index,
             "tokens": _tokens(generator, completion),
         }
-        print(json.dumps(record), flush=True)  # in ASCII, which every terminal can show
+        print(json.dumps(record), flush=True)  # in ASCII, for any encoding of the terminal
 
 
 def _tokens(generator: TextGenerator, completion: Completion) -> list[dict[str, Any]]:

@@ -156,8 +156,7 @@ class _Text:
         text = self._held + new
         found = [(start + len(s), start) for s in self.stop if (start := text.find(s)) >= 0]
         if found:
-            # The string that is complete first, however it is split into tokens; the longest of
-            # several.
+            # The string that is complete first, for any cut into tokens; the longest of several.
             self.stopped = True
             self.ready, self._held = self.ready + text[: min(found)[1]], ""
             return
