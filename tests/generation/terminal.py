@@ -3,7 +3,6 @@
 import os
 import pty
 import select
-import signal
 import subprocess
 import sys
 import termios
@@ -78,9 +77,6 @@ class Terminal:
         _, status = os.waitpid(self._process, 0)
         os.close(self._screen)
         return os.waitstatus_to_exitcode(status)
-
-    def interrupt(self) -> None:
-        os.kill(self._process, signal.SIGINT)
 
     def _read(self) -> bool:
         if not select.select([self._screen], [], [], PATIENCE)[0]:
