@@ -11,6 +11,7 @@ from tests.helpers import ROOT, random_model, tiny_config
 from tests.pipeline import Project
 from tinyllm.common.files import checksums, seal, sha256_of
 from tinyllm.data.tokenizer import Tokenizer
+from tinyllm.experiments.export import export
 from tinyllm.experiments.model_facts import facts_of
 from tinyllm.export.facts import Facts
 from tinyllm.export.formats import FORMATS, QUANTIZATIONS, format_of
@@ -98,6 +99,22 @@ def test_a_corrupt_file_that_tinyllm_does_not_read_is_found(folder: Path, tmp_pa
     with pytest.raises(ValueError, match=r"tokenizer\.json is corrupt"):
         HuggingFace().write(tmp_path / "copy", folder, Facts("little"), None)
     assert not (tmp_path / "copy").exists()
+
+
+def test_a_folder_is_exported_outside_of_a_project(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    export("gguf", Path("little"), None, None)
+    assert capsys.readouterr().out.startswith("little.gguf: ")
+    with pytest.raises(ValueError, match=r"dvc\.yaml is missing: .* add --model FOLDER"):
+        export("gguf", None, None, None)
+    (folder / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"config\.json is missing; copy the folder again"):
+        export("gguf", Path("little"), None, None)
 
 
 # ----- the command, in a project whose pipeline has run

@@ -10,6 +10,8 @@ from tinyllm.experiments.pipeline import places_of
 from tinyllm.export.facts import Facts
 from tinyllm.export.formats import format_of
 
+PIPELINE = "dvc.yaml"
+
 
 def export(name: str, folder: Path | None, output: Path | None, quantize: str | None) -> None:
     """Export a model and print what was written.
@@ -26,14 +28,18 @@ def export(name: str, folder: Path | None, output: Path | None, quantize: str | 
     chosen = format_of(name)
     if quantize is not None and quantize not in chosen.quantizations:
         raise ValueError(f"--quantize {quantize}: the format {name} stores fp32 only")
-    trained = places_of("train")["model"]
+    trained = places_of("train")["model"] if Path(PIPELINE).exists() else None
     folder = folder or trained
+    if folder is None:
+        raise ValueError(
+            f"{PIPELINE} is missing: run this in the project's folder, or add --model FOLDER"
+        )
     output = output or chosen.default_output(folder, quantize)
     try:
         facts = facts_of(folder)
         notes = chosen.write(output, folder, facts, quantize)
     except RunAgain as error:
-        if folder.resolve() == trained.resolve():
+        if trained is not None and folder.resolve() == trained.resolve():
             raise
         raise ValueError(f"{error}; copy the folder again from where it came") from None
     files = [output] if output.is_file() else files_in(output)

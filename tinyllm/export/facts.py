@@ -14,7 +14,7 @@ class Facts:
         licence: licence of the training text.
         commit: the commit of the settings and code that made the model.
         repository: address of that commit's repository.
-        card: the page about the model by `evaluate`; it need not exist.
+        card: the page that `evaluate` wrote about the model; it need not exist.
     """
 
     name: str
