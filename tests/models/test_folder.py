@@ -86,7 +86,8 @@ def test_transformers_computes_the_same_gradient(
     save_model(tmp_path / "model", model, tokenizer)
     theirs = in_transformers(tmp_path / "model")
     ids = random_ids(3, model.config.context_length + 1, vocab_size=tokenizer.vocab_size)
-    ids[:, 3] = tokenizer.end_of_text  # it is trained like any other token, not only padding
+    ids[:, 3] = tokenizer.end_of_text  # it is trained like any other token
+    ids[ids == theirs.config.pad_token_id] = 0  # which transformers does not train
     inputs, targets = ids[:, :-1], ids[:, 1:]
     model.loss(inputs, targets).backward()
     logits = theirs(inputs).logits.flatten(0, 1)
@@ -122,7 +123,8 @@ def test_transformers_loads_the_tokenizer(
     theirs = AutoTokenizer.from_pretrained(tmp_path / "model")
     chance = random.Random(1)
     for text in ["Hello, world. 2024\n", *(random_text(chance, 12) for _ in range(100))]:
-        assert theirs(text)["input_ids"] == tokenizer.encode(text).tolist()
+        ids = tokenizer.encode(text).tolist()
+        assert theirs(text)["input_ids"] == [tokenizer.end_of_text, *ids]
     assert theirs.eos_token_id == tokenizer.end_of_text
 
 
@@ -138,16 +140,18 @@ def test_transformers_generates_the_same_for_batched_prompts_of_any_length(
     save_model(tmp_path / "model", model, tokenizer)
     theirs = in_transformers(tmp_path / "model")
     their_tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
-    prompts = ["the", "bace di fogu haje kilo mu na perisotuvawe", "so vaxi", "Z"]
+    long = "bace di fogu haje kilo mu na perisotuvawe"
+    prompts = ["the", long, "so vaxi", "Z", "<|endoftext|>the", "so<|endoftext|>", "ÿ", "a<|pad|>"]
 
     def write_all(prompts: list[str], **padding: Any) -> list[str]:
         batch = their_tokenizer(prompts, return_tensors="pt", **padding)
         ids = theirs.generate(**batch, max_new_tokens=12, do_sample=False)
-        texts: list[str] = their_tokenizer.batch_decode(ids[:, -12:])
+        new = ids[:, batch["input_ids"].size(1) :]  # padded after the end of a text
+        texts: list[str] = their_tokenizer.batch_decode(new, skip_special_tokens=True)
         return texts
 
     alone = [text for prompt in prompts for text in write_all([prompt])]
-    assert len(set(alone)) == len(prompts)
+    assert len(set(alone)) > len(prompts) / 2
     assert write_all(prompts, **padding) == alone
 
 

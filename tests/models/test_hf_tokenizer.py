@@ -35,8 +35,8 @@ def byte_pairs() -> Tokenizer:
 def assert_same_ids(tokenizer: Tokenizer, other: Any, texts: list[str]) -> None:
     """Check that `other`, of the tokenizers library, agrees on every text."""
     for text, found in zip(texts, other.encode_batch(texts), strict=True):
-        assert found.ids == tokenizer.encode(text).tolist(), repr(text)
-        assert other.decode(found.ids, skip_special_tokens=False) == text
+        assert found.ids == [tokenizer.end_of_text, *tokenizer.encode(text).tolist()], repr(text)
+        assert other.decode(found.ids[1:], skip_special_tokens=False) == text
 
 
 def test_tokenizer_json_produces_the_same_ids(tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -116,11 +116,36 @@ def test_transformers_loads_it(byte_pairs: Tokenizer, tmp_path: Path) -> None:
     other = AutoTokenizer.from_pretrained(tmp_path)
     for text in many_texts(1000):
         ids = byte_pairs.encode(text).tolist()
-        assert other(text)["input_ids"] == ids
+        assert other(text)["input_ids"] == [byte_pairs.end_of_text, *ids]
+        assert other(text, add_special_tokens=False)["input_ids"] == ids
         assert other.decode(ids) == text
     assert other.eos_token_id == other.bos_token_id == byte_pairs.end_of_text
     assert other.model_max_length == 1_000_000
-    assert other(END_OF_TEXT)["input_ids"] == [byte_pairs.end_of_text]  # special in transformers
+    end = other(END_OF_TEXT, add_special_tokens=False)["input_ids"]
+    assert end == [byte_pairs.end_of_text]  # special in transformers
+    assert other(text).keys() == {"input_ids", "attention_mask"}
+
+
+def test_a_pair_of_texts_is_two_documents(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    write_tokenizer(tmp_path, tokenizer.encoding, context_length=64)
+    other = AutoTokenizer.from_pretrained(tmp_path)
+    end, one, two = tokenizer.end_of_text, tokenizer.encode("one"), tokenizer.encode("two")
+    assert other("one", "two")["input_ids"] == [end, *one.tolist(), end, *two.tolist()]
+
+
+def test_no_text_has_the_token_for_padding(byte_pairs: Tokenizer, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    write_tokenizer(tmp_path, byte_pairs.encoding, context_length=64)
+    other = AutoTokenizer.from_pretrained(tmp_path)
+    assert other.pad_token_id == byte_pairs.encoding._mergeable_ranks[b"\xff"]
+    assert other.pad_token_id not in (other.eos_token_id, other.vocab_size)
+    assert len(other) == byte_pairs.vocab_size  # the model has a row for each
+    every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    assert other.pad_token_id not in other(every)["input_ids"]
+    assert other.decode([other.pad_token_id], skip_special_tokens=True) == ""
 
 
 def test_the_files_have_the_same_bytes_every_time(tokenizer: Tokenizer, tmp_path: Path) -> None:

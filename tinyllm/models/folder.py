@@ -12,7 +12,7 @@ from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models import folder_checks as checks
 from tinyllm.models.config import ModelConfig
 from tinyllm.models.folder_checks import CONFIG, WEIGHTS
-from tinyllm.models.hf_tokenizer import write_tokenizer
+from tinyllm.models.hf_tokenizer import special_ids, write_tokenizer
 from tinyllm.models.huggingface import hf_shapes, weights_from_hf, weights_to_hf
 from tinyllm.models.model import Model
 from tinyllm.models.registry import ARCHITECTURES, TinyLLM, class_of
@@ -28,11 +28,8 @@ def save_model(folder: Path, model: Model, tokenizer: Tokenizer) -> None:
         weights = weights_to_hf(model.state_dict(), model.hf_names())
         # One metadata key: the order of several varies, and so do the bytes (safetensors #584).
         (new / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
-        write_json(new / CONFIG, hf_config(model, tokenizer.end_of_text))
-        write_json(
-            new / "generation_config.json",
-            dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.end_of_text),
-        )
+        write_json(new / CONFIG, hf_config(model, tokenizer))
+        write_json(new / "generation_config.json", special_ids(tokenizer.encoding))
         tokenizer.save(new)
         write_tokenizer(new, tokenizer.encoding, model.config.context_length)
         seal(new)  # a flipped bit in weights would load without an error
@@ -99,14 +96,12 @@ def load_network(folder: Path, config: ModelConfig | None = None) -> Model:
     return model
 
 
-def hf_config(model: Model, end_of_text: int) -> dict[str, Any]:
+def hf_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
     """The configuration for transformers: class, shape, special tokens."""
     return {
         "architectures": [model.HF_ARCHITECTURE],
         **model.hf_config(),
-        "bos_token_id": end_of_text,
-        "eos_token_id": end_of_text,
-        "pad_token_id": None,  # otherwise fine-tuning would not update that token's embedding
+        **special_ids(tokenizer.encoding),
         "dtype": "float32",
         **({} if model.config.document_end is None else {MASK: True}),
     }

@@ -27,6 +27,7 @@ def decoder_config(
         "hidden_act": hidden_act,
         "rms_norm_eps": NORM_EPS,
         "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA},
+        "rope_theta": ROPE_THETA,  # where transformers 4 and programs of its time look for it
         **own,
         "attention_bias": False,
         "tie_word_embeddings": config.tie_embeddings,

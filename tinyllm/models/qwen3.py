@@ -162,6 +162,7 @@ class Qwen3(Model):
             intermediate_size=d_mlp(self.config),
             hidden_act="silu",
             head_dim=self.config.d_head,
+            sliding_window=None,  # transformers 4.51 has another default, and warns of it
         )
 
     @classmethod
