@@ -11,6 +11,7 @@ def main() -> None:
         __doc__,
         params="params.yaml",
         model="folder of the model to read",
+        training="folder of the training's reports to read",
         train="folder of the training split to read",
         test="folder of the test split to read",
         losses="file of per-token losses to write",
@@ -19,16 +20,17 @@ def main() -> None:
 
     from tinyllm.common.unchanged import MadeFrom
 
-    inputs = [args.model, args.train, args.test]
+    inputs = [args.model, args.training, args.train, args.test]
     keys = ["seed", "evaluate", "hardware.device", "hardware.threads"]
     made_from = MadeFrom("evaluate", inputs, args.params, keys)
 
     from tinyllm.common.files import publish_file, publish_folder, sha256_of
     from tinyllm.compute import device_for, set_up, threads_for
     from tinyllm.data.token_store import read_split
-    from tinyllm.evaluation import final_scores, record
+    from tinyllm.evaluation import final_scores, model_card, record
     from tinyllm.evaluation.analysis import analyse
     from tinyllm.experiments.provenance import read_origin
+    from tinyllm.model_card.facts import read_facts
     from tinyllm.models.folder import WEIGHTS, load_model
     from tinyllm.settings.load import load_params
     from tinyllm.tracking.journal import Journal
@@ -39,7 +41,8 @@ def main() -> None:
     model, tokenizer = load_model(args.model)
     model.to(device)
     train, test = read_split(args.train), read_split(args.test)
-    header = record.header(params, test, sha256_of(args.model / WEIGHTS), read_origin())
+    training, weights_sha256 = read_facts(args.model), sha256_of(args.model / WEIGHTS)
+    header = record.header(params, test, weights_sha256, read_origin())
     with Journal(header, params.runtime) as journal:
         scores, predictions = final_scores.predict_test(model, tokenizer, test, params.evaluate)
         baselines = final_scores.baseline_scores(tokenizer, train, test)
@@ -51,6 +54,10 @@ def main() -> None:
         with publish_file(args.losses) as losses, publish_folder(args.reports) as new, made_from:
             final_scores.write_losses(losses, predictions)
             final_scores.write_report(new, scores, baselines, samples, found)
+            model_card.write(
+                new, training, weights_sha256, params.evaluate, scores, baselines, samples,
+                args.training,
+            )  # fmt: skip
         record.record(journal, args.reports)
     for line in final_scores.lines(scores, baselines, found, samples, args.model):
         print(f"evaluate: {line}")

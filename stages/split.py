@@ -1,7 +1,6 @@
 """Sort the tokens into training, validation and test arrays."""
 
 from contextlib import ExitStack
-from dataclasses import asdict
 
 from tinyllm.experiments.command import read_paths, run_stage
 
@@ -20,9 +19,10 @@ def main() -> None:
 
     made_from = MadeFrom("split", [args.tokens])
 
-    from tinyllm.common.files import publish_file, publish_folder, write_json
+    from tinyllm.common.files import publish_file, publish_folder
     from tinyllm.common.units import megabytes
     from tinyllm.data.split_rule import SPLITS
+    from tinyllm.data.splits_summary import write_summary
     from tinyllm.data.token_store import write_splits
 
     with ExitStack() as stack:
@@ -30,7 +30,7 @@ def main() -> None:
         summary = stack.enter_context(publish_file(args.summary))
         stack.enter_context(made_from)
         summaries = write_splits(args.tokens, folders)
-        write_json(summary, {split: asdict(summaries[split]) for split in SPLITS})
+        write_summary(summary, args.tokens, summaries)
     total = sum(summary.bytes for summary in summaries.values())
     for split, held in summaries.items():
         print(

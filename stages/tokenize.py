@@ -24,6 +24,7 @@ def main() -> None:
     from tinyllm.common.files import publish_folder, scratch_folder
     from tinyllm.data.readers.raw_folder import read_manifest, read_pieces
     from tinyllm.data.sources.fetch import Patience, downloads_folder
+    from tinyllm.data.token_store import TextSource
     from tinyllm.data.tokenize import corpus_report
     from tinyllm.data.tokenize.batches import shown
     from tinyllm.data.tokenize.encode import encode_corpus, make_tokenizer
@@ -57,8 +58,9 @@ def main() -> None:
         )
         tokenizer.save(tokenizer_folder)
         totals = encode_corpus(
-            corpus(purpose="encode"), found, tokenizer_folder, tokens_folder, workers
-        )
+            corpus(purpose="encode"), found, tokenizer_folder, tokens_folder, workers,
+            TextSource(raw.source, raw.licence),
+        )  # fmt: skip
         content = corpus_report.summary(found, totals, tokenizer, raw)
         corpus_report.write(reports_folder, content, totals)
     for line in corpus_report.lines(content, params.tokenize):

@@ -20,7 +20,8 @@ from tests.test_pipeline_file import (
 FLOORS = [
     "stages", "tinyllm.__main__", "tinyllm.cli", "tinyllm.experiments", "tinyllm.export",
     "tinyllm.training",
-    "tinyllm.evaluation", "tinyllm.tracking", "tinyllm.generation", "tinyllm.models",
+    "tinyllm.evaluation", "tinyllm.tracking", "tinyllm.generation", "tinyllm.model_card",
+    "tinyllm.models",
     "tinyllm.data", "tinyllm.compute", "tinyllm.compiler", "tinyllm.pictures", "tinyllm.settings",
     "tinyllm.common",
 ]  # fmt: skip

@@ -46,6 +46,7 @@ class Block(nn.Module):
 
 class Olmo(Model):
     HF_ARCHITECTURE = "OlmoForCausalLM"
+    HF_SINCE = "4.45"
 
     cos: Tensor
     sin: Tensor

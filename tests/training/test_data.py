@@ -1,6 +1,5 @@
 """Training opens and checks its data before any work."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 
 from tests.helpers import ROOT, corpus_of, encode, flip_bit, make_documents, train_settings
 from tinyllm.data.split_rule import SPLITS
+from tinyllm.data.splits_summary import read_summary, write_summary
 from tinyllm.data.token_store import write_splits
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models.config import IGNORE
@@ -24,8 +24,7 @@ def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
         made.mkdir()
     encode(corpus_of(make_documents(300, seed=1)), tokenizer, tmp_path)
     summaries = write_splits(tmp_path / "tokens", folders)
-    content = {split: summaries[split].__dict__ for split in SPLITS}
-    (tmp_path / "splits.json").write_text(json.dumps(content))
+    write_summary(tmp_path / "splits.json", tmp_path / "tokens", summaries)
     return tmp_path
 
 
@@ -79,8 +78,8 @@ def test_the_test_split_is_not_read(folder: Path) -> None:
 
 
 def test_a_split_shorter_than_the_context_is_an_error(folder: Path) -> None:
-    summary = json.loads((folder / "splits.json").read_text())
-    shortest, name = min((held["tokens"], split) for split, held in summary.items())
+    splits = read_summary(folder / "splits.json").splits
+    shortest, name = min((held.tokens, split) for split, held in splits.items())
     message = rf"^train\.context_length = \d+: .* size of the {name} split, {shortest} tokens"
     with pytest.raises(ValueError, match=message):
         load(folder, params(context_length=shortest))

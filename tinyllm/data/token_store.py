@@ -3,7 +3,8 @@
 A token folder, in the order of the documents:
     tokens-00000.npy, ...   ids (N,), uint16, or uint32 if the vocabulary requires it
     documents.npy           one record per document: its split, tokens and bytes
-    index.json              totals of all documents, each split and each shard, with its SHA-256
+    index.json              totals of all documents, each split and each shard, with its SHA-256,
+                            and the source and licence of the text
 
     shards = [np.load(path) for path in sorted(folder.glob("tokens-*.npy"))]
     sizes = np.load(folder / "documents.npy")["tokens"]
@@ -109,6 +110,14 @@ class TokenTotals:
         return sum(self.of_split.values(), Counter())
 
 
+@dataclass(frozen=True)
+class TextSource:
+    """Where a corpus' text comes from, and its licence; None if not stated."""
+
+    source: str
+    licence: str | None
+
+
 class TokenWriter:
     """Write a token folder; memory holds one shard at most.
 
@@ -117,12 +126,15 @@ class TokenWriter:
 
     Args:
         documents: Number of documents to come.
+        text: Where they come from; None: not recorded.
     """
 
     def __init__(
-        self, folder: Path, vocab_size: int, dtype: type[np.unsignedinteger], documents: int
-    ) -> None:
+        self, folder: Path, vocab_size: int, dtype: type[np.unsignedinteger], documents: int,
+        text: TextSource | None = None,
+    ) -> None:  # fmt: skip
         self.folder = folder
+        self.text = text
         self.dtype = np.dtype(dtype)
         self.totals = TokenTotals(np.zeros(vocab_size, dtype=np.int64))
         self._documents = ArrayFile(folder / DOCUMENTS, DOCUMENT, documents)
@@ -172,6 +184,7 @@ class TokenWriter:
         write_json(
             self.folder / INDEX,
             {
+                "text": None if self.text is None else asdict(self.text),
                 **self.totals.all(),
                 "vocab_size": len(self.totals.of_token),
                 "dtype": self.dtype.name,
@@ -194,6 +207,12 @@ class SplitSummary:
     bytes: int
     vocab_size: int
     sha256: str
+
+
+def read_text_source(tokens_folder: Path) -> TextSource | None:
+    """Return where the text of a token folder comes from; None if not recorded."""
+    text = read_json(checked(tokens_folder, INDEX))["text"]
+    return None if text is None else TextSource(**text)
 
 
 class _SplitOfTokens:

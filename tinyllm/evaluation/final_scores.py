@@ -15,7 +15,7 @@ from tinyllm.evaluation.scores import Predictions, Scores, make_windows, predict
 from tinyllm.generation.sampling import Sampling
 from tinyllm.generation.text import TextGenerator
 from tinyllm.models.model import Model
-from tinyllm.pictures.evaluation import comparison
+from tinyllm.pictures.evaluation import COMPARISON, comparison
 from tinyllm.settings.evaluate import Evaluate
 
 METRICS = "metrics.json"  # a column each in tables of runs: few enough to fit a terminal
@@ -109,7 +109,7 @@ def write_report(
             {"test": {**test, "tokens": scores.tokens}, "baseline_bits_per_byte": baselines},
         )
         write_text(new / "samples.md", samples_markdown(samples))
-        comparison(new / "comparison.png", {**baselines, "tinyllm": scores.bits_per_byte})
+        comparison(new / COMPARISON, {**baselines, "tinyllm": scores.bits_per_byte})
         analysis_report.write(new, analysis)
 
 

@@ -60,6 +60,8 @@ class Model(nn.Module, ABC):
     """
 
     HF_ARCHITECTURE: ClassVar[str]
+    HF_SINCE: ClassVar[str]  # first version of transformers that loads the model folder
+    ELSEWHERE: ClassVar[bool] = False  # whether llama.cpp, vLLM and MLX know it too
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

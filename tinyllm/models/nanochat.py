@@ -74,6 +74,7 @@ class NanoChat(Model):
     """nanochat's network; see the module."""
 
     HF_ARCHITECTURE = "NanoChatForCausalLM"
+    HF_SINCE = "5.0"
 
     cos: Tensor
     sin: Tensor

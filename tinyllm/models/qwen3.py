@@ -104,6 +104,8 @@ class Qwen3(Model):
     """Qwen 3's network."""
 
     HF_ARCHITECTURE = "Qwen3ForCausalLM"
+    HF_SINCE = "4.51"
+    ELSEWHERE = True
     MODEL_TYPE: ClassVar[str] = "qwen3"  # in transformers
     NORMALISE: ClassVar[bool] = True  # queries and keys
 
@@ -197,5 +199,6 @@ class Llama(Qwen3):
     """Llama's network: queries and keys are not normalised."""
 
     HF_ARCHITECTURE = "LlamaForCausalLM"
+    HF_SINCE = "4.45"  # older ones can't read its tokenizer.json
     MODEL_TYPE = "llama"
     NORMALISE = False

@@ -9,6 +9,7 @@ from tinyllm.pictures.figure import BLUE, DARK, GREY, ORANGE, SOFT, picture
 
 Rows = Sequence[dict[str, float]]
 
+COMPARISON = "comparison.png"  # in the reports of an evaluation
 FEW = 10  # windows or documents, below which a mean is drawn as uncertain
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tinyllm.pictures.figure import BLUE, ORANGE, PALE, picture
 
+LOSS = "loss.png"  # in the reports of a training
 _START = 0.03  # fraction of the steps, at the steep start, that may lie above the plot
 
 

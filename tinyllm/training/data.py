@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from tinyllm.common.files import read_json
-from tinyllm.data.token_store import SplitSummary, TokenSplit, read_split
+from tinyllm.data.splits_summary import SplitsSummary, read_summary
+from tinyllm.data.token_store import TokenSplit, read_split
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation.scores import Windows, make_windows
 from tinyllm.models.config import ModelConfig
@@ -29,6 +29,7 @@ class TrainingData:
 
     Attributes:
         tokenizer: the tokenizer that encoded the tokens.
+        summary: source and sizes of the corpus and its splits.
         splits: the training and the validation tokens.
         model_config: the model's shape, from params.yaml and the vocabulary.
         training: the batch of any step.
@@ -36,6 +37,7 @@ class TrainingData:
     """
 
     tokenizer: Tokenizer
+    summary: SplitsSummary
     splits: dict[str, TokenSplit]
     model_config: ModelConfig
     training: Batches
@@ -112,17 +114,19 @@ def load_data(
     """
     settings = params.train
     check_share(settings, processes.size)
-    for split, held in read_json(summary).items():
-        if SplitSummary(**held).tokens <= settings.context_length:
+    held = read_summary(summary)
+    for name, split in held.splits.items():
+        if split.tokens <= settings.context_length:
             raise ValueError(
                 f"train.context_length = {settings.context_length}: must be below the size of the "
-                f"{split} split, {held['tokens']} tokens"
+                f"{name} split, {split.tokens} tokens"
             )
     loaded = Tokenizer.load(tokenizer)
     splits = {TRAIN: read_split(train), VALIDATION: read_split(validation)}
     token_bytes = loaded.token_bytes()
     return TrainingData(
         tokenizer=loaded,
+        summary=held,
         splits=splits,
         model_config=model_config(settings, loaded.vocab_size, loaded.end_of_text),
         training=Batches(

@@ -2,15 +2,20 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from tinyllm.common.files import publish_folder, write_json
+from tinyllm.compute import Compute
 from tinyllm.evaluation.scores import MEASURES
-from tinyllm.pictures.loss import loss_curve
+from tinyllm.model_card.facts import Training
+from tinyllm.pictures.loss import LOSS, loss_curve
+from tinyllm.settings.load import Params
+from tinyllm.training.data import TrainingData
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.state import TrainState
 
-STEPS, EVALUATIONS, PICTURE = "steps.csv", "evaluations.csv", "loss.png"
+STEPS, EVALUATIONS = "steps.csv", "evaluations.csv"
 METRICS = "metrics.json"  # a column each in tables of runs: few enough to fit a terminal
 SUMMARY = "summary.json"
 
@@ -22,12 +27,7 @@ def write(folder: Path, state: TrainState) -> None:
     with publish_folder(folder) as new:
         history.steps.write(new / STEPS)
         history.evaluations.write(new / EVALUATIONS)
-        row = next(row for row in evaluations if row["step"] == state.saved_step)
-        scores = {
-            name.removeprefix(f"{VALIDATION}_"): value
-            for name, value in row.items()
-            if name.startswith(VALIDATION)
-        }
+        scores = validation_scores(state)
         write_json(new / METRICS, {"val": {"bits_per_byte": scores["bits_per_byte"]}})
         write_json(
             new / SUMMARY,
@@ -38,7 +38,36 @@ def write(folder: Path, state: TrainState) -> None:
                 "val": scores,
             },
         )
-        loss_curve(new / PICTURE, history.steps.rows(), evaluations, state.best.step)
+        loss_curve(new / LOSS, history.steps.rows(), evaluations, state.best.step)
+
+
+def validation_scores(state: TrainState) -> dict[str, float]:
+    """The scores of the saved weights on the validation set."""
+    rows = state.history.evaluations.rows()
+    row = next(row for row in rows if row["step"] == state.saved_step)
+    return {
+        name.removeprefix(f"{VALIDATION}_"): value
+        for name, value in row.items()
+        if name.startswith(VALIDATION)
+    }
+
+
+def facts(state: TrainState, data: TrainingData, compute: Compute, params: Params) -> Training:
+    """What a finished training knows of its model, for the model card."""
+    text, splits = data.summary.text, data.summary.splits
+    return Training(
+        parameters=state.model.n_parameters,
+        seed=params.seed,
+        settings=params.train.resolve().model_dump(),
+        precision=compute.precision,
+        tokenizer=data.tokenizer.encoding.name,
+        vocab_size=data.tokenizer.vocab_size,
+        text=None if text is None else asdict(text),
+        splits={name: asdict(split) for name, split in splits.items()},
+        steps=state.step,
+        saved_step=state.saved_step,
+        validation=validation_scores(state),
+    )
 
 
 def read_steps(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:

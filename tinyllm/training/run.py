@@ -6,6 +6,7 @@ from pathlib import Path
 from tinyllm.common.files import publish_folder
 from tinyllm.common.unchanged import MadeFrom
 from tinyllm.compute import choose, set_up
+from tinyllm.model_card.publish import describe
 from tinyllm.models.folder import save_model
 from tinyllm.settings.load import Params
 from tinyllm.tracking.origin import Origin
@@ -34,7 +35,10 @@ def train_model(
         model_folder, reports: folders to write.
         read_origin: reads where the run comes from, for its record.
     """
-    training = identity.take(params, "stages.train", made_from.inputs)
+    # The summary of the splits describes the model and decides no weight: after a correction of
+    # download.licence, say, the finished training is found again.
+    *deciding, _ = made_from.inputs
+    training = identity.take(params, "stages.train", deciding)
     compute = choose(params.hardware, processes)
     set_up(compute.threads)
     identity.check_same(training, compute, processes)
@@ -57,5 +61,6 @@ def train_model(
             return
         with publish_folder(model_folder) as folder, publish_folder(reports) as new, made_from:
             save_model(folder, whole, data.tokenizer)
+            describe(folder, report.facts(state, data, compute, params))
             report.write(new, state)
         watcher.keep(model_folder, reports)

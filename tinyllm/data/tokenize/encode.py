@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tinyllm.common.files import checksums
 from tinyllm.data.split_rule import SPLITS, TRAIN
-from tinyllm.data.token_store import DOCUMENT, Tokens, TokenTotals, TokenWriter
+from tinyllm.data.token_store import DOCUMENT, TextSource, Tokens, TokenTotals, TokenWriter
 from tinyllm.data.tokenize.batches import PIECE, Corpus
 from tinyllm.data.tokenize.survey import Survey, labelled
 from tinyllm.data.tokenize.workers import Workers
@@ -76,17 +76,19 @@ class _Encoded(NamedTuple):
 
 
 def encode_corpus(
-    corpus: Corpus, found: Survey, tokenizer: Path, folder: Path, workers: Workers
-) -> TokenTotals:
+    corpus: Corpus, found: Survey, tokenizer: Path, folder: Path, workers: Workers,
+    text: TextSource | None = None,
+) -> TokenTotals:  # fmt: skip
     """Write every document's tokens, followed by <|endoftext|>, to a token folder.
 
     Args:
         tokenizer: Folder of a saved tokenizer, which the workers load.
+        text: Where the documents come from; None: not recorded.
     """
     loaded = _load(tokenizer, _identity(tokenizer))
     encode = partial(_encode, tokenizer, _identity(tokenizer))
     tokens = n_bytes = 0  # of the document that has not ended yet
-    with TokenWriter(folder, loaded.vocab_size, loaded.dtype, found.documents) as writer:
+    with TokenWriter(folder, loaded.vocab_size, loaded.dtype, found.documents, text) as writer:
         for batch, encoded in workers.map(encode, _batches(corpus, found)):
             documents = np.zeros(len(batch.codes), dtype=DOCUMENT)
             if batch.codes:
