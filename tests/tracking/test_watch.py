@@ -10,6 +10,7 @@ from tests.helpers import ROOT, random_model, windows_of
 from tests.tracking.helpers import Project, events
 from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.compute import choose
+from tinyllm.data.splits_summary import SplitsSummary
 from tinyllm.data.token_store import SplitSummary, TokenSplit
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation.scores import Scores
@@ -50,6 +51,7 @@ def data(folder: Path, tokenizer: Tokenizer) -> TrainingData:
     windows = windows_of(tokens)
     return TrainingData(
         tokenizer=tokenizer,
+        summary=SplitsSummary(None, {name: split.summary for name, split in splits.items()}),
         splits=splits,
         model_config=random_model().config,
         training=Batches(tokens, 16, 8, seed=1),

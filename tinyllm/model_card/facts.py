@@ -96,5 +96,6 @@ def in_words(count: int, short: bool = False) -> str:
     """A number with two or three digits, like "1.32 million" or "1.3M"."""
     for size, word in ((10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
         if count >= size:
-            return f"{count / size:.2g}{word[0].upper()}" if short else f"{count / size:.3g} {word}"
+            value = count / size
+            return f"{value:.{value < 10:d}f}{word[0].upper()}" if short else f"{value:.3g} {word}"
     return str(count)

@@ -5,6 +5,7 @@ complete one, with test scores, samples and pictures. The same facts give the sa
 """
 
 import json
+import re
 from typing import Any
 
 import yaml
@@ -16,6 +17,7 @@ from tinyllm.model_card.loading import how_to_load
 from tinyllm.models.registry import class_of
 
 PROMPT = "The "  # in examples, where no sample's is known
+TRAINED = "bpe-"  # begins the names of encodings that were trained on the corpus
 
 
 def card(training: Training, evaluation: Evaluation | None = None) -> str:
@@ -95,12 +97,16 @@ def _data(training: Training) -> str:
         f"| `{held['sha256'][:16]}` |"
         for name, held in training.splits.items()
     ]
+    tokenizer = (
+        "The tokenizer was trained on the training documents only."
+        if training.tokenizer.startswith(TRAINED)
+        else f"The tokenizer is the published encoding `{training.tokenizer}`."
+    )
     epochs = training.tokens_seen / training.splits["train"]["tokens"]
     return (
         "## Data\n\n"
-        f"The text is {training.source}. Documents are divided by the hash of their content; the "
-        "tokenizer was trained on no validation or test document, and near-duplicates are in the "
-        "same split. A published encoding was trained elsewhere.\n\n"
+        f"The text is {training.source}. Documents are divided by the hash of their content. "
+        f"{tokenizer}\n\n"
         "| split | documents | tokens | text | SHA-256 of the tokens |\n|---|--:|--:|--:|---|\n"
         + "\n".join(rows)
         + f"\n\nTraining read {in_words(training.tokens_seen)} tokens: each about "
@@ -143,7 +149,7 @@ def _scores(training: Training, evaluation: Evaluation) -> str:
 
 
 def _samples(evaluation: Evaluation) -> str:
-    parts = [f"~~~~text\n{prompt}▶{text}\n~~~~" for prompt, text in evaluation.samples]
+    parts = [_fenced(f"{prompt}▶{text}") for prompt, text in evaluation.samples]
     return "\n\n".join(
         [
             "## Samples",
@@ -152,6 +158,13 @@ def _samples(evaluation: Evaluation) -> str:
             *parts,
         ]
     )
+
+
+def _fenced(text: str) -> str:
+    """A text in a fence that none of its lines closes."""
+    longest = max((len(run) for run in re.findall(r"~+", text)), default=0)
+    fence = "~" * max(4, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
 
 
 def _limits(training: Training) -> str:
@@ -186,4 +199,4 @@ def _settings(training: Training, evaluation: Evaluation | None) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else json.dumps(value) if isinstance(value, list) else str(value)
+    return value if isinstance(value, str) else json.dumps(value)
