@@ -20,9 +20,8 @@ def how_to_load(architecture: type[Model], prompt: str, context_length: int) -> 
             "from transformers import pipeline",
             "",
             f'generate = pipeline("text-generation", model="{FOLDER}")',
-            f"text = generate({quoted}, max_new_tokens={tokens}, do_sample=True, temperature=0.8,",
-            "                top_k=50)",
-            'print(text[0]["generated_text"])',
+            f"options = dict(max_new_tokens={tokens}, do_sample=True, temperature=0.8, top_k=50)",
+            f'print(generate({quoted}, **options)[0]["generated_text"])',
         ),
         "Without `do_sample=True` it always takes the most likely token, and soon repeats itself. "
         "The tokenizer puts `<|endoftext|>` before the prompt, as in training, where it stands "

@@ -27,7 +27,7 @@ def card(training: Training, evaluation: Evaluation | None = None) -> str:
     context = int(training.settings["context_length"])
     sections = [
         front_matter(training, evaluation),
-        _introduction(training),
+        _introduction(training, evaluation),
         how_to_load(architecture, prompt, context),
         _data(training),
         _validation(training) if evaluation is None else _scores(training, evaluation),
@@ -69,8 +69,11 @@ def front_matter(training: Training, evaluation: Evaluation | None = None) -> st
     return f"---\n{text}---"
 
 
-def _introduction(training: Training) -> str:
+def _introduction(training: Training, evaluation: Evaluation | None) -> str:
     shape = training.settings
+    split, scores = (
+        ("validation", training.validation) if evaluation is None else ("test", evaluation.scores)
+    )
     tied = "tied" if shape["tie_embeddings"] else "not tied"
     rows = {
         "parameters": f"{training.parameters:,}",
@@ -81,6 +84,7 @@ def _introduction(training: Training) -> str:
         "context": f"{shape['context_length']:,} tokens",
         "trained on": f"{training.source}, {in_words(training.splits['train']['tokens'])} tokens",
         "licence of the text": training.licence or "not stated",
+        f"on the {split} split": f"{scores['bits_per_byte']:.3f} bits per byte",
     }
     return (
         f"# {training.name}\n\n"
@@ -172,8 +176,8 @@ def _limits(training: Training) -> str:
     licence = training.licence or "not stated"
     return (
         "## Limits\n\n"
-        f"- **Position.** It was never trained beyond {context:,} tokens, and gets worse there; "
-        "most programs generate on without a warning.\n"
+        f"- **Position.** It was never trained beyond {context:,} tokens and gets worse there. "
+        "Most programs generate more anyway.\n"
         "- **Truth.** A model of this size writes fluent text that is often wrong. Names, numbers "
         "and code in it are made up. It is for learning and for experiments, not for advice.\n"
         "- **Memory.** It may repeat passages of its training data word for word, personal data "

@@ -1,5 +1,6 @@
 """A resumed training ends in the same bytes as an uninterrupted one."""
 
+import json
 import os
 import random
 import re
@@ -308,3 +309,16 @@ def test_a_finished_training_writes_its_results_again(
         shutil.rmtree(project / name)
     assert "already trained to the end" in run(project, "train", *TRAIN)
     assert final_state(project) == untouched
+
+
+def test_a_corrected_licence_changes_the_model_card_and_trains_nothing(project: Path) -> None:
+    run(project, "train", *TRAIN)
+    model, splits = project / "models/tinyllm", project / "reports/splits.json"
+    weights = (model / "model.safetensors").read_bytes()
+    assert "license: unknown\n" in (model / "README.md").read_text()
+    summary = json.loads(splits.read_text())
+    summary["text"]["licence"] = "MIT"
+    splits.write_text(json.dumps(summary))
+    assert "already trained to the end" in run(project, "train", *TRAIN)
+    assert "license: mit\n" in (model / "README.md").read_text()
+    assert (model / "model.safetensors").read_bytes() == weights
