@@ -48,16 +48,17 @@ def evaluation(**changes: Any) -> Evaluation:
 def test_the_hub_reads_the_front_matter() -> None:
     from huggingface_hub import ModelCard
 
-    read = ModelCard(card(training()))
-    assert (read.data.license, read.data.library_name) == ("cc-by-4.0", "transformers")
-    assert read.data.pipeline_tag == "text-generation"
-    assert read.data.eval_results is None
+    data: Any = ModelCard(card(training())).data
+    assert (data.license, data.library_name) == ("cc-by-4.0", "transformers")
+    assert data.pipeline_tag == "text-generation"
+    assert data.eval_results is None
 
 
 def test_the_hub_reads_the_test_scores() -> None:
     from huggingface_hub import ModelCard
 
-    results = ModelCard(card(training(), evaluation())).data.eval_results
+    data: Any = ModelCard(card(training(), evaluation())).data
+    results = data.eval_results
     assert {result.metric_type: result.metric_value for result in results} == {
         "bits_per_byte": 1.375, "perplexity": 12.2, "loss": 2.5, "accuracy": 0.5,
     }  # fmt: skip
@@ -99,7 +100,7 @@ def test_the_card_names_the_version_of_transformers(architecture: str) -> None:
     settings = training().settings | {"architecture": architecture}
     text = card(training(settings=settings))
     assert re.search(r"`transformers` \d\.\d+ or newer", text)
-    assert ("llama-cli" in text) == (architecture != "nanochat")  # llama.cpp does not know it
+    assert ("llama-completion" in text) == (architecture != "nanochat")  # llama.cpp does not know it
 
 
 def test_test_scores_stand_beside_the_baselines_from_the_worst_to_the_best() -> None:

@@ -118,7 +118,10 @@ def test_the_weights_are_marked_as_those_of_torch(folder: Path) -> None:
 
 
 def test_accelerate_places_the_layers(model: Model, folder: Path) -> None:
-    from accelerate import init_empty_weights, load_checkpoint_and_dispatch
+    from accelerate import (  # type: ignore[import-untyped]
+        init_empty_weights,
+        load_checkpoint_and_dispatch,
+    )
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with init_empty_weights():
@@ -140,7 +143,8 @@ def server(folder: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [Path(sys.executable).with_name("transformers"), "serve", "--port", str(port)]
+    program = str(Path(sys.executable).with_name("transformers"))
+    command = [program, "serve", "--port", str(port)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     log = folder.parent / "log"
     with log.open("w") as file:
@@ -283,8 +287,8 @@ def test_peft_trains_an_adapter_that_merges(folder: Path, tmp_path: Path) -> Non
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
-    adapted.save_pretrained(tmp_path / "adapter")
-    read = PeftModel.from_pretrained(transformers_model(folder), tmp_path / "adapter")
+    adapted.save_pretrained(str(tmp_path / "adapter"))
+    read = PeftModel.from_pretrained(transformers_model(folder), str(tmp_path / "adapter"))
     with torch.no_grad():
         expected = adapted.eval()(**batch).logits
         torch.testing.assert_close(read.eval()(**batch).logits, expected)

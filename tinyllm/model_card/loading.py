@@ -40,7 +40,7 @@ def how_to_load(architecture: type[Model], prompt: str, context_length: int) -> 
                 "sh",
                 f"vllm serve {FOLDER}",
                 f"mlx_lm.generate --model {FOLDER} --prompt {_shell(prompt)} --max-tokens {tokens}",
-                f"llama-cli -m tinyllm.gguf -no-cnv -n {tokens} -p {_shell(prompt)}",
+                f"llama-completion -m tinyllm.gguf -no-cnv -n {tokens} -p {_shell(prompt)}",
             ),
         ]
     else:
