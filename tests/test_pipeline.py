@@ -31,6 +31,24 @@ def test_a_clone_produces_a_model_its_scores_and_an_mlflow_run(ran: Project) -> 
     assert sha256_of(next(artifacts.rglob("model.safetensors"))) == sha256_of(weights)
 
 
+def test_the_model_has_a_card_and_the_evaluation_writes_a_complete_one(ran: Project) -> None:
+    folder, report = ran.root / "models/tinyllm", ran.root / "reports/evaluate/model_card.md"
+    short, complete = (folder / "README.md").read_text(), report.read_text()
+    assert "bits per byte" in short and "model-index" not in short
+    assert sha256_of(folder / "model.safetensors") in complete
+    links = re.findall(r"!\[.*\]\((.*)\)", complete)
+    assert len(links) == 2
+    assert all((report.parent / link).is_file() for link in links)
+
+
+def test_a_correction_of_the_licence_trains_nothing(quiet: Project) -> None:
+    weights = sha256_of(quiet.root / "models/tinyllm/model.safetensors")
+    quiet.set({"download.licence": "MIT"})
+    assert quiet.repro() == STAGES
+    assert "license: mit\n" in (quiet.root / "models/tinyllm/README.md").read_text()
+    assert sha256_of(quiet.root / "models/tinyllm/model.safetensors") == weights
+
+
 def test_a_second_repro_runs_nothing(ran: Project) -> None:
     before = ran.outputs()
     assert ran.repro() == []

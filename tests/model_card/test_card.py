@@ -100,7 +100,9 @@ def test_the_card_names_the_version_of_transformers(architecture: str) -> None:
     settings = training().settings | {"architecture": architecture}
     text = card(training(settings=settings))
     assert re.search(r"`transformers` \d\.\d+ or newer", text)
-    assert ("llama-completion" in text) == (architecture != "nanochat")  # llama.cpp does not know it
+    assert ("llama-completion" in text) == (
+        architecture != "nanochat"
+    )  # llama.cpp does not know it
 
 
 def test_test_scores_stand_beside_the_baselines_from_the_worst_to_the_best() -> None:

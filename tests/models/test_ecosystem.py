@@ -153,7 +153,7 @@ def server(folder: Path) -> Iterator[str]:
             env=environment, stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     try:
         while not _answers(f"{address}/health"):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
