@@ -96,10 +96,11 @@ def by_llama_cpp(path: Path, tokenizer: Tokenizer, tokens: Tokens, count: int) -
     params = xllamacpp.CommonParams()
     params.model.path, params.port, params.n_gpu_layers = str(path), 0, 0
     params.n_parallel, params.warmup = 1, False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # for a model this small
     server = xllamacpp.Server(params)
     context = _post(server.listening_address, "/props")["default_generation_settings"]["n_ctx"]
     stream = [tokenizer.end_of_text, *tokens[:count].tolist()]
-    nats, half = 0.0, context // 2
+    nats, half = 0.0, (context - 1) // 2  # the server needs room for an answer
     for place in range(1, len(stream)):
         begin = max(0, (place - 1) // half * half - half)
         answer = _post(
