@@ -32,6 +32,7 @@ def main() -> None:
     from tinyllm.experiments.provenance import read_origin
     from tinyllm.model_card.facts import read_facts
     from tinyllm.models.folder import WEIGHTS, load_model
+    from tinyllm.serving.record import record_model
     from tinyllm.settings.load import load_params
     from tinyllm.tracking.journal import Journal
 
@@ -59,6 +60,8 @@ def main() -> None:
                 args.training,
             )  # fmt: skip
         record.record(journal, args.reports)
+        bits = scores.bits_per_byte
+        record_model(journal, args.model, args.losses, test, bits, params.evaluate)
     for line in final_scores.lines(scores, baselines, found, samples, args.model):
         print(f"evaluate: {line}")
 

@@ -19,7 +19,7 @@ from tests.test_pipeline_file import (
 # From the top down. What knows DVC is in the stages, the command and `experiments`.
 FLOORS = [
     "stages", "tinyllm.__main__", "tinyllm.cli", "tinyllm.experiments", "tinyllm.export",
-    "tinyllm.training",
+    "tinyllm.training", "tinyllm.serving",
     "tinyllm.evaluation", "tinyllm.tracking", "tinyllm.generation", "tinyllm.model_card",
     "tinyllm.models",
     "tinyllm.data", "tinyllm.compute", "tinyllm.compiler", "tinyllm.pictures", "tinyllm.settings",
@@ -33,6 +33,9 @@ UPWARDS = {
         "the shape of the model that train.init_from names, only if it names one"
     ),
     ("tinyllm.settings.cross_checks", "tinyllm.data.tokenizer"): "the same model's tokenizer",
+    ("tinyllm.tracking.mlflow.registry", "tinyllm.evaluation.paired"): (
+        "only a formula, which imports nothing of the project; it decides which model is champion"
+    ),
     ("tinyllm.common.unchanged", "tinyllm.settings.strict_yaml"): (
         "reads params.yaml again as it was read at first; decides no result"
     ),

@@ -15,6 +15,7 @@ NO_RESULT = {
     "tinyllm.common.unchanged": "refuses a result whose inputs changed, and makes none",
     "tinyllm.evaluation.record": "describes an evaluation's run",
     "tinyllm.experiments": "checks and repeats runs, and describes where they come from",
+    "tinyllm.serving": "records the model for MLflow to log and serve",
     "tinyllm.settings.cross_checks": "refuses settings; their values are compared elsewhere",
     "tinyllm.settings.load": "checks all settings; a stage depends on its own sections only",
     "tinyllm.settings.runtime": "settings that change no result",

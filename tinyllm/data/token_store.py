@@ -319,3 +319,11 @@ def read_split(folder: Path) -> TokenSplit:
 def _load(folder: Path, name: str) -> npt.NDArray[Any]:
     """Memory-map an array of a sealed folder; unlike np.load it accepts no format but .npy."""
     return np.lib.format.open_memmap(checked(folder, name), mode="r")
+
+
+def document_lengths(tokens: Tokens, end_of_text: int) -> npt.NDArray[np.int64]:
+    """Tokens of each document (D,); each ends with the token `end_of_text`."""
+    ends = np.flatnonzero(tokens == end_of_text) + 1
+    if not len(ends) or ends[-1] != len(tokens):  # a document that was cut
+        ends = np.append(ends, len(tokens))
+    return np.diff(ends, prepend=0)

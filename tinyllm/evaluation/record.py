@@ -26,7 +26,8 @@ def header(params: Params, test: TokenSplit, model_sha256: str, origin: Origin) 
     return Header(
         stage="evaluate",
         name=origin.name or "evaluate",
-        params=flatten({"evaluate": params.evaluate.model_dump()}),
+        # Without `register_as`, which changes no score: MLflow's parameters never change.
+        params=flatten({"evaluate": params.evaluate.model_dump(exclude={"register_as"})}),
         tags=origin.tags,
         note=origin.note(f"Test scores of the model {model_sha256[:12]}"),
         model_sha256=model_sha256,

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from tinyllm.common.files import sha256_of
+from tinyllm.common.files import read_json, sha256_of
 from tinyllm.data.token_store import read_split
 from tinyllm.evaluation import record as evaluation_record
+from tinyllm.evaluation.final_scores import SCORES
 from tinyllm.experiments.outputs import Cache, check, open_repo, outputs_of
 from tinyllm.experiments.pipeline import Places, places_of
 from tinyllm.experiments.provenance import read_origin
 from tinyllm.experiments.repository import Git, GitError, read_changes
 from tinyllm.models.folder import WEIGHTS, load_model
+from tinyllm.serving.record import record_model
 from tinyllm.settings.load import Params, load_params
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.mlflow.database import prepare
@@ -73,6 +75,9 @@ def rebuild() -> int:
     name = record_training(params, train, origin)
     with _journal(scoring, params) as journal:
         evaluation_record.record(journal, evaluate["reports"])
+        bits = read_json(evaluate["reports"] / SCORES)["test"]["bits_per_byte"]
+        losses = evaluate["losses"]
+        record_model(journal, evaluate["model"], losses, test, bits, params.evaluate)
     sync(OTHER_SENDER)
     if not all(map(has_arrived, pending())):
         return 1

@@ -2,9 +2,15 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tinyllm.settings.section import Count, NonNegative, Section, Text
+
+
+def _registered_name(name: str) -> str:
+    if any(character in name for character in "/:"):
+        raise ValueError("must not contain / or :, which MLflow does not allow")
+    return name
 
 
 class Evaluate(Section):
@@ -16,3 +22,4 @@ class Evaluate(Section):
     temperature: NonNegative
     top_k: Count | None
     top_p: Annotated[float, Field(gt=0, le=1)] | None
+    register_as: Annotated[Text, Field(max_length=250), AfterValidator(_registered_name)] | None

@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from tinyllm.common.files import ROOT, project_root
+from tinyllm.tracking.folders import sent_folder
 
 LOG = "follower.log"
 PATIENCE = 5.0  # seconds that a stage waits for MLflow at its end
 LONGEST = 500  # characters shown of a reason
+NEWS = "registered as "  # how a line begins that the stage prints too
 
 
 def follow(folder: Path) -> subprocess.Popen[bytes]:
@@ -53,6 +55,9 @@ def wait_for(follower: subprocess.Popen[bytes] | None, log: Path) -> None:
         except subprocess.TimeoutExpired:
             print("Sending the rest of this run to MLflow in the background.", file=sys.stderr)
             return
+    for line in _lines(log):
+        if line.startswith(NEWS):
+            print(f"MLflow: {line}", file=sys.stderr)
     if failed:
         print(
             f"MLflow has not received all of this run{_last_line(log)}. Nothing is lost: the next "
@@ -62,7 +67,14 @@ def wait_for(follower: subprocess.Popen[bytes] | None, log: Path) -> None:
 
 
 def _last_line(log: Path) -> str:
-    with suppress(OSError):
-        if lines := log.read_text(encoding="utf-8", errors="replace").split("\n")[-2:-1]:
-            return f" ({lines[0].partition(': ')[2][:LONGEST]})"
-    return ""
+    return "".join(f" ({line[:LONGEST]})" for line in _lines(log)[-1:])
+
+
+def _lines(log: Path) -> list[str]:
+    """What a follower printed, without the journal's name."""
+    name = log.parent.name
+    for folder in (log.parent, sent_folder() / name):  # in this order: a sender may move it
+        with suppress(OSError):
+            lines = (folder / log.name).read_text(encoding="utf-8", errors="replace").splitlines()
+            return [line.removeprefix(f"{name}: ") for line in lines]
+    return []

@@ -4,6 +4,7 @@
     {"kind": "metrics", "time": ..., "step": 7, "values": {"train/loss": 3.1, ...}}
     {"kind": "tags", "time": ..., "values": {...}}
     {"kind": "file", "time": ..., "path": ..., "folder": ...}
+    {"kind": "model", "time": ..., ...}                see `ModelRecord`
     {"kind": "end", "time": ..., "status": "FINISHED", "reason": ""}
                                                        FINISHED, FAILED or KILLED, and why
     {"kind": "resume", "time": ...}                    the stage resumes after an interruption
@@ -31,10 +32,13 @@ from typing import Any
 from tinyllm.common import console
 from tinyllm.common.files import write_text
 from tinyllm.settings.runtime import Runtime
+from tinyllm.tracking import model_record
 from tinyllm.tracking.folders import JOURNAL, journals_folder, locked, sent_folder, writer_lock
 from tinyllm.tracking.follower import LOG, follow, wait_for
+from tinyllm.tracking.kept_files import keep, link
 from tinyllm.tracking.locks import Lock
 from tinyllm.tracking.masking import masked, without_secrets
+from tinyllm.tracking.model_record import ModelRecord
 
 FILES = "files"  # folder of recorded files, kept until MLflow has them
 REOPEN_PATIENCE = 5.0  # seconds to wait for a process that is sending the interrupted journal
@@ -43,6 +47,7 @@ FIELDS = {  # required fields of each kind of event
     "metrics": {"step", "values"},
     "tags": {"values"},
     "file": {"path", "folder"},
+    "model": {"name", "script", "signature", "example", "requirements", "note", "dataset"},
     "end": {"status"},
     "resume": set[str](),
 }
@@ -175,12 +180,8 @@ class Journal:
         if self._file is None:
             return
         try:
-            for found in sorted(path.rglob("*")) if path.is_dir() else [path]:
-                if found.is_file():
-                    kept = self.folder / FILES / name / found.relative_to(path)
-                    kept.parent.mkdir(parents=True, exist_ok=True)
-                    _keep(found, kept)
-                    self._record_file(kept)
+            for kept in keep(path, self.folder / FILES / name, link):
+                self._record_file(kept)
         except OSError as error:
             self._warn(error)
 
@@ -195,6 +196,20 @@ class Journal:
             self._record_file(kept)
         except OSError as error:
             self._warn(error)
+
+    def model(self, record: ModelRecord, folder: Path, code: dict[str, Path]) -> None:
+        """Record the run's model: its folder, and the modules that load it, by name."""
+        if self._file is None:
+            return
+        kept = self.folder / FILES / model_record.FOLDER
+        try:
+            keep(folder, kept / model_record.MODEL, link)
+            for name, path in code.items():  # a copy, because an editor may write to the file
+                keep(path, kept / model_record.CODE / name, shutil.copyfile)
+        except OSError as error:
+            self._warn(error)
+        else:
+            self._write("model", **asdict(record))
 
     def _record_file(self, kept: Path) -> None:
         folder = kept.parent.relative_to(self.folder / FILES).as_posix()
@@ -289,12 +304,3 @@ def _has_finished(name: str) -> bool:
                 last = event
             return last is not None and last.get("status") == "FINISHED"
     return False
-
-
-def _keep(source: Path, target: Path) -> None:
-    """Link a file to a second name, or copy it if the file system has no links."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

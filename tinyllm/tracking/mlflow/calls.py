@@ -9,9 +9,12 @@ from typing import Any
 
 from tinyllm.tracking.journal import FILES
 from tinyllm.tracking.mlflow import notes
+from tinyllm.tracking.mlflow.models import LoggedModels, is_ready
 from tinyllm.tracking.mlflow.refusals import Key, Unsendable
+from tinyllm.tracking.mlflow.registry import Registry
 from tinyllm.tracking.mlflow.runs import NOTE_TAG, STAGE_TAG, TRAINING, Runs
 from tinyllm.tracking.mlflow.values import PARAM_LENGTH, TAG_LENGTH, fit, fit_name
+from tinyllm.tracking.model_record import Candidate
 
 TRAINED_BY_TAG = "tinyllm.trained_by"  # in a run with scores only: the id of the training run
 PROBE_TAG = "tinyllm.last_refusal"  # only checks whether MLflow accepts writes
@@ -58,6 +61,8 @@ class Calls:
                 yield [((begin, name), path)], self._log_file(event["folder"])
                 if path.name == WEIGHTS:
                     yield [((begin, f"{name} as {STATE_DICT}"), path)], self._log_state_dict
+            case "model":
+                yield from self._model(begin, event)
             case "resume":
                 yield from self.end(begin, "RUNNING", None, "")
             case "end":
@@ -84,6 +89,22 @@ class Calls:
         for dataset in event.get("datasets", []):
             key = (begin, f"dataset {dataset['name']}")
             yield [(key, _dataset_input(dataset))], self._log_inputs
+
+    def _model(self, begin: int, event: dict[str, Any]) -> Iterator[Call]:
+        """Two calls: if the registry refuses the model, it is in its run all the same."""
+        models = LoggedModels(self.client, self.runs.header, self.folder)
+        item: Item = ((begin, f"the MLflow model {event['name']!r}"), self.folder)
+        yield [item], lambda _: models.log(self.run_id, event)
+        if event.get("candidate"):
+            candidate = Candidate(**event["candidate"])
+
+            def register(_: list[Any]) -> None:
+                model = models.find(self.client.get_run(self.run_id))
+                if model is None or not is_ready(model):
+                    raise RuntimeError("the model is not in its run yet")
+                Registry(self.client, self.folder, self.say).register(model, candidate)
+
+            yield [((begin, f"a version of {candidate.name!r}"), self.folder)], register
 
     def _training(self, experiment: str, note: str) -> tuple[dict[str, str], dict[str, str]]:
         """For a run with scores only: tags naming the run that trained the model; its settings."""

@@ -18,6 +18,7 @@ def set_up_mlflow(root: Path) -> None:
         "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # no tracebacks; the reason is printed anyway
         # MLflow's job runners are seven processes with 1.7 GB, which viewing runs does not need.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # nor are these
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # not useful in a log
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
         # A retried call could create a second run; the next attempt searches for it first.

@@ -123,7 +123,7 @@ class Sender:
     # Order of sending
 
     def _send_new(self) -> None:
-        """Send the complete lines not sent yet; files come last, because they may take long."""
+        """Send the complete lines not sent yet; files and models come last: they may take long."""
         metrics: list[Item] = []
         begin = self._position
         for event, end in events(self.folder / JOURNAL, self._position):
@@ -146,7 +146,7 @@ class Sender:
         if event["kind"] in ("end", "resume"):
             self.refusals.drop(STATUS, DESCRIPTION)  # of an earlier end
         for items, call in self._calls.of(begin, event):
-            if event["kind"] == "file":
+            if event["kind"] in ("file", "model"):
                 self.refusals.add(items[0][0])
             else:
                 self._deliver(items, call)
