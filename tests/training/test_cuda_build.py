@@ -77,7 +77,7 @@ def test_a_step_is_clipped_and_its_state_is_restored(model: Model, name: str) ->
 @needs_cuda_build
 @torch.no_grad()
 def test_texts_are_generated_with_a_cache(model: Model) -> None:
-    rows = _Rows(for_inference(model.eval()), random_ids(4, 5))
+    rows = _Rows(for_inference(model.eval()), random_ids(4, 5).tolist())
     rows.append([1, 2, 3, 4])
     rows.keep([0, 2])
     rows.append([5, 6])

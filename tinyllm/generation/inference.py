@@ -7,6 +7,7 @@ B: sequences, T: tokens in each, C: width, H: heads, K: heads of keys and values
 head, F: width of the MLP's hidden layer, V: vocabulary.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -72,21 +73,28 @@ class Inference:
         like = self._weights.head if self._step is None else self._weights.embedding
         return Cache(self.config, batch_size, like)
 
-    def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-        """The head's normalised input after each token (B, T, C).
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """The head's normalised input (B, T, C) after each token of ids (B, T)."""
+        return self._read(tokens, None)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V), fp32, from the output of `hidden` (..., C)."""
+        return (hidden @ self._weights.head).float()
+
+    def next_logits(self, tokens: Sequence[Sequence[int]], cache: Cache) -> Tensor:
+        """Logits (B, V), fp32, of the next token.
 
         Args:
-            tokens: ids (B, T).
-            cache: keys and values of the earlier tokens, extended by these.
+            tokens: ids (B, T) that follow the ones in the cache, which is extended by them.
         """
-        if tokens.numel() == 1 and cache is not None and self._step is not None:
-            x = self._step.hidden(tokens.item(), cache)
-            return torch.from_numpy(x)[None, None].to(self.dtype)
-        return self._read(tokens, cache)
+        if self._step is not None and len(tokens) == len(tokens[0]) == 1:
+            return torch.from_numpy(self._step.logits(tokens[0][0], cache))
+        hidden = self._read(torch.tensor(tokens, device=self.device), cache)
+        return self.logits(hidden[:, -1])
 
     @torch.inference_mode()
     def _read(self, tokens: Tensor, cache: Cache | None) -> Tensor:
-        """The same for any number of tokens on any device."""
+        """The output of `hidden` for tokens that follow those of a cache, which they extend."""
         B, T = tokens.shape
         start = 0 if cache is None else cache.length
         assert start + T <= self.config.context_length, (start, T)
@@ -109,10 +117,6 @@ class Inference:
         if cache is not None:
             cache.length += T
         return _norm(x, length, self._x_floor, torch.empty_like(normed)).view(B, T, -1)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V), fp32, from the output of `hidden` (..., C)."""
-        return (hidden @ self._weights.head).float()
 
     def _turn_heads(self, buffers: _Buffers, weights: Tensor | None, turns: Tensor) -> None:
         """Apply rotary positions to queries and keys, after their norms if there are any."""

@@ -1,5 +1,6 @@
 """The interface for generation: a model that reads one token after the other."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -21,11 +22,14 @@ class Network(Protocol):
     def new_cache(self, batch_size: int) -> Any:
         """An empty cache for `batch_size` sequences; it has `length` and `keep(rows)`."""
 
-    def hidden(self, tokens: Tensor, cache: Any = None) -> Tensor:
-        """The head's input after each of some tokens (B, T), which follow the cache's."""
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """The head's input (B, T, C) after each token of ids (B, T)."""
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (..., V), fp32, from the output of `hidden` (..., C)."""
+
+    def next_logits(self, tokens: Sequence[Sequence[int]], cache: Any) -> Tensor:
+        """Logits (B, V), fp32, of the token after some ids (B, T), which follow the cache's."""
 
 
 def for_inference(model: Model) -> Network:
@@ -45,15 +49,17 @@ class Recomputing:
         return Seen(torch.zeros(batch_size, 0, dtype=torch.int64, device=self.device))
 
     @torch.inference_mode()
-    def hidden(self, tokens: Tensor, cache: "Seen | None" = None) -> Tensor:
-        if cache is None:
-            return self._model.hidden(tokens)
-        cache.tokens = torch.cat((cache.tokens, tokens), dim=1)
-        return self._model.hidden(cache.tokens)[:, -tokens.size(1) :]
+    def hidden(self, tokens: Tensor) -> Tensor:
+        return self._model.hidden(tokens)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         return self._model.logits(hidden)
+
+    def next_logits(self, tokens: Sequence[Sequence[int]], cache: "Seen") -> Tensor:
+        new = torch.tensor(tokens, device=self.device)
+        cache.tokens = torch.cat((cache.tokens, new), dim=1)
+        return self.logits(self.hidden(cache.tokens)[:, -1])
 
 
 class Seen:

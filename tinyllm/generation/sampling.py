@@ -146,7 +146,7 @@ class Generation:
         first, longest = min(self._begins), max(self._begins)
         chances = _Chances(self._begins, self._sampling.max_tokens, self._generators)
         penalty = _RepetitionPenalty(self._network, self._prompts, self._sampling)
-        rows = _Rows(self._network, torch.tensor([prompt[:first] for prompt in given]))
+        rows = _Rows(self._network, [prompt[:first] for prompt in given])
         for place in range(first, max(self._ends)):
             self._logits = rows.logits
             tokens = choose(penalty.applied(rows.logits), self._sampling, chances.at(place))
@@ -317,7 +317,7 @@ class _Rows:
         logits: (B, V) of each text's next token.
     """
 
-    def __init__(self, network: Network, tokens: Tensor) -> None:
+    def __init__(self, network: Network, tokens: Sequence[Sequence[int]]) -> None:
         """Start with tokens (B, T), T from 1 to the context length."""
         self._network = network
         self._tokens, self._cache = self._begin(tokens)
@@ -325,24 +325,22 @@ class _Rows:
     def append(self, tokens: Sequence[int]) -> None:
         """Add a token to each."""
         limit = self._network.config.context_length
-        self._tokens.append(list(tokens))
+        for text, token in zip(self._tokens, tokens, strict=True):
+            text.append(token)
         if self._cache.length == limit:
-            newest = torch.tensor(self._tokens[-(limit // 2) :]).t()
+            newest = [text[-(limit // 2) :] for text in self._tokens]
             self._tokens, self._cache = self._begin(newest)
         else:
-            self._read(torch.tensor(tokens)[:, None], self._cache)
+            new = [[token] for token in tokens]
+            self.logits = self._network.next_logits(new, self._cache)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Continue with only some of the texts."""
-        self._tokens = [[tokens[row] for row in rows] for tokens in self._tokens]
+        self._tokens = [self._tokens[row] for row in rows]
         self._cache.keep(torch.tensor(rows, device=self._network.device))
 
-    def _begin(self, tokens: Tensor) -> tuple[list[list[int]], Any]:
-        """The ids of each position, and a cache with those tokens."""
+    def _begin(self, tokens: Sequence[Sequence[int]]) -> tuple[list[list[int]], Any]:
+        """The ids of each text, and a cache with those tokens."""
         cache = self._network.new_cache(len(tokens))
-        self._read(tokens, cache)
-        return tokens.t().tolist(), cache
-
-    def _read(self, tokens: Tensor, cache: Any) -> None:
-        hidden = self._network.hidden(tokens.to(self._network.device), cache)
-        self.logits = self._network.logits(hidden[:, -1])
+        self.logits = self._network.next_logits(tokens, cache)
+        return [list(text) for text in tokens], cache

@@ -11,6 +11,7 @@ from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from tinyllm.generation.weights import Cache, LayerWeights, Weights
 from tinyllm.models.config import NORM_EPS, ModelConfig
@@ -29,16 +30,14 @@ class Step:
         C, H, K, D = config.d_model, config.n_head, config.n_kv_head, config.d_head
         self._normalised = weights.normalised
         self._activated = self._swiglu if weights.gated else self._squared_relu
-        self._embedding = weights.embedding.numpy()
-        self._layers = [
-            LayerWeights(*(None if each is None else each.float().numpy() for each in layer))
-            for layer in weights.layers
-        ]
-        scales = np.where(np.arange(H + K) < H, D**-0.5, 1)  # attention's, for queries
-        self._turns = weights.turns.numpy()[:, None] * np.float32(scales)[:, None]
+        self._embedding, self._head = weights.embedding.numpy(), weights.head.float().numpy()
+        self._layers = [_arrays(layer) for layer in weights.layers]
+        scales = np.ones((H + K, 1), np.float32)
+        scales[:H] = D**-0.5  # attention's, for queries
+        self._turns = weights.turns.numpy()[:, None] * scales  # (context_length, H + K, D / 2)
         self._eps = C * NORM_EPS
         # Arrays, because operations with numbers of Python take twice as long.
-        self._head_eps, self._half = np.float32([D * NORM_EPS, 0.5])[:, None]
+        self._head_eps, self._half = np.array([[D * NORM_EPS], [0.5]], np.float32)
         # The arrays that an operation writes to, and views of them.
         self._normed = np.empty(C, np.float32)
         self._qkv = np.empty((H + 2 * K) * D, np.float32)
@@ -54,8 +53,8 @@ class Step:
         self._gate, self._gated = np.split(self._up, 2)
         self._hidden = np.empty(self._layers[0].down.shape[0], np.float32)
 
-    def hidden(self, token: int, cache: Cache) -> Floats:
-        """The head's normalised input (C,) after the next token of one text.
+    def logits(self, token: int, cache: Cache) -> Floats:
+        """Logits (1, V) after one more token of one text.
 
         Args:
             cache: the text's earlier keys and values, extended by the token's.
@@ -75,7 +74,7 @@ class Step:
             np.dot(self._norm(x), layer.up, out=self._up)
             x += self._activated().dot(layer.down)
         cache.length += 1
-        return self._norm(x).copy()
+        return self._norm(x).dot(self._head)[None]
 
     def _norm(self, x: Floats) -> Floats:
         return np.multiply(x, 1 / sqrt(x.dot(x) + self._eps), out=self._normed)
@@ -112,3 +111,11 @@ class Step:
         """The MLP's hidden layer (F,)."""
         np.maximum(self._up, 0, out=self._up)
         return np.multiply(self._up, self._up, out=self._hidden)
+
+
+def _arrays(layer: LayerWeights[Tensor]) -> LayerWeights[Floats]:
+    """A block's weights, in fp32."""
+    heads = None if layer.heads is None else layer.heads.numpy()
+    matrices = (layer.qkv, layer.out, layer.up, layer.down)
+    qkv, out, up, down = (weight.float().numpy() for weight in matrices)
+    return LayerWeights(qkv, heads, out, up, down)
