@@ -1,10 +1,13 @@
 """Compare tinyllm with its alternatives on this machine.
 
-python -m benchmarks [--nanogpt CHECKOUT] [--text FILE] [--rounds 9] [--rows 1 3 ...]
+python -m benchmarks [--nanogpt CHECKOUT] [--text FILE] [--model FOLDER [--gguf FILE]]
+                     [--rounds 9] [--rows 1 3 ...]
 
 Each row runs two programs in turn and prints the median of the rounds' ratios and their quartiles.
 The table is also written to benchmarks/results.md. Rows against nanoGPT need a checkout of
-https://github.com/karpathy/nanoGPT, of which this project copies nothing.
+https://github.com/karpathy/nanoGPT, of which this project copies nothing. Rows 14 to 15b generate
+text with a trained model: our rows need its folder, llama.cpp's rows its GGUF file
+(`tinyllm export FILE`) and the package xllamacpp.
 """
 
 import argparse
@@ -15,10 +18,13 @@ from benchmarks import shakespeare, tracking_overhead
 from benchmarks.pairs import Comparison, alternate
 from benchmarks.workers.shapes import DEFAULT, SMALL, WIDE, Shape
 from tinyllm.common import console
+from tinyllm.common.os_processes import available_cores
 
 NAMES: dict[object, str] = {
     "nanogpt": "nanoGPT",
     "trainer": "Hugging Face Trainer",
+    "llama_cpp": "llama.cpp",
+    "transformers": "transformers",
     "product": "2048³ bf16 product",
     "start": "Python",
     "tinyllm": "tinyllm",
@@ -87,8 +93,28 @@ def one_token(texts: int) -> list[object]:
     return [*shape.arguments(), "--work", "score", "--steps", 500]
 
 
+def rows_of_model(model: Path, gguf: Path | None) -> list[Row]:
+    """The rows that generate text with a trained model, of the default vocabulary and context."""
+    size = ["--prompt", 0, "--tokens", DEFAULT.context_length - 1, "--sequences"]
+    ours = ("tinyllm", "--model", model, "--work", "generate", "--sequences")
+    theirs = ("transformers", "--model", model, *size)
+    found = [
+        Row("14", "generating one text", "-", (*ours, 1), (*theirs, 1)),
+        Row("14b", "generating 32 at once", "-", (*ours, 32), (*theirs, 32)),
+    ]
+    if gguf is not None:
+        llama_cpp = ("llama_cpp", "--gguf", gguf, *size)
+        found += [
+            Row("15", "generating one text, the peer on one thread", "≥ 0.6",
+                (*ours, 1), (*llama_cpp, 1)),
+            Row("15b", "generating 32 at once, the peer on all threads", "-",
+                (*ours, 32), (*llama_cpp, 32, "--threads", available_cores())),
+        ]  # fmt: skip
+    return found
+
+
 def rows() -> list[Row]:
-    """The rows of the table."""
+    """The rows of the table that need no trained model."""
     small = SMALL.arguments()
     wide = [*WIDE.arguments(), "--steps", 2]
     fp32, muon = ["--precision", "fp32"], ["--optimizer", "muon"]
@@ -151,6 +177,8 @@ def main() -> None:
     )
     options.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT")
     options.add_argument("--text", type=Path, help="tinyshakespeare, for rows 6 and 7")
+    options.add_argument("--model", type=Path, help="a model folder of the default shape")
+    options.add_argument("--gguf", type=Path, help="the same model as a GGUF file")
     options.add_argument("--rounds", type=int, default=9, help="rounds per row")
     options.add_argument("--rows", nargs="+", help="numbers of rows to run; default: all")
     args = options.parse_args()
@@ -160,7 +188,7 @@ def main() -> None:
 
     report = Report()
     report.add(machine(), "", *HEAD)
-    for row in rows():
+    for row in [*rows(), *(rows_of_model(args.model, args.gguf) if args.model else [])]:
         if wanted(row.number) and (args.nanogpt or row.peer[0] != "nanogpt"):
             report.add(line(row, args.nanogpt, args.rounds))
     if wanted("8"):
@@ -199,8 +227,6 @@ def line(row: Row, nanogpt: Path | None, rounds: int) -> str:
 def machine() -> str:
     """The machine and the version of torch, in one line."""
     import torch
-
-    from tinyllm.common.os_processes import available_cores
 
     threads = available_cores()
     name = torch.cpu.get_capabilities().get("cpu_name") or "CPU"

@@ -19,6 +19,7 @@ from tinyllm.evaluation.scores import Scores, make_windows, predict
 from tinyllm.generation.network import for_inference
 from tinyllm.generation.sampling import Sampling, write
 from tinyllm.models.config import ModelConfig
+from tinyllm.models.folder import load_network
 from tinyllm.models.model import Model
 from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.load import Params, load_params
@@ -63,6 +64,7 @@ def main() -> None:
     options.add_argument("--processes", type=int, default=1, help="processes that share each batch")
     options.add_argument("--threads", type=int, help="threads per process")
     options.add_argument("--sequences", type=int, default=1, help="texts to generate at once")
+    options.add_argument("--model", type=Path, help="a model folder, instead of a shape")
     args = options.parse_args()
     shape: Shape = args.shape
     params = load_params(SETTINGS)
@@ -77,7 +79,10 @@ def main() -> None:
     )
     compute = choose(params.hardware, ALONE if args.work == "train" else None)
     set_up(compute.threads)
-    model = make_model(shape, args.architecture, params).to(compute.device)
+    if args.model:
+        model = load_network(args.model).to(compute.device)
+    else:
+        model = make_model(shape, args.architecture, params).to(compute.device)
     model.compute_dtype = compute.dtype
     if args.work == "train":
         with ranks_of(params) as processes:
@@ -85,7 +90,7 @@ def main() -> None:
     elif args.work == "score":
         run_scoring(model, shape)
     else:
-        run_generation(model, shape, args.sequences)
+        run_generation(model, args.sequences)
 
 
 def make_model(shape: Shape, architecture: str, params: Params) -> Model:
@@ -156,10 +161,10 @@ def run_scoring(model: Model, shape: Shape) -> None:
     serve(work)
 
 
-def run_generation(model: Model, shape: Shape, sequences: int) -> None:
+def run_generation(model: Model, sequences: int) -> None:
     model.compute_dtype = torch.float32  # as for the samples of `evaluate`
     network = for_inference(model)
-    sampling = Sampling(shape.context_length - 1, 0.8, 50)
+    sampling = Sampling(model.config.context_length - 1, 0.8, 50)
 
     def work() -> float:
         generators = [generator(1, f"text {index}") for index in range(sequences)]
