@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import xllamacpp
+import xllamacpp  # type: ignore[import-untyped]
 
 from benchmarks.pairs import serve
 
