@@ -107,11 +107,16 @@ def test_fast_inference_keeps_documents_apart(arithmetic: Arithmetic) -> None:
     ids[1] = ids[1].roll(2)  # the documents of the rows start at different places
     network, expected = for_inference(model), model(ids)
     assert near(network.logits(network.hidden(ids)), expected, arithmetic)
-    for first in (1, 7):
-        cache = network.new_cache(2)
-        hidden = [network.hidden(ids[:, :first], cache)]
-        hidden += [network.hidden(ids[:, [place]], cache) for place in range(first, 16)]
-        assert near(network.logits(torch.cat(hidden, dim=1)), expected, arithmetic)
+    for rows in ([0, 1], [0], [1]):  # one text is computed in another way than several
+        for first in (1, 7):
+            cache = network.new_cache(len(rows))
+            logits = [network.next_logits(ids[rows, :first].tolist(), cache)]
+            logits += [
+                network.next_logits(ids[rows, place : place + 1].tolist(), cache)
+                for place in range(first, 16)
+            ]
+            wanted = expected[rows, first - 1 :]
+            assert near(torch.stack(logits, dim=1), wanted, arithmetic)
 
 
 @torch.no_grad()
@@ -121,11 +126,10 @@ def test_kept_sequences_keep_their_documents(arithmetic: Arithmetic) -> None:
     ids[1] = ids[1].roll(2)
     network = for_inference(model)
     cache = network.new_cache(2)
-    network.hidden(ids[:, :9], cache)
+    network.next_logits(ids[:, :9].tolist(), cache)
     cache.keep(torch.tensor([1]))
-    hidden = [network.hidden(token, cache) for token in ids[1:, 9:].split(1, dim=1)]
-    found = network.logits(torch.cat(hidden, dim=1))
-    assert near(found, model(ids[1:])[:, 9:], arithmetic)
+    found = [network.next_logits([[token]], cache) for token in ids[1, 9:].tolist()]
+    assert near(torch.stack(found, dim=1), model(ids[1:])[:, 9:], arithmetic)
 
 
 def test_a_text_after_the_end_of_another_is_generated_as_if_it_were_alone() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tinyllm.tracking.datasets import dataset
 
 from tests.helpers import random_model, tiny_config
 from tests.tracking.helpers import ROOT, header, settings
@@ -18,6 +17,7 @@ from tinyllm.models.folder import WEIGHTS, save_model
 from tinyllm.serving.record import record_model
 from tinyllm.settings.evaluate import Evaluate
 from tinyllm.settings.load import load_params
+from tinyllm.tracking.datasets import dataset
 from tinyllm.tracking.journal import Journal
 
 DOCUMENTS, LENGTH = 100, 20  # of the test split, in tokens

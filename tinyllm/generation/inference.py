@@ -101,6 +101,7 @@ class Inference:
         buffers = self._buffers_for(B, T)
         normed, length = buffers.normed, buffers.length
         turns = self._weights.turns[start : start + T, None]  # (T, 1, D / 2)
+        mask = self._mask(tokens, cache)
         x = F.embedding(tokens.reshape(-1), self._weights.embedding)  # (B * T, C)
         for number, layer in enumerate(self._weights.layers):
             _norm(x, length, self._x_floor, out=normed)
@@ -109,7 +110,7 @@ class Inference:
             k, v = buffers.k, buffers.v
             if cache is not None:
                 k, v = cache.extended(number, k, v)
-            y = attend(buffers.q.to(self.dtype), k.to(self.dtype), v.to(self.dtype), 0.0)
+            y = attend(buffers.q.to(self.dtype), k.to(self.dtype), v.to(self.dtype), 0.0, mask)
             _add_product(x, y.transpose(1, 2).reshape(B * T, -1), layer.out)
             _norm(x, length, self._x_floor, out=normed)
             torch.mm(normed, layer.up, out=buffers.up)
@@ -117,6 +118,21 @@ class Inference:
         if cache is not None:
             cache.length += T
         return _norm(x, length, self._x_floor, torch.empty_like(normed)).view(B, T, -1)
+
+    def _mask(self, tokens: Tensor, cache: Cache | None) -> Tensor | None:
+        """The mask for attention from new tokens (B, T); None if it may cross documents."""
+        if self.config.document_end is None:
+            return None
+        start = 0 if cache is None else cache.length
+        places = torch.arange(start + tokens.size(1), device=tokens.device)
+        ends = torch.where(tokens == self.config.document_end, places[start:], 0)
+        begins = ends.cummax(dim=1).values  # where each new token's document begins (B, T)
+        if cache is not None:
+            begins = begins.maximum(cache.begins[:, None])
+            cache.begins = begins[:, -1]
+        forbidden = (places < begins[..., None]) | (places > places[start:, None])  # (B, T, S)
+        mask = torch.zeros_like(forbidden, dtype=self.dtype).masked_fill_(forbidden, -torch.inf)
+        return mask[:, None].expand(-1, self.config.n_head, -1, -1)
 
     def _turn_heads(self, buffers: _Buffers, weights: Tensor | None, turns: Tensor) -> None:
         """Apply rotary positions to queries and keys, after their norms if there are any."""

@@ -36,6 +36,7 @@ class Step:
         scales[:H] = D**-0.5  # attention's, for queries
         self._turns = weights.turns.numpy()[:, None] * scales  # (context_length, H + K, D / 2)
         self._eps = C * NORM_EPS
+        self._document_end = config.document_end
         # Arrays, because operations with numbers of Python take twice as long.
         self._head_eps, self._half = np.array([[D * NORM_EPS], [0.5]], np.float32)
         # The arrays that an operation writes to, and views of them.
@@ -59,10 +60,14 @@ class Step:
         Args:
             cache: the text's earlier keys and values, extended by the token's.
         """
-        place = cache.length
+        place, begin = cache.length, 0
+        if self._document_end is not None:
+            if token == self._document_end:
+                cache.begins.fill_(place)
+            begin = int(cache.begins)
         turns = self._turns[place]
         kv = cache.kv.numpy()[:, :, 0]  # (layers, 2, K, context_length, D)
-        seen = kv[..., : place + 1, :]
+        seen = kv[..., begin : place + 1, :]
         x = self._embedding[token].copy()  # (C,)
         for layer, new, keys, values in zip(
             self._layers, kv[..., place, :], seen[:, 0].swapaxes(-1, -2), seen[:, 1], strict=True

@@ -88,6 +88,8 @@ class Cache:
     Attributes:
         kv: keys, then values, (layers, 2, B, K, context_length, D), filled up to `length`.
         length: number of tokens in the cache.
+        begins: position at which each sequence's last document begins (B,); 0 if attention crosses
+            documents.
     """
 
     def __init__(self, config: ModelConfig, batch_size: int, like: Tensor) -> None:
@@ -95,6 +97,7 @@ class Cache:
         heads = batch_size, config.n_kv_head, config.context_length, config.d_head
         self.kv = like.new_empty(config.n_layer, 2, *heads)
         self.length = 0
+        self.begins = torch.zeros(batch_size, dtype=torch.int64, device=like.device)
 
     def extended(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values (B, K, length + T, D) after writing a layer's next ones (B, K, T, D).
@@ -110,3 +113,4 @@ class Cache:
     def keep(self, rows: Tensor) -> None:
         """Keep only the sequences at some indices (N,)."""
         self.kv = self.kv[:, :, rows]
+        self.begins = self.begins[rows]
