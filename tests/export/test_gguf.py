@@ -209,6 +209,21 @@ def test_a_file_that_differs_from_what_was_written_is_found(
         path.write_bytes(good)
 
 
+def test_a_file_that_changes_on_its_way_to_the_disk_is_not_published(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Faulty(gguf.GGUFWriter):
+        def close(self) -> None:
+            super().close()
+            assert self.path is not None
+            flip_bit(self.path, -40)
+
+    monkeypatch.setattr(gguf, "GGUFWriter", Faulty)
+    with pytest.raises(ValueError, match="is corrupt after writing"):
+        write_gguf(tmp_path / "model.gguf", model_for(tokenizer), tokenizer, FACTS, "0" * 64)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_full_disk_keeps_the_previous_file(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(before := b"GGUF of before")
     code = (
