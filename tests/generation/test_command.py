@@ -14,7 +14,7 @@ from tinyllm.generation.sampling import Sampling
 from tinyllm.generation.text import Completion, TextGenerator
 from tinyllm.models.folder import load_model
 
-ENDLESS = ("--max-tokens", "100000000", "--temperature", "5", "--top-k", "0")
+ENDLESS = ("--max-tokens", "100000000", "--temperature", "0")  # this model never ends a text then
 DIM, RESET = "\x1b[2m", "\x1b[0m"
 
 

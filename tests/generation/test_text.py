@@ -36,12 +36,16 @@ class Reciter:
     def new_cache(self, batch_size: int) -> Seen:
         return Seen(torch.zeros(batch_size, 0, dtype=torch.int64))
 
-    def hidden(self, tokens: torch.Tensor, cache: Any = None) -> torch.Tensor:
-        cache.tokens = torch.cat((cache.tokens, tokens), dim=1)
-        return torch.full((len(tokens), 1, 1), self.tokens[cache.length - 1])
+    def hidden(self, tokens: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError  # only scoring calls it
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.one_hot(hidden[:, 0], self.config.vocab_size).float() * 100
+        raise NotImplementedError
+
+    def next_logits(self, tokens: Sequence[Sequence[int]], cache: Seen) -> torch.Tensor:
+        cache.tokens = torch.cat((cache.tokens, torch.tensor(tokens)), dim=1)
+        recited = torch.full((len(tokens),), self.tokens[cache.length - 1])
+        return torch.nn.functional.one_hot(recited, self.config.vocab_size).float() * 100
 
 
 @pytest.fixture

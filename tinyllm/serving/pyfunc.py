@@ -1,7 +1,7 @@
 """The model behind MLflow's interface `mlflow.pyfunc`, for its server and `load_model`."""
 
 import functools
-import importlib
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,7 +102,9 @@ def check_requests_first() -> None:
     no hook for either, so its private function is wrapped. Other models are not affected. In a
     version of MLflow without that function, requests are handled in MLflow's way.
     """
-    module = importlib.import_module("mlflow.pyfunc")  # its name in `mlflow` is a lazy loader
+    import mlflow.pyfunc
+
+    module = sys.modules[mlflow.pyfunc.__name__]  # the name itself may be a lazy loader
     original = getattr(module, "_validate_prediction_input", None)
     if original is None or hasattr(original, "checks_requests"):
         return
