@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinyllm.common.files import write_text
+from tinyllm.evaluation.analysis_report import CALIBRATION, CONTEXT
 from tinyllm.evaluation.final_scores import Sample
 from tinyllm.evaluation.scores import Scores
 from tinyllm.model_card.facts import Evaluation, Training
@@ -30,6 +31,8 @@ def write(
     pictures = {
         "Bits per byte of the test text, of the model and of the baselines": Path(COMPARISON),
         "Loss of the training and of the validation set": Path("..", reports.name, LOSS),
+        "Loss by the number of tokens that the model sees": Path(f"{CONTEXT}.png"),
+        "Accuracy over the model's confidence": Path(f"{CALIBRATION}.png"),
     }
     evaluation = Evaluation(
         weights_sha256=weights_sha256,

@@ -3,12 +3,11 @@
 import shutil
 from pathlib import Path
 
-from tinyllm.common.files import CHECKSUMS, checked, checksums, files_in, publish_folder, seal
+from tinyllm.common.files import CHECKSUMS, checked, checksums, files_in, publish_folder
 from tinyllm.export.facts import Facts
 from tinyllm.export.format import Format
+from tinyllm.model_card.publish import write_card
 from tinyllm.models.folder import load_model
-
-CARD = "README.md"
 
 
 class HuggingFace(Format):
@@ -26,9 +25,8 @@ class HuggingFace(Format):
         with publish_folder(output) as new:
             for name in sums:
                 shutil.copyfile(checked(folder, name, sums), new / name)
-            notes = write_card(new, facts.card)
-            seal(new)
-        return notes
+            lacking = write_card(new, facts.card, _origin(facts))
+        return [] if lacking is None else [f"{lacking}."]
 
     def usage(self, output: Path) -> str:
         return (
@@ -37,12 +35,12 @@ class HuggingFace(Format):
         )
 
 
-def write_card(folder: Path, card: Path | None) -> list[str]:
-    """Write the page about the model into an exported folder; returns what is missing."""
-    if card is None or not card.exists():
-        return []
-    shutil.copyfile(card, folder / CARD)
-    return []
+def _origin(facts: Facts) -> str:
+    """Where the model comes from, as Markdown; empty if that is unknown."""
+    if facts.commit is None:
+        return ""
+    where = f" of {facts.repository}" if facts.repository else ""
+    return f"Commit `{facts.commit}`{where}: `git checkout {facts.commit[:10]} && dvc repro`"
 
 
 def check_output(output: Path, folder: Path) -> None:
