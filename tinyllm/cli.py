@@ -70,6 +70,26 @@ def ui(host: str, port: str, allowed_hosts: str, arguments: tuple[str, ...]) -> 
 
 
 @commands.command()
+@click.option("--last", type=click.IntRange(min=1), help="Show only this many of the latest runs.")
+@click.option("--where", default="", help="Show only runs that match a filter of MLflow's.")
+@click.option("--csv", "form", flag_value="csv", help="Print CSV.")
+@click.option("--json", "form", flag_value="json", help="Print JSON.")
+def compare(last: int | None, where: str, form: str | None) -> None:
+    """Compare runs: scores, and the settings in which they differ.
+
+    Lists the runs in MLflow and the experiments in DVC, best first.
+
+    \b
+    tinyllm compare --last 10
+    tinyllm compare --where "params.`train.n_layer` = '6'"
+    """
+    from tinyllm.experiments.compare import FORMS, Compared
+    from tinyllm.experiments.runs import project_runs
+
+    FORMS[form](Compared.of(project_runs(where)[:last]))
+
+
+@commands.command()
 def sync() -> None:
     """Send runs to MLflow that it has not received yet.
 
