@@ -9,14 +9,14 @@ from typing import Any
 
 from tinyllm.common.files import project_root
 from tinyllm.experiments.pipeline import argument_of
+from tinyllm.experiments.provenance import PARAMS
+from tinyllm.experiments.repository import Git, GitError, has_repository
 from tinyllm.settings import strict_yaml
 from tinyllm.settings.load import flatten, load_params
 from tinyllm.tracking.mlflow.calls import TRAINED_BY_TAG
 from tinyllm.tracking.mlflow.database import path_of
 from tinyllm.tracking.mlflow.environment import set_up_mlflow
 from tinyllm.tracking.mlflow.values import PARAM_LENGTH, fit
-from tinyllm.experiments.provenance import PARAMS
-from tinyllm.experiments.repository import Git, GitError, has_repository
 
 TEST, VALIDATION = "test/bits_per_byte", "best/bits_per_byte"
 EXPERIMENTS = "refs/exps/"  # DVC's: refs/exps/<first 2 of the base commit>/<other 38>/<name>
@@ -161,9 +161,12 @@ def dvc_experiments(root: Path) -> Iterator[Run]:
             "for-each-ref", "--format=%(refname) %(objectname) %(committerdate:unix)", EXPERIMENTS
         )
         here = git("rev-parse", "--show-prefix").decode().strip()
-        found = [line.split() for line in listed.decode().splitlines()]
-        found = [(ref.removeprefix(EXPERIMENTS), *rest) for ref, *rest in found]
-        found = [entry for entry in found if not entry[0].startswith(NOT_FINISHED)]
+        found = []
+        for line in listed.decode().splitlines():
+            ref, revision, when = line.split()
+            ref = ref.removeprefix(EXPERIMENTS)
+            if not ref.startswith(NOT_FINISHED):
+                found.append((ref, revision, when))
         files = [
             (argument_of("evaluate", "reports") / "metrics.json").as_posix(),
             (argument_of("train", "reports") / "metrics.json").as_posix(),
