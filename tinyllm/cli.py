@@ -74,19 +74,29 @@ def ui(host: str, port: str, allowed_hosts: str, arguments: tuple[str, ...]) -> 
 @click.option("--where", default="", help="Show only runs that match a filter of MLflow's.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
-def compare(last: int | None, where: str, form: str | None) -> None:
+@click.argument("runs", nargs=-1)
+def compare(runs: tuple[str, ...], last: int | None, where: str, form: str | None) -> None:
     """Compare runs: scores, and the settings in which they differ.
 
-    Lists the runs in MLflow and the experiments in DVC, best first.
+    Lists the runs in MLflow and the experiments in DVC, best first. With two RUNS (their names, or
+    the beginnings of their ids), shows whether one is better than the other by more than chance,
+    and on which text.
 
     \b
     tinyllm compare --last 10
     tinyllm compare --where "params.`train.n_layer` = '6'"
+    tinyllm compare 69c3ba1 blest-maul
     """
     from tinyllm.experiments.compare import FORMS, Compared
+    from tinyllm.experiments.difference_report import compare_two
     from tinyllm.experiments.runs import project_runs
 
-    FORMS[form](Compared.of(project_runs(where)[:last]))
+    if runs:
+        if len(runs) != 2 or form == "csv":
+            raise click.UsageError("give two runs to compare, or none, which lists all")
+        compare_two(project_runs(where), runs, form)
+    else:
+        FORMS[form](Compared.of(project_runs(where)[:last]))
 
 
 @commands.command()

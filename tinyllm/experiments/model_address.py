@@ -130,7 +130,17 @@ def _named(address: str | None, revision: str | None, folder: Path) -> Iterator[
 
 
 def _from_dvc(path: Path, revision: str, downloads: Path) -> Found:
-    """Read a path of the project as it was in a revision.
+    """The model folder at a path of the project, as it was in a revision."""
+    folder = downloads / path.name
+    name, commit = read_revision(path, revision, folder)
+    return Found(folder, {"address": name, "revision": revision, "commit": commit})
+
+
+def read_revision(path: Path, revision: str, target: Path) -> tuple[str, str]:
+    """Copy a file or folder of the project as it was in a revision.
+
+    Returns:
+        Its path in the project, and the commit.
 
     Raises:
         ValueError: the revision or the path does not exist, or DVC has no copy of the files.
@@ -144,12 +154,11 @@ def _from_dvc(path: Path, revision: str, downloads: Path) -> Found:
         name = path.resolve().relative_to(root.resolve()).as_posix()
     except ValueError:
         raise ValueError(f"{path}: must be in {root} to have revisions") from None
-    folder = downloads / path.name
     try:
         with Repo(str(root)) as repo, switch(repo, revision) as commit:
-            if not repo.dvcfs.isdir(f"/{name}"):
+            if not repo.dvcfs.exists(f"/{name}"):
                 raise ValueError(f"{name} does not exist at {revision} ({commit[:10]})")
-            repo.dvcfs.get(f"/{name}", str(folder), recursive=True)
+            repo.dvcfs.get(f"/{name}", str(target), recursive=True)
     except ValueError:
         raise
     except RevError:
@@ -161,7 +170,7 @@ def _from_dvc(path: Path, revision: str, downloads: Path) -> Found:
             f"{name} at {revision} is neither in DVC's cache nor in its remote storage "
             f"({reason_of(error)})"
         ) from None
-    return Found(folder, {"address": name, "revision": revision, "commit": commit})
+    return name, commit
 
 
 def _from_mlflow(address: str, downloads: Path) -> Found:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllm.common.files import project_root
-from tinyllm.experiments.pipeline import argument_of
+from tinyllm.experiments.pipeline import places_of
 from tinyllm.experiments.provenance import PARAMS
 from tinyllm.experiments.repository import Git, GitError, has_repository
 from tinyllm.settings import strict_yaml
@@ -168,8 +168,8 @@ def dvc_experiments(root: Path) -> Iterator[Run]:
             if not ref.startswith(NOT_FINISHED):
                 found.append((ref, revision, when))
         files = [
-            (argument_of("evaluate", "reports") / "metrics.json").as_posix(),
-            (argument_of("train", "reports") / "metrics.json").as_posix(),
+            (places_of("evaluate")["reports"] / "metrics.json").as_posix(),
+            (places_of("train")["reports"] / "metrics.json").as_posix(),
             PARAMS,
         ]
         names = [f"{revision}:{here}{file}" for _, revision, _ in found for file in files]
