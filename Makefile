@@ -25,7 +25,7 @@ help: ## Show this list
 	if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then b=$$(printf '\033[1m') n=$$(printf '\033[0m'); fi; \
 	echo; echo "  $${b}tinyllm$$n: a small language model, trained from scratch"; echo; \
 	sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
-		printf "  $${b}make %-7s$$n  %s\n" "$$target" "$$text"; \
+		printf "  $${b}make %-9s$$n  %s\n" "$$target" "$$text"; \
 	done; echo
 
 .PHONY: repro

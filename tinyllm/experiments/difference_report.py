@@ -72,7 +72,7 @@ def lines(
         shown.append(f"   {name}: {ours} (A), {theirs} (B)")
     shown += ["", *_over_tokens(difference), "", *_over_seeds(seeds)]
     if found is None:
-        shown += ["", "data/splits/test is not the test split of these runs: no text is shown."]
+        shown += ["", "The test split in this folder is not that of these runs: no text is shown."]
     else:
         shown += _places("documents", "bits/byte", found.documents)
         shown += _places("tokens", "bits", found.tokens)
