@@ -55,7 +55,7 @@ def test_a_model_is_trained_on_another_text_with_its_tokenizer(quiet: Project) -
     assert stages_run(quiet.dvc("exp", "run", *changes).stdout) == STAGES
     assert (quiet.root / "data/tokenizer/vocabulary.tiktoken").read_bytes() == before
     summary = read_json(quiet.root / "reports/splits.json")
-    assert sum(split["documents"] for split in summary.values()) > 120
+    assert sum(split["documents"] for name, split in summary.items() if name != "text") > 120
 
 
 @pytest.mark.slow

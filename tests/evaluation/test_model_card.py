@@ -15,7 +15,7 @@ def written(folder: Path) -> str:
     settings = load_params(ROOT / "params.yaml").evaluate
     model_card.write(
         folder, training(), "ab" * 32, settings, Scores(2.0, 1.125, 0.5, 100), {"zlib": 2.5},
-        [Sample(f"prompt {n} ", "and text") for n in range(9)], Path("anywhere/train"),
+        [Sample(f"prompt {n} ", "and text", []) for n in range(9)], Path("anywhere/train"),
     )  # fmt: skip
     return (folder / model_card.PAGE).read_text()
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def track(name: str, test: float | None, *, experiment: str = "", **settings: st
 def experiment(name: str, test: float, **settings: object) -> str:
     """Make an experiment as DVC keeps it: a commit under refs/exps/. Returns the commit."""
     base = git("rev-parse", "HEAD")
-    change(Path.cwd(), {key.replace("__", "."): value for key, value in settings.items()})
+    change(Path.cwd(), {key.rpartition("__")[2]: str(value) for key, value in settings.items()})
     scores = {"reports/evaluate": {"test": {"bits_per_byte": test}}}
     for folder, content in scores.items():
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -164,7 +165,7 @@ def test_the_table_fits_the_terminal(width: int) -> None:
                 break
         assert process.wait() == 0
     os.close(ours)
-    lines = text.decode().splitlines()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).splitlines()
     assert max(map(len, lines)) <= width
     shown = "".join("".join(lines).split())
     for number in range(3):

@@ -118,7 +118,7 @@ def test_a_missing_or_corrupt_file_is_named(project: Path, tokenizer: Tokenizer,
 
 
 def test_without_an_address_it_is_the_projects_model(project: Path, tokenizer: Tokenizer) -> None:
-    assert wrong(None) == "models/tinyllm/config.json is missing"
+    assert wrong(None) == "models/tinyllm is missing"
     save_small(project / "models" / "tinyllm", tokenizer)
     load(None)
     assert wrong("modles/tinyllm").startswith("modles/tinyllm: no such folder; ")

@@ -16,7 +16,7 @@ from tinyllm.experiments.model_facts import facts_of
 from tinyllm.export.facts import Facts
 from tinyllm.export.formats import FORMATS, QUANTIZATIONS, format_of
 from tinyllm.export.hugging_face import HuggingFace
-from tinyllm.models.folder import load_model, save_model
+from tinyllm.models.folder import WEIGHTS, load_model, save_model
 
 
 @pytest.fixture
@@ -45,9 +45,10 @@ def test_the_folder_is_a_copy_that_loads(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_page_about_the_model_is_in_the_folder(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "card.md").write_text("# About little")
+    card = f"# About little, {sha256_of(folder / WEIGHTS)}\n"
+    (tmp_path / "card.md").write_text(card)
     HuggingFace().write(tmp_path / "copy", folder, Facts("x", card=tmp_path / "card.md"), None)
-    assert (tmp_path / "copy" / "README.md").read_text() == "# About little"
+    assert (tmp_path / "copy" / "README.md").read_text() == card
     assert "README.md" in checksums(tmp_path / "copy")
     HuggingFace().write(tmp_path / "copy", folder, Facts("x", card=tmp_path / "none.md"), None)
     assert not (tmp_path / "copy" / "README.md").exists()

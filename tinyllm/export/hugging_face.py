@@ -40,7 +40,7 @@ def _origin(facts: Facts) -> str:
     if facts.commit is None:
         return ""
     where = f" of {facts.repository}" if facts.repository else ""
-    return f"Commit `{facts.commit}`{where}: `git checkout {facts.commit[:10]} && dvc repro`"
+    return f"Commit `{facts.commit}`{where}."
 
 
 def check_output(output: Path, folder: Path) -> None:

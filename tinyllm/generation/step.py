@@ -1,7 +1,7 @@
 """One more token of one text, on a CPU.
 
 The products take microseconds, so that the overhead of operations decides: 0.3 to 1 µs in numpy, 1
-to 4 µs in torch. Hence the output arrays, which are made once. docs/log.md has the figures.
+to 4 µs in torch. The output arrays are made once. docs/log.md has the figures.
 
 C: width, H: heads, K: heads of keys and values, D: width of a head, F: width of the MLP's hidden
 layer, V: vocabulary.
@@ -63,7 +63,7 @@ class Step:
         place, begin = cache.length, 0
         if self._document_end is not None:
             if token == self._document_end:
-                cache.begins.fill_(place)
+                cache.begins = cache.begins.new_full((1,), place)
             begin = int(cache.begins)
         turns = self._turns[place]
         kv = cache.kv.numpy()[:, :, 0]  # (layers, 2, K, context_length, D)

@@ -42,7 +42,8 @@ def write_card(folder: Path, complete: Path | None = None, origin: str = "") -> 
         text = _with_pictures(written, complete.parent, folder)
     if origin:
         text = f"{text.rstrip()}\n\n## Origin\n\n{origin.strip()}\n"
-    write_text(folder / CARD, text)
+    if text:
+        write_text(folder / CARD, text)
     seal(folder)
     return reason
 
