@@ -123,7 +123,7 @@ def print_table(compared: Compared) -> None:
     """Print a table that fits the terminal.
 
     Each differing setting is a column. If that is too wide, one column lists those settings whose
-    value is not the most frequent one. If that is too wide as well, they stand below each run, and
+    value is not that of most runs. If that is too wide as well, they stand below each run, and
     only the most important scores beside it. In a pipe, no line is wrapped.
     """
     from rich.console import Console
@@ -140,6 +140,10 @@ def print_table(compared: Compared) -> None:
         console.print("No runs yet: `dvc repro` makes one.")
         return
     console.print(table)
+    shown, usual = short_names(compared.differing), _usual(compared)
+    if layout != "columns" and usual:
+        others = ", ".join(f"{shown[name]}={_cut(value)}" for name, value in usual.items())
+        console.print(f"Where no other value is shown: {others}.", style="dim")
     for line in notes(compared.runs):
         console.print(line, style="dim")
 
@@ -161,11 +165,13 @@ def _table(compared: Compared, layout: str) -> "Table":
     scores = [SCORES.index(name) for name in (SCORES if layout != "below" else SCORES[:3])]
     for heading in (SCORES[index] for index in scores):
         table.add_column(heading, justify="right", no_wrap=True)
-    usual = _most_frequent(compared)
+    usual = _usual(compared)
     for run in compared.runs:
         values = compared.values(run)
         folded = ", ".join(
-            f"{shown[name]}={_cut(value)}" for name, value in values.items() if value != usual[name]
+            f"{shown[name]}={_cut(value)}"
+            for name, value in values.items()
+            if value != usual.get(name)
         )
         settings = {
             "columns": [run.name, *map(_cut, values.values())],
@@ -182,12 +188,14 @@ def _table(compared: Compared, layout: str) -> "Table":
     return table
 
 
-def _most_frequent(compared: Compared) -> dict[str, str]:
-    """The most frequent value of each differing setting, which a folded table does not repeat."""
+def _usual(compared: Compared) -> dict[str, str]:
+    """The value of each differing setting that more than half of the runs have, if there is one."""
     found = {}
     for name in compared.differing:
         values = [compared.values(run)[name] for run in compared.runs]
-        found[name] = max(values, key=values.count)
+        value = max(values, key=values.count)
+        if 2 * values.count(value) > len(values):
+            found[name] = value
     return found
 
 
