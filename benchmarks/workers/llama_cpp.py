@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import xllamacpp  # type: ignore[import-untyped]
+import xllamacpp
 
 from benchmarks.pairs import serve
 
