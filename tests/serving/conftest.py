@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.serving.evaluations import Evaluations
-from tests.tracking.conftest import project  # noqa: F401 (a fixture)
+from tests.tracking.conftest import project, proxy, server  # noqa: F401 (fixtures)
 from tests.tracking.helpers import Project
 from tinyllm.data.tokenizer import Tokenizer
 

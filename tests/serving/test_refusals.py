@@ -1,37 +1,11 @@
 """A model or a registration that a server refuses holds up nothing, and arrives later, once."""
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.serving.evaluations import Evaluations, logged_models
-from tests.tracking.helpers import Project, free_port, mlflow_server
-from tests.tracking.proxy import Proxy, Rule, proxy_before
+from tests.tracking.proxy import Proxy, Rule
 from tests.tracking.test_refusals import run_of
 from tinyllm.tracking.outbox import sync
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[int]:
-    """A server's port."""
-    root = tmp_path_factory.mktemp("server")
-    shutil.copyfile(empty_database, root / "mlflow.db")
-    port = free_port()
-    with mlflow_server(root, port):
-        yield port
-
-
-@pytest.fixture
-def proxy(server: int, project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy between this project and the server."""
-    assert project.journals == []
-    with proxy_before(server) as proxy:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        yield proxy
 
 
 def registered(name: str) -> list[str]:

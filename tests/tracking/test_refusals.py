@@ -4,8 +4,6 @@ The server is real; the refusals are its own, or those of a proxy in front of it
 """
 
 import math
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,11 @@ from tests.helpers import random_model
 from tests.tracking.helpers import (
     ALL_POINTS,
     Project,
-    free_port,
     header,
-    mlflow_server,
     record,
     settings,
 )
-from tests.tracking.proxy import RESET, Proxy, Rule, proxy_before
+from tests.tracking.proxy import RESET, Proxy, Rule
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models.folder import WEIGHTS, save_model
 from tinyllm.tracking.journal import Journal
@@ -31,27 +27,6 @@ pytestmark = pytest.mark.usefixtures("no_follower", "proxy")
 
 WEIGHTS_PATH = rf"mlflow-artifacts.*({WEIGHTS}|state_dict\.pth)"
 LOG_BATCH = "runs/log-batch"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[int]:
-    """A server's port."""
-    root = tmp_path_factory.mktemp("server")
-    shutil.copyfile(empty_database, root / "mlflow.db")
-    port = free_port()
-    with mlflow_server(root, port):
-        yield port
-
-
-@pytest.fixture
-def proxy(server: int, project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy between this project and the server."""
-    assert project.journals == []
-    with proxy_before(server) as proxy:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        yield proxy
 
 
 @pytest.fixture(scope="module")
