@@ -128,7 +128,8 @@ def test_the_command_in_a_project(here: Project) -> None:
     here.run("git", "remote", "add", "origin", "https://me:secret@example.com:8443/a/b.git")
     first = here.run("python", "-m", "tinyllm", "export").stdout.splitlines()
     assert first[0].startswith("models/tinyllm.gguf: ")
-    assert first[0].endswith(f"fp32; commit {git[:10]}, of https://example.com:8443/a/b.git")
+    origin = f"trained on corpus, commit {git[:10]}, of https://example.com:8443/a/b.git"
+    assert first[0].endswith(f"fp32; {origin}")
     assert "-m models/tinyllm.gguf" in first[1]
     fields = gguf.GGUFReader("models/tinyllm.gguf").fields
     assert fields["tinyllm.commit"].contents() == git
@@ -138,7 +139,11 @@ def test_the_command_in_a_project(here: Project) -> None:
     assert smaller.startswith("models/tinyllm-q8_0.gguf: ")
     copied = here.run("python", "-m", "tinyllm", "export", "--format", "hf", "out/copy").stdout
     assert copied.startswith("out/copy: ")
-    assert checksums(Path("out/copy")) == checksums(Path("models/tinyllm"))
+    exported, trained = checksums(Path("out/copy")), checksums(Path("models/tinyllm"))
+    card = Path("out/copy/README.md").read_text()
+    assert git in card and "model-index" in card  # the complete card, with its pictures
+    assert {name for name in exported.keys() - trained.keys() if not name.endswith(".png")} == set()
+    assert all(exported[name] == trained[name] for name in trained.keys() - {"README.md"})
 
     refused = here.run(
         "python", "-m", "tinyllm", "export", "--format", "hf", "--quantize", "q8_0", check=False
@@ -149,9 +154,9 @@ def test_the_command_in_a_project(here: Project) -> None:
     # Facts that certainly belong to the model, and no others.
     model = Path("models/tinyllm")
     assert facts_of(model).commit == git
-    assert facts_of(Path("out/copy")) == Facts("copy")
+    assert facts_of(Path("out/copy")) == Facts("copy", "corpus")
     (model / "generation_config.json").write_text("{}")
-    assert facts_of(model) == Facts("tinyllm")
+    assert facts_of(model) == Facts("tinyllm", "corpus")
 
     for name, advice in {
         "models/tinyllm": "; run `dvc repro`",
