@@ -83,6 +83,17 @@ def signals_as_usual() -> None:
 
 
 @pytest.fixture(autouse=True)
+def environment_as_it_was() -> Iterator[None]:
+    """Undo what a test sets for its process: the environment and the current folder."""
+    before, folder = dict(os.environ), Path.cwd()
+    yield
+    os.chdir(folder)
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def torch_as_it_was() -> Iterator[None]:
     """Undo what a test sets for the whole process.
 

@@ -1,5 +1,6 @@
 """What fails or stops says which command to run: that of DVC, which the library does not know."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,6 @@ from tinyllm.common.files import ROOT, project_root, read_json
 from tinyllm.experiments.command import run
 
 COMMANDS = [("", "`dvc repro`"), ("wide-boar", "the same `dvc exp run`")]
-
-
-@pytest.fixture(autouse=True)
-def root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undo what a command sets in this process."""
-    monkeypatch.setenv(ROOT, "")
 
 
 @pytest.mark.parametrize(("experiment", "again"), COMMANDS)
@@ -64,3 +59,13 @@ def test_the_root_is_that_of_the_main_repository(
         monkeypatch.setenv("DVC_ROOT", variable)
         run(lambda: found.append(project_root()))
     assert found == [tmp_path, tmp_path]
+
+
+def test_a_second_command_in_one_process_has_the_root_of_its_own_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ROOT, raising=False)
+    monkeypatch.chdir(tmp_path)
+    run(lambda: None)
+    assert project_root() == Path.cwd()
+    assert ROOT not in os.environ

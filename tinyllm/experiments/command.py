@@ -2,7 +2,8 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,17 +53,32 @@ def run(main: Callable[[], None]) -> None:
     """Run a command's main function; an error names the DVC command to use next."""
 
     def named() -> None:
-        from tinyllm.common.files import ROOT  # cannot be imported on Windows
-
-        os.environ[ROOT] = str(_root())
         try:
-            main()
+            with _root_in_environment():
+                main()
         except RunAgain as error:
             raise ValueError(f"{error}; run {_again()}") from error
         except Interrupted as stop:
             raise KeyboardInterrupt(f"{stop}; {_again()} resumes from there") from stop
 
     console.run(named)
+
+
+@contextmanager
+def _root_in_environment() -> Iterator[None]:
+    """The project's root in the environment for this command and the processes that it starts."""
+    from tinyllm.common.files import ROOT  # cannot be imported on Windows
+
+    before = os.environ.get(ROOT)
+    os.environ[ROOT] = str(_root())
+    try:
+        yield
+    finally:
+        # One process may run several commands, in several projects.
+        if before is None:
+            del os.environ[ROOT]
+        else:
+            os.environ[ROOT] = before
 
 
 def _root() -> Path:
