@@ -8,6 +8,7 @@ generate the same tokens. Prints tokens per second, and how much time the server
 """
 
 import argparse
+import itertools
 import os
 import signal
 import subprocess
@@ -16,10 +17,11 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.pairs import alternate
+from benchmarks.workers.serving import library
 from tinyllm.common.files import project_root
 from tinyllm.tracking.mlflow.environment import set_up_mlflow
 
@@ -40,7 +42,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     uri, folder = latest_model()
     print(f"{uri}, {args.prompts} x {args.tokens} tokens, {args.threads} threads")
-    size = args.tokens, args.prompts
+    size = args.tokens, args.prompts, seed_of_long_texts(folder, args.tokens, args.prompts)
     with server(uri) as address:
         ours, peer = ("serving", "server", address, *size), ("serving", "library", folder, *size)
         found = alternate(ours, peer, args.rounds)
@@ -54,11 +56,14 @@ def main() -> None:
 def server(uri: str) -> Iterator[str]:
     """The address of a server of a model, which ends with the context."""
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri]
+    # MLflow starts `uvicorn` by its name.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             [*command, "--env-manager", "local", "--host", "127.0.0.1", "--port", str(PORT)],
             stdout=log,
             stderr=log,
+            env={**os.environ, "PATH": path},
             process_group=0,  # but in this session: Linux may give each session the same share
         )
         address, deadline = f"http://127.0.0.1:{PORT}", time.monotonic() + PATIENCE
@@ -74,7 +79,8 @@ def server(uri: str) -> Iterator[str]:
                     time.sleep(0.2)
             yield address
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it did not start
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def latest_model() -> tuple[str, str]:
@@ -94,6 +100,15 @@ def latest_model() -> tuple[str, str]:
     uri = f"models:/{found[0].model_id}"
     folder = artifacts.download_artifacts(uri)
     return uri, str(Path(folder, "artifacts", "model"))
+
+
+def seed_of_long_texts(folder: str, tokens: int, prompts: int) -> int:
+    """The first seed with which no text ends before that many tokens."""
+    return next(
+        seed
+        for seed in itertools.count(1)
+        if all(len(text.tokens) == tokens for text in library(folder, tokens, prompts, seed)())
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A worker that generates texts with the library, or asks a server for them.
 
-python -m benchmarks.workers.serving library|server FOLDER|ADDRESS TOKENS PROMPTS
+python -m benchmarks.workers.serving library|server FOLDER|ADDRESS TOKENS PROMPTS SEED
 """
 
 import json
@@ -9,15 +9,20 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.pairs import serve
+
+if TYPE_CHECKING:
+    from tinyllm.generation.text import Completion
 
 PROMPT = "Return the mean of "
 
 
 def main() -> None:
-    kind, model, tokens, prompts = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    generate = {"library": library, "server": server}[kind](model, tokens, [PROMPT] * prompts)
+    kind, model = sys.argv[1:3]
+    tokens, prompts, seed = map(int, sys.argv[3:])
+    generate = {"library": library, "server": server}[kind](model, tokens, prompts, seed)
 
     def work() -> float:
         started = time.perf_counter()
@@ -27,7 +32,7 @@ def main() -> None:
     serve(work)
 
 
-def library(folder: str, tokens: int, prompts: list[str]) -> Callable[[], object]:
+def library(folder: str, tokens: int, prompts: int, seed: int) -> "Callable[[], list[Completion]]":
     """The function that `tinyllm generate` and the server call."""
     from tinyllm.generation.sampling import Sampling
     from tinyllm.generation.text import TextGenerator
@@ -35,13 +40,13 @@ def library(folder: str, tokens: int, prompts: list[str]) -> Callable[[], object
 
     texts = TextGenerator(*load_model(Path(folder)))
     sampling = Sampling(tokens, 0.8, 50)
-    return lambda: texts.complete(prompts, sampling, seed=1)
+    return lambda: texts.complete([PROMPT] * prompts, sampling, seed=seed)
 
 
-def server(address: str, tokens: int, prompts: list[str]) -> Callable[[], object]:
+def server(address: str, tokens: int, prompts: int, seed: int) -> Callable[[], object]:
     """A request to a server of the same model."""
-    params = {"max_new_tokens": tokens, "temperature": 0.8, "top_k": 50, "seed": 1}
-    body = json.dumps({"inputs": prompts, "params": params}).encode()
+    params = {"max_new_tokens": tokens, "temperature": 0.8, "top_k": 50, "seed": seed}
+    body = json.dumps({"inputs": [PROMPT] * prompts, "params": params}).encode()
     kind = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{address}/invocations", body, kind)
     return lambda: urllib.request.urlopen(request).read()

@@ -30,7 +30,7 @@ def expected(
     project: Path, prompt: str, sampling: Sampling, count: int = 1, seed: int = 1337
 ) -> list[Completion]:
     generator = TextGenerator(*load_model(project / "model"))
-    return generator.complete([prompt] * count, sampling, seed=seed)
+    return generator.complete([prompt] * count, sampling, seed=seed, scored=True)
 
 
 def test_a_pipe_gets_the_prompt_and_the_text(project: Path) -> None:

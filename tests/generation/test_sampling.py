@@ -10,7 +10,8 @@ import torch
 
 from tests.helpers import EXACT, generator, random_ids, random_model, tiny_config
 from tinyllm.generation.network import for_inference
-from tinyllm.generation.sampling import Generation, Sampling, choose, penalised, write
+from tinyllm.generation.rows import penalised
+from tinyllm.generation.sampling import Generation, Sampling, choose, write
 from tinyllm.models.model import Model
 
 GREEDY = Sampling(12, temperature=0)
@@ -259,7 +260,7 @@ def test_random_numbers_are_the_same_however_many_are_drawn_at_once(
     expected = written_by(model, prompts, sampling, stop=stop)
     assert len({len(text) for text in expected}) > 1  # some end early, and leave the batch
     for at_once in (1, 7, 40):
-        monkeypatch.setattr("tinyllm.generation.sampling.CHANCES_AT_ONCE", at_once)
+        monkeypatch.setattr("tinyllm.generation.rows.CHANCES_AT_ONCE", at_once)
         assert written_by(model, prompts, sampling, stop=stop) == expected
     first = written_by(model, prompts[:1], Sampling(1))[0]
     drawn = torch.rand(90, generator=generator(hash((1, *prompts[0])) % (1 << 60)))

@@ -1,20 +1,24 @@
 """Text from a model: streamed in whole characters, ended by stop strings, the same in a batch."""
 
 import random
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.helpers import EXACT, random_model, tiny_config
+from tests.helpers import EXACT, ROOT, random_model, tiny_config
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.generation import text
 from tinyllm.generation.network import Recomputing, Seen
 from tinyllm.generation.sampling import Sampling
 from tinyllm.generation.text import Completion, TextGenerator
 from tinyllm.models.config import ModelConfig
+from tinyllm.models.folder import save_model
 from tinyllm.models.model import Model
 
 ODD = "naïve 日本語 😀👩🏽‍🚀 end"
@@ -195,7 +199,7 @@ def test_log_probabilities_are_the_models(tokenizer: Tokenizer, model: Model) ->
     generator, prompt = TextGenerator(model, tokenizer), "ab c"
     sampling = Sampling(8, 0.5, 5, 0.9, 0.01, 1.2)
     for prompts in ([prompt], [prompt, "", "a longer one"]):
-        found = generator.complete(prompts, sampling, seed=1)[0]
+        found = generator.complete(prompts, sampling, seed=1, scored=True)[0]
         begin = [tokenizer.end_of_text, *map(int, tokenizer.encode(prompt))]
         with torch.no_grad():
             logits = model(torch.tensor([[*begin, *found.tokens]]))[0]
@@ -229,3 +233,23 @@ def test_no_prompts_give_no_texts(tokenizer: Tokenizer, model: Model) -> None:
     generator = TextGenerator(model, tokenizer)
     assert generator.complete([], Sampling(1), seed=1) == []
     assert list(generator.stream([], Sampling(1), seed=1)) == []
+
+
+GENERATE = """
+import sys
+from pathlib import Path
+from tinyllm.generation.sampling import Sampling
+from tinyllm.generation.text import TextGenerator
+from tinyllm.models.folder import load_model
+TextGenerator(*load_model(Path(sys.argv[1]))).complete(["Return"], Sampling(1), seed=1)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+
+
+def test_the_first_token_does_not_wait_for_torchs_compiler(
+    tokenizer: Tokenizer, model: Model, tmp_path: Path
+) -> None:
+    """Importing it takes as long as importing torch."""
+    save_model(tmp_path / "model", model, tokenizer)
+    command = [sys.executable, "-c", GENERATE, str(tmp_path / "model")]
+    subprocess.run(command, cwd=ROOT, check=True)

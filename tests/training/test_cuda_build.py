@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.helpers import random_ids, tiny_config, train_settings
 from tinyllm.generation.network import for_inference
-from tinyllm.generation.sampling import _Rows, penalised
+from tinyllm.generation.rows import Rows, penalised
 from tinyllm.models.model import Model
 from tinyllm.models.registry import TinyLLM
 from tinyllm.training.loop import accumulate_gradient, clip_gradient
@@ -77,7 +77,7 @@ def test_a_step_is_clipped_and_its_state_is_restored(model: Model, name: str) ->
 @needs_cuda_build
 @torch.no_grad()
 def test_texts_are_generated_with_a_cache(model: Model) -> None:
-    rows = _Rows(for_inference(model.eval()), random_ids(4, 5).tolist())
+    rows = Rows(for_inference(model.eval()), random_ids(4, 5).tolist())
     rows.append([1, 2, 3, 4])
     rows.keep([0, 2])
     rows.append([5, 6])

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from tinyllm.generation.network import Network
-
-CHANCES_AT_ONCE = 1024  # random numbers drawn at once for each text
+from tinyllm.generation.rows import Chances, RepetitionPenalty, Rows
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,9 @@ class Generation:
         given = [p[-b:] for p, b in zip(self._prompts, self._begins, strict=True)]
         texts = list(range(len(given)))  # that each row of the batch belongs to
         first, longest = min(self._begins), max(self._begins)
-        chances = _Chances(self._begins, self._sampling.max_tokens, self._generators)
-        penalty = _RepetitionPenalty(self._network, self._prompts, self._sampling)
-        rows = _Rows(self._network, [prompt[:first] for prompt in given])
+        chances = Chances(self._begins, self._sampling.max_tokens, self._generators)
+        penalty = RepetitionPenalty(self._network, self._prompts, self._sampling.repetition_penalty)
+        rows = Rows(self._network, [prompt[:first] for prompt in given])
         for place in range(first, max(self._ends)):
             self._logits = rows.logits
             tokens = choose(penalty.applied(rows.logits), self._sampling, chances.at(place))
@@ -206,10 +205,8 @@ def choose(logits: Tensor, sampling: Sampling, chances: Sequence[float]) -> list
     if ids is not None:
         order = (-candidates).argsort(kind="stable")  # most likely first
         candidates, ids = candidates[each, order], ids[each, order]
-    elif sampling.top_p is not None or sampling.min_p is not None:
-        ids = (
-            -candidates
-        ).argsort()  # of a whole vocabulary; a stable one takes seven times as long
+    elif (sampling.top_p or 1) < 1 or sampling.min_p:
+        ids = (-candidates).argsort()  # a stable one takes seven times as long
         candidates = candidates[each, ids]
     places = _draw(candidates.astype(np.float64), sampling, np.array(chances)[:, None])
     drawn: list[int] = (places if ids is None else ids[each[:, 0], places]).tolist()
@@ -224,125 +221,12 @@ def _draw(
     weights = np.exp(logits / sampling.temperature)  # the largest is 1
     cumulated = weights.cumsum(axis=-1)
     end = cumulated[:, -1:]
-    if sampling.top_p is not None:
+    if (sampling.top_p or 1) < 1:  # 1 keeps every token, and costs nothing
         below = (cumulated < sampling.top_p * end).sum(axis=-1, keepdims=True)
         end = np.take_along_axis(cumulated, np.minimum(below, weights.shape[1] - 1), -1)
-    if sampling.min_p is not None:
+    if sampling.min_p:
         kept = (weights >= sampling.min_p).sum(axis=-1, keepdims=True)
         end = np.minimum(end, np.take_along_axis(cumulated, kept - 1, -1))
     # The first index whose sum reaches a number above 0: never a token of probability 0.
     place: npt.NDArray[np.int64] = (cumulated < chances * end).sum(axis=-1)
     return place
-
-
-class _Chances:
-    """The random numbers of each text, in (0, 1], from its own generator.
-
-    They are drawn for some positions at a time, so that memory grows with the generated text. The
-    numbers do not depend on how many are drawn at once: torch draws uniform numbers one by one.
-    """
-
-    def __init__(
-        self, begins: Sequence[int], count: int, generators: Sequence[torch.Generator]
-    ) -> None:
-        """Start at the position of each text's first token, with `count` numbers per text."""
-        self._rows = list(zip(begins, generators, strict=True))
-        self._count = count
-        self._start = min(begins)  # the position of the first number in memory
-        self._held: list[list[float]]
-        self._draw()
-
-    def at(self, place: int) -> list[float]:
-        """A number for each text; 1 if a text has none. Positions must not decrease."""
-        if place >= self._start + CHANCES_AT_ONCE:
-            self._start += CHANCES_AT_ONCE
-            self._draw()
-        return [row[place - self._start] for row in self._held]
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Continue with only some of the texts."""
-        self._rows = [self._rows[row] for row in rows]
-        self._held = [self._held[row] for row in rows]
-
-    def _draw(self) -> None:
-        self._held = []
-        for begin, generator in self._rows:
-            first = max(begin - self._start, 0)
-            last = min(begin + self._count - self._start, CHANCES_AT_ONCE)
-            held = [1.0] * CHANCES_AT_ONCE
-            if first < last:
-                held[first:last] = (1 - torch.rand(last - first, generator=generator)).tolist()
-            self._held.append(held)
-
-
-class _RepetitionPenalty:
-    """The tokens of each text, whose logits are reduced."""
-
-    def __init__(
-        self, network: Network, prompts: Sequence[Sequence[int]], sampling: Sampling
-    ) -> None:
-        self._penalty = sampling.repetition_penalty
-        self._seen: Tensor | None = None  # (B, V), bool
-        if self._penalty != 1:
-            V = network.config.vocab_size
-            self._seen = torch.zeros(len(prompts), V, dtype=torch.bool, device=network.device)
-            for row, prompt in enumerate(prompts):
-                self._seen[row, torch.tensor(prompt)] = True
-
-    def applied(self, logits: Tensor) -> Tensor:
-        """Logits (B, V) after the penalty."""
-        if self._seen is None:
-            return logits
-        return penalised(logits, self._seen, self._penalty)
-
-    def append(self, tokens: Sequence[int]) -> None:
-        """Add a token to each text."""
-        if self._seen is not None:
-            self._seen[range(len(tokens)), tokens] = True
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Continue with only some of the texts."""
-        if self._seen is not None:
-            self._seen = self._seen[rows]
-
-
-def penalised(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Logits (B, V), reduced where `seen` (B, V) is true: never increased by a negative sign."""
-    reduced = torch.where(logits < 0, logits * penalty, logits / penalty)
-    return torch.where(seen, reduced, logits)
-
-
-class _Rows:
-    """Texts that grow together, limited to the model's context.
-
-    Attributes:
-        logits: (B, V) of each text's next token.
-    """
-
-    def __init__(self, network: Network, tokens: Sequence[Sequence[int]]) -> None:
-        """Start with tokens (B, T), T from 1 to the context length."""
-        self._network = network
-        self._tokens, self._cache = self._begin(tokens)
-
-    def append(self, tokens: Sequence[int]) -> None:
-        """Add a token to each."""
-        limit = self._network.config.context_length
-        for text, token in zip(self._tokens, tokens, strict=True):
-            text.append(token)
-        if self._cache.length == limit:
-            newest = [text[-(limit // 2) :] for text in self._tokens]
-            self._tokens, self._cache = self._begin(newest)
-        else:
-            new = [[token] for token in tokens]
-            self.logits = self._network.next_logits(new, self._cache)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Continue with only some of the texts."""
-        self._tokens = [self._tokens[row] for row in rows]
-        self._cache.keep(torch.tensor(rows, device=self._network.device))
-
-    def _begin(self, tokens: Sequence[Sequence[int]]) -> tuple[list[list[int]], Any]:
-        """The ids of each text, and a cache with those tokens."""
-        cache = self._network.new_cache(len(tokens))
-        self.logits = self._network.next_logits(tokens, cache)
-        return [list(text) for text in tokens], cache

@@ -72,7 +72,11 @@ def _print_text(generator: TextGenerator, prompt: str, options: Options) -> None
 def _print_json(generator: TextGenerator, prompt: str, options: Options) -> None:
     """Print each text as a JSON object in one line, with its tokens."""
     completions = generator.complete(
-        [prompt] * options.samples, options.sampling, seed=options.seed, stop=options.stop
+        [prompt] * options.samples,
+        options.sampling,
+        seed=options.seed,
+        stop=options.stop,
+        scored=True,
     )
     for index, completion in enumerate(completions):
         record = {

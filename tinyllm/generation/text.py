@@ -23,7 +23,7 @@ class Completion:
         tokens: ids of all generated tokens, those of a stop string included and <|endoftext|>
             excluded.
         log_probabilities: natural logarithm of each token's probability under the model, before
-            temperature, filters and penalty.
+            temperature, filters and penalty; empty unless `scored`.
         finish_reason: "stop" if a stop string or <|endoftext|> ended the text; "length" if it has
             `max_tokens` tokens.
     """
@@ -64,12 +64,24 @@ class TextGenerator:
         return self._pieces(*self._start(prompts, sampling, seed, stop))
 
     def complete(
-        self, prompts: Sequence[str], sampling: Sampling, *, seed: int, stop: Sequence[str] = ()
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        *,
+        seed: int,
+        stop: Sequence[str] = (),
+        scored: bool = False,
     ) -> list[Completion]:
-        """Generate a continuation of each prompt; the arguments are those of `stream`."""
+        """Generate a continuation of each prompt; the arguments are those of `stream`.
+
+        Args:
+            scored: whether to compute log-probabilities, a tenth of the time of one small text.
+        """
         texts, generation = self._start(prompts, sampling, seed, stop)
         log_probabilities: list[list[float]] = [[] for _ in prompts]
         for _ in _advance(texts, generation):
+            if not scored:
+                continue
             for mine, value in zip(log_probabilities, generation.log_probabilities(), strict=True):
                 if value is not None:
                     mine.append(value)

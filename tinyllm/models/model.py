@@ -66,7 +66,10 @@ class Model(nn.Module, ABC):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        # `nn.Embedding(V, C)` draws weights, which `initialise` draws again; on "meta" it imports
+        # torch's compiler for that (1.6 s, as long as torch itself).
+        empty = torch.empty(config.vocab_size, config.d_model)
+        self.embedding = nn.Embedding.from_pretrained(empty, freeze=False)
         self.blocks = nn.ModuleList(self.new_block() for _ in range(config.n_layer))
         self.head = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size)
         self.compute_dtype = torch.float32
@@ -234,6 +237,7 @@ def rotary_angles(config: ModelConfig) -> Tensor:
 
     Rotary positions, https://arxiv.org/abs/2104.09864.
     """
-    pairs = torch.arange(0, config.d_head, 2, dtype=torch.float32) / config.d_head
-    positions = torch.arange(config.context_length, dtype=torch.float32)
+    # Computed on the CPU: on "meta", arange imports torch's compiler.
+    pairs = torch.arange(0, config.d_head, 2, dtype=torch.float32, device="cpu") / config.d_head
+    positions = torch.arange(config.context_length, dtype=torch.float32, device="cpu")
     return torch.outer(positions, ROPE_THETA**-pairs)
