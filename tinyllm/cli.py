@@ -144,6 +144,19 @@ def verify() -> None:
     check()
 
 
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which model to use."""
+    command = click.option(
+        "--rev", metavar="REV", help="Take it from a commit, branch, tag or experiment of DVC."
+    )(command)
+    return click.option(
+        "--model",
+        metavar="ADDRESS",
+        help="A folder, runs:/ID, models:/NAME@ALIAS or another address of MLflow. "
+        "[default: the project's model]",
+    )(command)
+
+
 @commands.command()
 @click.option(
     "--format",
@@ -158,15 +171,11 @@ def verify() -> None:
     type=click.Choice(QUANTIZATIONS),
     help="Store the weights in 8 bits instead of 32 (gguf only).",
 )
-@click.option(
-    "--model",
-    "folder",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Model folder.  [default: the one that dvc.yaml names]",
-)
+@model_options
 @click.argument("output", type=click.Path(path_type=Path), required=False)
-def export(name: str, quantize: str | None, folder: Path | None, output: Path | None) -> None:
+def export(
+    name: str, quantize: str | None, model: str | None, rev: str | None, output: Path | None
+) -> None:
     """Write the model for other programs, such as llama.cpp.
 
     \b
@@ -174,12 +183,12 @@ def export(name: str, quantize: str | None, folder: Path | None, output: Path | 
     tinyllm export --quantize q8_0     one with a third of the size
     tinyllm export --format hf         a folder to hand on
 
-    OUTPUT is the file or folder to write; by default it is beside the model. docs/export.md shows
-    how to use it in other programs.
+    OUTPUT is the file or folder to write; by default it is beside the model, or here for a model of
+    MLflow or a revision. docs/export.md shows how to use it in other programs.
     """
     from tinyllm.experiments.export import export as write
 
-    write(name, folder, output, quantize)
+    write(name, model, rev, output, quantize)
 
 
 @commands.command()
@@ -200,37 +209,36 @@ def join(address: str, number: int) -> None:
     take_part(address, number)
 
 
-def model_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say which model to use."""
-    command = click.option(
-        "--rev", metavar="REV", help="Take it from a commit, branch, tag or experiment of DVC."
-    )(command)
-    return click.option(
-        "--model",
-        metavar="ADDRESS",
-        help="A folder, runs:/ID, models:/NAME@ALIAS or another address of MLflow. "
-        "[default: the project's model]",
-    )(command)
-
-
 @commands.command()
 @click.argument("prompt", required=False)
 @model_options
-@click.option("--max-tokens", help="Most tokens to generate. [default: evaluate.sample_tokens]")
 @click.option(
-    "--temperature", help="0: always the most likely token. [default: evaluate.temperature]"
+    "--max-tokens", metavar="N", help="Most tokens to generate. [default: evaluate.sample_tokens]"
 )
 @click.option(
-    "--top-k", help="Sample from this many tokens; 0: from all. [default: evaluate.top_k]"
+    "--temperature",
+    metavar="NUMBER",
+    help="0: always the most likely token. [default: evaluate.temperature]",
 )
 @click.option(
-    "--top-p", help="Sample from the tokens with this total probability. [default: evaluate.top_p]"
+    "--top-k",
+    metavar="N",
+    help="Sample from this many tokens; 0: from all. [default: evaluate.top_k]",
 )
-@click.option("--min-p", help="Drop tokens below this fraction of the largest probability.")
-@click.option("--repetition-penalty", help="Above 1: repeat fewer tokens. [default: 1]")
+@click.option(
+    "--top-p",
+    metavar="NUMBER",
+    help="Sample from the tokens with this total probability. [default: evaluate.top_p]",
+)
+@click.option(
+    "--min-p", metavar="NUMBER", help="Drop tokens below this fraction of the largest probability."
+)
+@click.option(
+    "--repetition-penalty", metavar="NUMBER", help="Above 1: repeat fewer tokens. [default: 1]"
+)
 @click.option("--stop", multiple=True, help="A string that ends the text; may be repeated.")
-@click.option("--seed", help="The same seed gives the same text. [default: seed]")
-@click.option("-n", "samples", help="Number of texts, generated at once. [default: 1]")
+@click.option("--seed", metavar="N", help="The same seed gives the same text. [default: seed]")
+@click.option("-n", "samples", metavar="N", help="Number of texts, generated at once. [default: 1]")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON object per text, with log-probabilities."
 )

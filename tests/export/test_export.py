@@ -109,13 +109,13 @@ def test_a_folder_is_exported_outside_of_a_project(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    export("gguf", Path("little"), None, None)
+    export("gguf", "little", None, None, None)
     assert capsys.readouterr().out.startswith("little.gguf: ")
-    with pytest.raises(ValueError, match=r"dvc\.yaml is missing: .* add --model FOLDER"):
-        export("gguf", None, None, None)
+    with pytest.raises(ValueError, match="not in a project: name a model with --model"):
+        export("gguf", None, None, None, None)
     (folder / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"config\.json is missing; copy the folder again"):
-        export("gguf", Path("little"), None, None)
+    with pytest.raises(ValueError, match=r"^little: config\.json is missing$"):
+        export("gguf", "little", None, None, None)
 
 
 # ----- the command, in a project whose pipeline has run
@@ -151,6 +151,15 @@ def test_the_command_in_a_project(here: Project) -> None:
     assert refused.returncode and refused.stderr == (
         "error: --quantize q8_0: the format hf stores fp32 only\n"
     )
+    # A run and a revision have no folder beside which the file could be.
+    here.run("python", "-m", "tinyllm", "rebuild")
+    run = here.runs()[0].info.run_id
+    for option, origin in (("--model", f"runs:/{run}"), ("--rev", "HEAD")):
+        Path("model.gguf" if option == "--model" else "tinyllm.gguf").unlink(missing_ok=True)
+        printed = here.run("python", "-m", "tinyllm", "export", option, origin).stdout
+        assert printed.startswith("model.gguf: " if option == "--model" else "tinyllm.gguf: ")
+        assert f"commit {git[:10]}" in printed or option == "--model"
+
     # Facts that certainly belong to the model, and no others.
     model = Path("models/tinyllm")
     assert facts_of(model).commit == git
@@ -158,14 +167,13 @@ def test_the_command_in_a_project(here: Project) -> None:
     (model / "generation_config.json").write_text("{}")
     assert facts_of(model) == Facts("tinyllm", "corpus")
 
-    for name, advice in {
-        "models/tinyllm": "; run `dvc repro`",
-        "out/copy": "; copy the folder ",
+    for name, message in {
+        "models/tinyllm": "models/tinyllm/config.json is missing; run `dvc repro`",
+        "out/copy": "out/copy: config.json is missing",
     }.items():
         (Path(name) / "config.json").unlink()
         failed = here.run("python", "-m", "tinyllm", "export", "--model", name, check=False)
-        assert failed.returncode and "Traceback" not in failed.stderr
-        assert f"{name}/config.json is missing{advice}" in failed.stderr
+        assert failed.returncode and failed.stderr == f"error: {message}\n"
     shutil.rmtree(model)
     failed = here.run("python", "-m", "tinyllm", "export", check=False)
     assert failed.stderr == "error: models/tinyllm is missing; run `dvc repro`\n"

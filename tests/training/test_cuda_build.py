@@ -34,8 +34,7 @@ def model(request: pytest.FixtureRequest, architecture: str) -> Iterator[Model]:
     """A model on CUDA without data; other tensors of the test have none either."""
     del architecture  # tiny_config uses it
     with FakeTensorMode(allow_non_fake_inputs=True):
-        with ON_CUDA:
-            model = TinyLLM(tiny_config(dropout=0.1))
+        model = TinyLLM(tiny_config(dropout=0.1)).to(ON_CUDA)
         model.compute_dtype = request.param
         yield model
 
@@ -91,8 +90,7 @@ def test_texts_are_generated_with_a_cache(model: Model) -> None:
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "muon"])
 def test_a_whole_step_runs_without_data(name: str, dtype: torch.dtype) -> None:
     """Types and shapes of a GPU's formulas, their gradient and the optimizer's step."""
-    with torch.device("meta"):
-        model = TinyLLM(tiny_config(dropout=0.1))
+    model = TinyLLM(tiny_config(dropout=0.1)).to("meta")
     model.compute_dtype = dtype
     optimizer = make_optimizer(model, train_settings(optimizer=name))
     ids = random_ids(6, 17)

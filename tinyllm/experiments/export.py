@@ -1,25 +1,31 @@
 """`tinyllm export`: writes the trained model in a format that other programs read."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from tinyllm.common.errors import RunAgain
 from tinyllm.common.files import files_in
 from tinyllm.common.units import megabytes
+from tinyllm.experiments import model_address
 from tinyllm.experiments.model_facts import facts_of
-from tinyllm.experiments.pipeline import places_of
 from tinyllm.export.facts import Facts
 from tinyllm.export.formats import format_of
 
-PIPELINE = "dvc.yaml"
 
-
-def export(name: str, folder: Path | None, output: Path | None, quantize: str | None) -> None:
+def export(
+    name: str,
+    address: str | None,
+    revision: str | None,
+    output: Path | None,
+    quantize: str | None,
+) -> None:
     """Export a model and print what was written.
 
     Args:
         name: of the format, in FORMATS.
-        folder: the model; None for the one that the pipeline trained.
-        output: None for the format's default, beside the model.
+        address: of the model, with the revision as in `model_address`; None for the one that the
+            pipeline trained.
+        output: None for the format's default, beside the model; in the current folder for one that
+            is downloaded.
         quantize: name of a smaller number format; None for fp32.
 
     Raises:
@@ -28,20 +34,13 @@ def export(name: str, folder: Path | None, output: Path | None, quantize: str | 
     chosen = format_of(name)
     if quantize is not None and quantize not in chosen.quantizations:
         raise ValueError(f"--quantize {quantize}: the format {name} stores fp32 only")
-    trained = places_of("train")["model"] if Path(PIPELINE).exists() else None
-    folder = folder or trained
-    if folder is None:
-        raise ValueError(
-            f"{PIPELINE} is missing: run this in the project's folder, or add --model FOLDER"
-        )
-    output = output or chosen.default_output(folder, quantize)
-    try:
-        facts = facts_of(folder)
-        notes = chosen.write(output, folder, facts, quantize)
-    except RunAgain as error:
-        if trained is not None and folder.resolve() == trained.resolve():
-            raise
-        raise ValueError(f"{error}; copy the folder again from where it came") from None
+    with model_address.find(address, revision) as found:
+        facts = facts_of(found.folder)
+        if found.downloaded:
+            facts = replace(facts, commit=found.origin.get("commit"))
+        beside = Path(found.folder.name) if found.downloaded else found.folder
+        output = output or chosen.default_output(beside, quantize)
+        notes = chosen.write(output, found.folder, facts, quantize)
     files = [output] if output.is_file() else files_in(output)
     size = megabytes(sum(file.stat().st_size for file in files))
     print(f"{output}: {size}, {quantize or 'fp32'}{_origin(facts)}")

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,12 @@ class Found:
 
     Attributes:
         origin: the address, and what it stood for: a run, a version, a commit.
+        downloaded: whether the folder is a copy that is deleted after use.
     """
 
     folder: Path
-    origin: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any]
+    downloaded: bool = False
 
 
 def load(address: str | None, revision: str | None = None) -> tuple[Model, Tokenizer]:
@@ -56,7 +58,7 @@ def load(address: str | None, revision: str | None = None) -> tuple[Model, Token
     Raises:
         ValueError: it is missing or corrupt, or MLflow does not answer.
     """
-    with _find(address, revision) as found, _named(address, revision, found.folder):
+    with find(address, revision) as found:
         return load_model(found.folder)
 
 
@@ -74,18 +76,28 @@ def fetch(address: str, revision: str | None, folder: Path) -> dict[str, Any]:
     folder = folder.absolute()
     if folder.exists() or folder.is_symlink():
         raise ValueError(f"{folder} exists; choose a new folder")
-    with _find(address, revision) as found, publish_folder(folder) as new:
-        with _named(address, revision, found.folder):
-            sums = checksums(found.folder)
-            for name in {CONFIG, WEIGHTS, *sums}:
-                (new / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(checked(found.folder, name, sums), new / name)
+    with find(address, revision) as found, publish_folder(folder) as new:
+        sums = checksums(found.folder)
+        for name in {CONFIG, WEIGHTS, *sums}:
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(checked(found.folder, name, sums), new / name)
         origin = {**found.origin, "sha256": sums[WEIGHTS]}
         if ORIGIN in sums:  # of a model that was fetched before
             origin["origin"] = read_json(new / ORIGIN)
         write_json(new / ORIGIN, origin)
         seal(new, {name: digest for name, digest in sums.items() if name != ORIGIN})
     return origin
+
+
+@contextmanager
+def find(address: str | None, revision: str | None) -> Iterator[Found]:
+    """Yield the model folder at an address, whose name is in the block's errors about the folder.
+
+    Raises:
+        ValueError: as for `load`.
+    """
+    with _find(address, revision) as found, _named(address, revision, found.folder):
+        yield found
 
 
 @contextmanager
@@ -116,10 +128,15 @@ def _project_model() -> Path:
     return Path(os.path.relpath(root / places_of("train", root)["model"]))
 
 
+def _is_project_model(folder: Path) -> bool:
+    in_project = (project_root() / "dvc.yaml").is_file()
+    return in_project and folder.resolve() == _project_model().resolve()
+
+
 @contextmanager
 def _named(address: str | None, revision: str | None, folder: Path) -> Iterator[None]:
     """Name the address in errors of its folder; only this project's model can be made again."""
-    if address is None and revision is None:
+    if revision is None and (address is None or _is_project_model(folder)):
         yield
         return
     try:
@@ -133,7 +150,8 @@ def _from_dvc(path: Path, revision: str, downloads: Path) -> Found:
     """The model folder at a path of the project, as it was in a revision."""
     folder = downloads / path.name
     name, commit = read_revision(path, revision, folder)
-    return Found(folder, {"address": name, "revision": revision, "commit": commit})
+    origin = {"address": name, "revision": revision, "commit": commit}
+    return Found(folder, origin, downloaded=True)
 
 
 def read_revision(path: Path, revision: str, target: Path) -> tuple[str, str]:
@@ -204,7 +222,8 @@ def _from_mlflow(address: str, downloads: Path) -> Found:
     if not models:
         raise ValueError(f"{address}: holds no model ({CONFIG} and {WEIGHTS} in one folder)")
     folder = min(models, key=lambda path: (len(path.parts), path))
-    return Found(folder, {"address": address, **facts, "tracking_uri": masked(uri)})
+    origin = {"address": address, **facts, "tracking_uri": masked(uri)}
+    return Found(folder, origin, downloaded=True)
 
 
 def _resolved(address: str) -> tuple[str, dict[str, Any]]:
