@@ -51,6 +51,26 @@ def check() -> None:
     check_all()
 
 
+@commands.command()
+@click.argument("name", required=False)
+def preset(name: str | None) -> None:
+    """List known recipes, or write the recipe NAME into params.yaml.
+
+    \b
+    tinyllm preset                     list them
+    tinyllm preset tiny && dvc repro   run one of them
+    tinyllm preset default             go back
+
+    Settings that no preset changes keep their values.
+    """
+    from tinyllm.experiments.presets import print_applied, print_presets
+
+    if name is None:
+        print_presets()
+    else:
+        print_applied(name)
+
+
 @commands.command(context_settings={"ignore_unknown_options": True})
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default="5000", show_default=True, help="Port to listen on.")
