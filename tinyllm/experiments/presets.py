@@ -98,18 +98,29 @@ def apply(name: str) -> list[Change]:
         raise ValueError(f"preset {name!r}: must be one of {', '.join(presets)}{hint}")
     path = root / PARAMS
     load_params(path)  # reports a broken file in its own words
+    with publish_file(path) as new:
+        new.write_bytes(path.read_bytes())
+        changed = write_settings(new, presets[DEFAULT].changes | presets[name].changes)
+        _check(new, name)
+    return changed
+
+
+def write_settings(path: Path, settings: dict[str, Any]) -> list[Change]:
+    """Write settings, by their dotted names, into a params.yaml; keeps the comments.
+
+    Returns:
+        The settings whose values changed.
+    """
     yaml = _round_trip()
     params, changed = yaml.load(path.read_text(encoding="utf-8")), []
-    for key, value in (presets[DEFAULT].changes | presets[name].changes).items():
+    for key, value in settings.items():
         section, _, setting = key.partition(".")
         before = params.get(section, {}).get(setting)
         if before != value:
             params.setdefault(section, {})[setting] = value
             changed.append(Change(key, before, value))
-    with publish_file(path) as new:
-        with new.open("w", encoding="utf-8") as file:
-            yaml.dump(params, file)
-        _check(new, name)
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
     return changed
 
 
