@@ -120,6 +120,35 @@ def compare(runs: tuple[str, ...], last: int | None, where: str, form: str | Non
 
 
 @commands.command()
+@click.argument("words", nargs=-1, metavar="[status] FILE")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Trainings at once; they share the cores.",
+)  # fmt: skip
+def sweep(words: tuple[str, ...], jobs: int) -> None:
+    """Train with many settings and find the best ones.
+
+    FILE describes which settings to vary; docs/sweeps.md shows one. Each training is an experiment
+    of DVC and a run in MLflow. Interrupt it at any time: the same command resumes it.
+
+    \b
+    tinyllm sweep sweep.yaml -j 2      run it, or resume it
+    tinyllm sweep status sweep.yaml    its trials, best first
+    """
+    from tinyllm.experiments.sweep.command import run_sweep, status
+
+    *first, file = words or ("sweep.yaml",)
+    if first not in ([], ["status"]):
+        raise click.UsageError("give a file, or `status` and a file")
+    if file == "status" and not first:
+        first, file = ["status"], "sweep.yaml"
+    if first:
+        status(Path(file))
+    else:
+        run_sweep(Path(file), jobs)
+
+
+@commands.command()
 def sync() -> None:
     """Send runs to MLflow that it has not received yet.
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "DVC_EXP_NAME"  # DVC sets this variable in the stages of an experiment
 STAGE = "DVC_STAGE"  # DVC sets this variable in the stages that it runs
+# `tinyllm sweep` runs its experiments in repositories of their own, and sets this variable to the
+# project that has their checkpoints and records.
+SWEEP_ROOT = "TINYLLM_SWEEP_ROOT"
 
 
 def read_paths(description: str | None, **options: str) -> argparse.Namespace:
@@ -83,7 +86,7 @@ def _root_in_environment() -> Iterator[None]:
 
 def _root() -> Path:
     """The main repository, also from inside the temporary folder of an experiment."""
-    if root := os.environ.get("DVC_ROOT"):
+    if root := os.environ.get(SWEEP_ROOT) or os.environ.get("DVC_ROOT"):
         return Path(root).resolve()
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)

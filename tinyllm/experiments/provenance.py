@@ -1,5 +1,6 @@
 """The origin of a run: commit, changes, experiment, data, and the commands that reproduce it."""
 
+import json
 import os
 import re
 import shlex
@@ -24,6 +25,7 @@ from tinyllm.tracking.origin import PATCH, Origin
 
 PARAMS = "params.yaml"
 EXPERIMENT_TAG = "dvc.experiment"
+SWEEP_TAGS = "TINYLLM_SWEEP_TAGS"  # variable with tags of a sweep's trial, as a JSON object
 LOCK = "dvc.lock"
 # The pipeline writes these while it runs, so changes in them are not changes of the code.
 _OUTPUTS = (LOCK, "reports")
@@ -48,6 +50,7 @@ class Provenance:
         pulled: files and folders that DVC tracks, with the .dvc file in the commit of each.
         submodules: whether submodules are checked out.
         unknown: Git's error, if it can't compare the files; None if it can.
+        sweep: tags that tie a sweep's trial to its sweep.
     """
 
     commit: str | None = None
@@ -61,6 +64,7 @@ class Provenance:
     pulled: dict[str, str] = field(default_factory=dict)
     submodules: bool = False
     unknown: str | None = None
+    sweep: dict[str, str] = field(default_factory=dict)
 
     @property
     def dirty(self) -> bool | None:
@@ -76,6 +80,7 @@ class Provenance:
             "git.dirty": dirty if self.commit or self.unknown else None,
             EXPERIMENT_TAG: self.experiment,
             "dvc.base_revision": self.base,
+            **self.sweep,
         }
         return {key: value for key, value in tags.items() if value is not None}
 
@@ -131,7 +136,9 @@ def provenance() -> Provenance:
     """
     here = Path.cwd()
     origin = Provenance(
-        experiment=os.environ.get(EXPERIMENT), base=os.environ.get("DVC_EXP_BASELINE_REV")
+        experiment=os.environ.get(EXPERIMENT),
+        base=os.environ.get("DVC_EXP_BASELINE_REV"),
+        sweep=json.loads(os.environ.get(SWEEP_TAGS, "{}")),
     )
     if not has_repository(here):
         return origin

@@ -54,16 +54,37 @@ def load_params(path: Path, check_source: Callable[[str], None] | None = None) -
         raise ValueError(
             f"{path.name}: must contain one section per stage, but contains {show(raw)}"
         )
-    try:
-        params, errors = Params.model_validate(raw, context=check_source), {}
-    except ValidationError as failure:
-        params, errors = None, dict(map(_explain, failure.errors()))
-    errors |= dict(conflicts(raw, set(errors)))
+    params, errors = check_params(raw, check_source)
     if errors:
         lines = [f"{key}{message}" for key, message in errors.items()]
         raise ValueError("\n".join([f"{path.name} has {len(lines)} wrong setting(s):", *lines]))
     assert params is not None
     return params
+
+
+def check_params(
+    raw: dict[str, Any],
+    check_source: Callable[[str], None] | None = None,
+    *,
+    together: bool = True,
+) -> tuple[Params | None, dict[str, str]]:
+    """Check settings that were read from YAML.
+
+    Args:
+        check_source: see `load_params`.
+        together: whether to check settings against each other too.
+
+    Returns:
+        The settings, or None; and what is wrong with each setting, by its name.
+    """
+    params, errors = None, dict[str, str]()
+    try:
+        params = Params.model_validate(raw, context=check_source)
+    except ValidationError as failure:
+        errors = dict(map(explain, failure.errors()))
+    if together:
+        errors |= dict(conflicts(raw, set(errors)))
+    return params, errors
 
 
 def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -89,7 +110,7 @@ WORDS = {
 }
 
 
-def _explain(error: Any) -> tuple[str, str]:
+def explain(error: Any) -> tuple[str, str]:
     """Return one of pydantic's errors as (key, what is wrong with it)."""
     parts = (str(part) for part in error["loc"])
     key = ".".join(part if part.isprintable() else repr(part) for part in parts)

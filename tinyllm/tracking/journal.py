@@ -89,6 +89,7 @@ class Journal:
         bookmark: file with the journal's name, for a stage that can be interrupted. If the file
             exists, its journal continues, and events already in it are not recorded again. If that
             journal is finished, nothing is recorded.
+        reopen: whether to continue a finished journal too.
         live: whether to send the journal while it is written; if not, the next sync sends it.
     """
 
@@ -98,6 +99,7 @@ class Journal:
         settings: Runtime,
         bookmark: Path | None = None,
         *,
+        reopen: bool = False,
         live: bool = True,
     ) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -112,7 +114,7 @@ class Journal:
         if settings.tracker == "none":
             return
         name = None if bookmark is None else _name_in(bookmark)
-        if name is not None and _has_finished(name):
+        if name is not None and not reopen and _has_finished(name):
             return
         try:
             if name is None or not self._reopen(name):
@@ -252,6 +254,16 @@ class Journal:
                 self._lock.release()
         if self._live:
             wait_for(self._follower, self.folder / LOG)
+
+
+def add_tags(folder: Path, values: dict[str, str]) -> None:
+    """Record facts about the run of a stage that another process runs, in its journal's folder.
+
+    The stage appends to the same file, so both write whole lines.
+    """
+    event = {"kind": "tags", "time": time.time_ns() // 1_000_000, "values": values}
+    with (folder / JOURNAL).open("ab", buffering=0) as file:
+        file.write((json.dumps(event) + "\n").encode())
 
 
 def events(journal: Path, position: int) -> Iterator[tuple[dict[str, Any] | None, int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tinyllm.tracking.folders import JOURNAL, journals_folder, locked, sent_folder, writer_lock
 from tinyllm.tracking.journal import FILES
 from tinyllm.tracking.mlflow.refusals import Refusals, reason_of
-from tinyllm.tracking.mlflow.runs import MODEL_TAG
+from tinyllm.tracking.mlflow.runs import MODEL_TAG, PARENT_TAG
 from tinyllm.tracking.mlflow.store import Sender
 
 KEEP_BYTES = 200_000_000  # of the latest sent journals
@@ -38,6 +38,7 @@ class Delivery:
         alive = stage_is_alive(self.folder)
         try:
             self._sender = self._sender or Sender(self.folder)
+            self._send_the_parent_first(self._sender)
             self._send_the_training_run_first(self._sender)
             self._sender.send(everything=self.everything)
             if not (alive or self._sender.ended):
@@ -53,6 +54,18 @@ class Delivery:
         except Exception as error:  # of any kind: the next attempt may work
             self._report(f"not sent: {reason_of(error)}")
         return False
+
+    def _send_the_parent_first(self, sender: Sender) -> None:
+        """Send the journal whose run has this one as a child, unless MLflow has that run."""
+        if sender.run_id or not sender.runs.lacks_parent():
+            return
+        parent = journals_folder() / sender.header["tags"][PARENT_TAG]
+        with locked(parent) as mine:
+            if mine:
+                Delivery(parent).attempt()
+        # Its run may have been deleted in MLflow: then this one has no parent.
+        if parent.exists() and sender.runs.lacks_parent():
+            raise RuntimeError(f"{parent.name} must be sent first, and was not sent")
 
     def _send_the_training_run_first(self, sender: Sender) -> None:
         """Send the journal that trained this journal's model, whose run this one adds to."""

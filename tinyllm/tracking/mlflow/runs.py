@@ -21,6 +21,8 @@ from tinyllm.tracking.mlflow.values import (
 )
 
 JOURNAL_TAG, MODEL_TAG = "tinyllm.journal", "tinyllm.model_sha256"
+PARENT_TAG = "tinyllm.parent_journal"  # the journal whose run has this one as a child
+PARENT_RUN_TAG = "mlflow.parentRunId"
 STAGE_TAG, NOTE_TAG = "mlflow.source.name", "mlflow.note.content"
 TRAINING = "stages.train"
 ACTIVE, DELETED, ALL = 1, 2, 3  # as in mlflow.entities.ViewType, which takes a second to import
@@ -57,10 +59,10 @@ class Runs:
         experiment = self._experiment()
         if experiment is None:
             return None
-        own = self._search(experiment, JOURNAL_TAG, "id")
+        own = self._search(experiment, JOURNAL_TAG, self.header["id"])
         for twin in own[1:]:  # from a call that MLflow answered too late, so that it was repeated
             self.client.delete_run(twin.info.run_id)
-        own = own or self._search(experiment, JOURNAL_TAG, "id", DELETED)
+        own = own or self._search(experiment, JOURNAL_TAG, self.header["id"], DELETED)
         if own:
             return own[0], True
         if self.header["model_sha256"]:
@@ -79,16 +81,32 @@ class Runs:
         }
         if header["model_sha256"]:
             tags[MODEL_TAG] = header["model_sha256"]
+        experiment = self._experiment() or self._create_experiment()
+        if parent := self.parent(experiment):
+            tags[PARENT_RUN_TAG] = parent
         return self.client.create_run(
-            self._experiment() or self._create_experiment(),
+            experiment,
             start_time=header["time"],
             tags={name: fit(value, TAG_LENGTH) for name, value in tags.items()},
             run_name=fit(header["name"], TAG_LENGTH),
         )
 
+    def parent(self, experiment: str) -> str | None:
+        """The id of the run that has this journal's run as a child; None if it is not there."""
+        name = self.header["tags"].get(PARENT_TAG)
+        found = self._search(experiment, JOURNAL_TAG, name) if name else []
+        return found[0].info.run_id if found else None
+
+    def lacks_parent(self) -> bool:
+        """Whether the parent of this journal's run has to be sent before it."""
+        if PARENT_TAG not in self.header["tags"]:
+            return False
+        experiment = self._experiment()
+        return experiment is None or self.parent(experiment) is None
+
     def of_the_model(self, experiment: str) -> list[Any]:
         """The runs of the model that this journal scores, those with the same twin tag first."""
-        runs = self._search(experiment, MODEL_TAG, "model_sha256")
+        runs = self._search(experiment, MODEL_TAG, self.header["model_sha256"])
         return sorted(runs, key=self._is_a_twin)
 
     def demand_experiment(self, experiment: Any) -> None:
@@ -119,12 +137,12 @@ class Runs:
                 f"(runtime.experiment in params.yaml): {reason_of(error)}"
             ) from None
 
-    def _search(self, experiment: str, tag: str, key: str, view: int = ACTIVE) -> list[Any]:
-        """The runs whose tag equals the header's value of `key`, latest first."""
+    def _search(self, experiment: str, tag: str, value: str, view: int = ACTIVE) -> list[Any]:
+        """The runs whose tag has a value, latest first."""
         return list(
             self.client.search_runs(
                 [experiment],
-                f"tags.`{tag}` = '{self.header[key]}'",
+                f"tags.`{tag}` = '{value}'",
                 run_view_type=view,
                 order_by=["attributes.start_time DESC"],
             )

@@ -1,0 +1,1 @@
+"""`tinyllm sweep`: many trainings with varied settings, each an experiment of DVC."""
