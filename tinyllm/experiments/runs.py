@@ -21,6 +21,7 @@ from tinyllm.tracking.mlflow.values import PARAM_LENGTH, fit
 TEST, VALIDATION = "test/bits_per_byte", "best/bits_per_byte"
 EXPERIMENTS = "refs/exps/"  # DVC's: refs/exps/<first 2 of the base commit>/<other 38>/<name>
 NOT_FINISHED = ("stash", "exec", "celery")  # queued and running ones, and DVC's own records
+SWEEP_RUN_TAG = "tinyllm.sweep.trials"  # of a run that has a sweep's trainings as children
 PAGE = 1000  # runs that MLflow returns at once
 
 
@@ -115,7 +116,7 @@ def mlflow_runs(experiment: str, where: str = "") -> Iterator[Run]:
             page = client.search_runs(
                 [known.experiment_id], where, max_results=PAGE, page_token=token
             )
-            yield from map(from_mlflow, page)
+            yield from (from_mlflow(run) for run in page if SWEEP_RUN_TAG not in run.data.tags)
             token = page.token
             if not token:
                 return

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from types import TracebackType
 
+from tinyllm.experiments.runs import SWEEP_RUN_TAG
 from tinyllm.experiments.sweep.settings import Sweep
 from tinyllm.experiments.sweep.trials import Trials
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.mlflow.runs import PARENT_TAG
 
 SWEEP_TAG = "tinyllm.sweep"  # the sweep's identity, in its run and in those of its trials
-TRIALS_TAG = "tinyllm.sweep.trials"  # only in the sweep's own run
 BOOKMARK = "journal"  # in a sweep's folder: the name of its journal
 
 
@@ -35,7 +35,7 @@ class ParentRun:
             stage="sweep",
             name=identity,
             params=params,
-            tags={SWEEP_TAG: identity, TRIALS_TAG: "0", "mlflow.source.git.commit": head},
+            tags={SWEEP_TAG: identity, SWEEP_RUN_TAG: "0", "mlflow.source.git.commit": head},
             note=f"A sweep over {', '.join(sweep.space)}. Its trials are the runs below it; "
             f"{sweep.content.metric} decides ({sweep.direction}).",
         )
@@ -56,7 +56,7 @@ class ParentRun:
                 values["sweep/value"] = trial.value
             values["sweep/best"] = None if best is None else best.value
             self.journal.metrics(count, {k: v for k, v in values.items() if v is not None})
-        tags = {TRIALS_TAG: str(len(finished))}
+        tags = {SWEEP_RUN_TAG: str(len(finished))}
         if best is not None:
             tags["tinyllm.sweep.best_value"] = f"{best.value:.6g}"
             tags["tinyllm.sweep.best_trial"] = experiment_name(self.identity, best.index)

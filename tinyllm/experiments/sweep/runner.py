@@ -81,12 +81,15 @@ class Runner:
         return self._before + time.monotonic() - self._started
 
     def threads(self) -> int | None:
-        """Threads of each training; None if the sweep sets them."""
+        """Threads of each training: its share of the cores, or fewer if params.yaml has fewer.
+
+        None if the sweep sets them.
+        """
+        hardware = self.sweep.params.hardware
         if "hardware.threads" in {**self.sweep.space, **self.sweep.content.fixed}:
             return None
-        return max(
-            1, available_cores() // (self.jobs * (self.sweep.params.hardware.processes or 1))
-        )
+        share = max(1, available_cores() // (self.jobs * (hardware.processes or 1)))
+        return min(share, hardware.threads or share)
 
     # Starting
 

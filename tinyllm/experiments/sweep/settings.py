@@ -191,7 +191,7 @@ def _contradictions(sweep: Sweep) -> dict[str, str]:
     points = sweep.points()
     if content.sampler == "grid" and points is None:
         errors["sampler"] = " = 'grid': needs lists, or ranges with a step"
-    if points is None and content.trials is None and content.minutes is None:
+    elif points is None and content.trials is None and content.minutes is None:
         errors["trials"] = ": is missing: give `trials` or `minutes`, or both"
     if content.pruner != "none" and sweep.params.runtime.tracker == "none":
         errors["pruner"] = f" = {show(content.pruner)}: needs runtime.tracker: mlflow"

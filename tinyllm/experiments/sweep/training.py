@@ -20,6 +20,7 @@ from tinyllm.experiments.sweep.trials import Trial
 
 POLL = 0.5  # seconds between two looks at a process
 GRACE = 30.0  # seconds in which a training stops and saves its state
+LONGEST = 300  # characters shown of an error
 ORPHAN = 60.0  # seconds in which the processes of a killed sweep exit
 
 
@@ -66,7 +67,7 @@ class Training:
         }
         for folder in (self.job.log.parent, self.job.lock.file.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        with self.job.log.open("wb") as log:
+        with self.job.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.job.command(), cwd=self.job.root, env=world, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log,
@@ -112,4 +113,4 @@ class Training:
         """Why DVC failed, from what it printed."""
         lines = self.job.log.read_text(encoding="utf-8", errors="replace").splitlines()
         errors = [line for line in lines if line.lower().startswith("error")]
-        return next(iter(errors), lines[-1] if lines else "no output")[:300]
+        return (errors or lines or ["no output"])[-1][:LONGEST]
