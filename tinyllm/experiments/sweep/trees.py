@@ -8,8 +8,9 @@ experiment (DVC's issue 10673). So a trial runs in a repository of its own, with
 
 import json
 import os
-import shlex
 from pathlib import Path
+
+from configobj import ConfigObj
 
 from tinyllm.common.files import remove
 from tinyllm.experiments.pipeline import places_of
@@ -90,8 +91,9 @@ class Trees:
                 git("config", key, value)
         project = tree / _line(self.git("rev-parse", "--show-prefix"))
         # No stage writes into a file of its output, so links to the cache are safe.
-        config = f'[cache]\n    dir = {shlex.quote(cache)}\n    type = "reflink,hardlink,copy"\n'
-        (project / ".dvc" / "config.local").write_text(config, encoding="utf-8")
+        config = ConfigObj({"cache": {"dir": cache, "type": "reflink,hardlink,copy"}})
+        config.filename = str(project / ".dvc" / "config.local")
+        config.write()
         return project
 
     def fetch(self, experiment: str, head: str) -> bool:
