@@ -104,10 +104,15 @@ def describe(name: str, read: Mapping[str, Input]) -> str:
     return ""
 
 
+def md5_of(name: str, read: Mapping[str, Input]) -> str | None:
+    """The hash of an input; None for a part of one, and if unknown."""
+    return read[name].md5 if name in read else None
+
+
 def pointer(folder: Path, revision: str, name: str, read: Mapping[str, Input]) -> str | None:
     """The .dvc file in Git that tracks an input as it was read, so that `dvc pull` downloads it."""
     path = PurePosixPath(name)
-    md5 = read[name].md5 if name in read else None
+    md5 = md5_of(name, read)
     for tracked in (path, *path.parents[:-1]):
         file = f"{tracked}{POINTER}"
         try:

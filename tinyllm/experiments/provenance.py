@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tinyllm.common import source_files
+from tinyllm.experiments import run_files
 from tinyllm.experiments.command import EXPERIMENT
-from tinyllm.experiments.inputs import describe, places, pointer, read_inputs
+from tinyllm.experiments.inputs import describe, md5_of, places, pointer, read_inputs
 from tinyllm.experiments.repository import (
     Git,
     GitError,
@@ -48,6 +49,7 @@ class Provenance:
         inputs: other files and folders that a stage may have read and that are in neither commit
             nor patch, with a description of each.
         pulled: files and folders that DVC tracks, with the .dvc file in the commit of each.
+        hashes: MD5 of those of `inputs` that dvc.lock lists.
         submodules: whether submodules are checked out.
         unknown: Git's error, if it can't compare the files; None if it can.
         sweep: tags that tie a sweep's trial to its sweep.
@@ -62,6 +64,7 @@ class Provenance:
     base: str | None = None
     inputs: dict[str, str] = field(default_factory=dict)
     pulled: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
     submodules: bool = False
     unknown: str | None = None
     sweep: dict[str, str] = field(default_factory=dict)
@@ -112,6 +115,18 @@ class Provenance:
             remarks.append(f"{_listed([*self.pulled])}: not in Git, but tracked by DVC; {needs}.")
         return remarks
 
+    def files(self) -> dict[str, bytes]:
+        """What `tinyllm reproduce` needs besides commit and patch, by the name in the run."""
+        state = {
+            "changed": self.changed,
+            "untracked": self.untracked,
+            "inputs": {name: self.hashes.get(name) for name in self.inputs},
+            "pulled": self.pulled,
+            "patch": bool(self.patch),
+            "submodules": self.submodules,
+        }
+        return run_files.files_of(Path.cwd(), state)
+
     def as_origin(self) -> Origin:
         """What the record of a run shows of this state."""
         return Origin(
@@ -120,6 +135,7 @@ class Provenance:
             commands="" if self.unknown else self.command(),
             remarks=tuple(self.remarks()),
             patch=self.patch,
+            files=self.files(),
             twin_tag=EXPERIMENT_TAG,
         )
 
@@ -173,6 +189,7 @@ def provenance() -> Provenance:
         untracked=[_text(name) for name in patched],
         inputs={_text(name): describe(name, read) for name in missing if pointers[name] is None},
         pulled={_text(name): file for name, file in pointers.items() if file is not None},
+        hashes={_text(name): md5 for name in missing if (md5 := md5_of(name, read))},
         patch=found.patch,
         settings=settings or {},
         submodules=found.submodules,

@@ -20,6 +20,7 @@ from tinyllm.experiments.outputs import Cache, check, open_repo, outputs_of
 from tinyllm.experiments.pipeline import Places, places_of
 from tinyllm.experiments.provenance import read_origin
 from tinyllm.experiments.repository import Git, GitError, read_changes
+from tinyllm.experiments.run_files import ENVIRONMENT
 from tinyllm.models.folder import WEIGHTS, load_model
 from tinyllm.serving.record import record_model
 from tinyllm.settings.load import Params, load_params
@@ -176,7 +177,10 @@ def record_training(params: Params, train: Places, origin: Origin) -> str:
     )
     model, _ = load_model(train["model"])
     origin = replace(
-        origin, tags={**origin.tags, REBUILT: "true"}, remarks=(*origin.remarks, REMARK)
+        origin,
+        tags={**origin.tags, REBUILT: "true"},
+        remarks=(*origin.remarks, REMARK),
+        files={name: text for name, text in origin.files.items() if name != ENVIRONMENT},
     )
     header = training_record.header(params, None, data, model, origin)
     with _journal(header, params) as journal:

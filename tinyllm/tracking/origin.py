@@ -15,6 +15,7 @@ class Origin:
         commands: shell commands that reproduce the run.
         remarks: paragraphs of Markdown on what the commands need or can't restore.
         patch: what the commands apply to the commit; empty if nothing.
+        files: further files that a reproduction needs, by their name in the run.
         twin_tag: the tag in which runs that trained the same model differ.
     """
 
@@ -23,6 +24,7 @@ class Origin:
     commands: str = ""
     remarks: tuple[str, ...] = ()
     patch: bytes = b""
+    files: dict[str, bytes] = field(default_factory=dict)
     twin_tag: str | None = None
 
     def note(self, description: str) -> str:

@@ -78,6 +78,8 @@ class Record:
         self.journal = journal
         if origin.patch:
             journal.content(PATCH, origin.patch)
+        for name, content in origin.files.items():
+            journal.content(name, content)
 
     def step(
         self, step: int, values: Mapping[str, float], measured: Mapping[str, float] | None = None
