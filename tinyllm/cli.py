@@ -149,6 +149,32 @@ def sweep(words: tuple[str, ...], jobs: int) -> None:
 
 
 @commands.command()
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The work tree to make.  [default: a folder beside the project]",
+)
+@click.option(
+    "--keep/--no-keep",
+    default=None,
+    help="Keep the work tree.  [default: if the result differs, or with --into]",
+)
+@click.argument("run")
+def reproduce(run: str, into: Path | None, keep: bool | None) -> None:
+    """Run the pipeline of RUN again, and show whether the result is the same.
+
+    RUN is a run's name, or the beginning of its id in MLflow. Its commit, uncommitted changes,
+    settings and data go into a work tree, where `dvc repro` trains again from the first step. The
+    project's own files do not change. The exit status is 0 if every byte of the model and of the
+    test losses is the same, and 1 if not.
+    """
+    from tinyllm.experiments.reproduce import reproduce as run_again
+
+    sys.exit(0 if run_again(run, into, keep) else 1)
+
+
+@commands.command()
 def sync() -> None:
     """Send runs to MLflow that it has not received yet.
 

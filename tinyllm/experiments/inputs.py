@@ -43,7 +43,15 @@ class Input:
 def read_inputs(lock: Path) -> list[Input]:
     """The inputs that dvc.lock lists, without the project's modules; empty if it can't be read."""
     try:
-        stages = strict_yaml.load(lock.read_text(encoding="utf-8"))["stages"].values()
+        return inputs_in(strict_yaml.load(lock.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return []
+
+
+def inputs_in(lock: dict[str, Any]) -> list[Input]:
+    """The same for the content of a dvc.lock; empty if it is not one."""
+    try:
+        stages = lock["stages"].values()
         made = [out["path"] for stage in stages for out in stage.get("outs", [])]
         return [
             each
@@ -51,7 +59,7 @@ def read_inputs(lock: Path) -> list[Input]:
             for each in _inputs(stage)
             if not is_in(each.path, [*made, *source_files.PACKAGES])
         ]
-    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+    except (LookupError, AttributeError, TypeError):
         return []
 
 

@@ -1,15 +1,16 @@
 """The files of a run that `tinyllm reproduce` and `tinyllm lineage` read: written at its start.
 
-    origin/params.yaml        the settings, as the run read them
-    origin/dvc.lock           the stages that made its data, with the hash of each input and output
-    origin/state.json         what the commit lacks: see `Provenance.files`
-    origin/environment.json   versions of Python and packages, and the processor
+origin/params.yaml        the settings, as the run read them
+origin/dvc.lock           the stages that made its data, with the hash of each input and output
+origin/state.json         what the commit lacks: see `Provenance.files`
+origin/environment.json   versions of Python and packages, and the processor
 """
 
 import json
 import os
 import platform
 import re
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,12 @@ REQUIREMENTS = "requirements.lock"
 def files_of(root: Path, state: dict[str, Any]) -> dict[str, bytes]:
     """The files of a run that starts in the project at `root`; passwords are masked."""
     files = {STATE: _json(state), ENVIRONMENT: _json(environment(root))}
-    try:
+    with suppress(OSError, ValueError):  # the stage reports it
         files[PARAMS] = masked((root / "params.yaml").read_text(encoding="utf-8")).encode()
-    except (OSError, ValueError):  # the stage reports it
-        pass
-    try:
+    # Without data by DVC there is no lock file, or it lacks the stages.
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
         lock = strict_yaml.load((root / "dvc.lock").read_text(encoding="utf-8"))
         files[LOCK] = masked(data_stages(lock)).encode()
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # no data by DVC
-        pass
     return files
 
 
