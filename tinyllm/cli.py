@@ -175,6 +175,31 @@ def reproduce(run: str, into: Path | None, keep: bool | None) -> None:
 
 
 @commands.command()
+@click.option("--json", "as_json", is_flag=True, help="Print PROV-JSON, the W3C's format.")
+@click.argument("model", required=False, metavar="[RUN | FOLDER]")
+def lineage(model: str | None, as_json: bool) -> None:
+    """Show where a model comes from: text, data, settings, code, machine, scores.
+
+    RUN is the name of a run or of a DVC experiment, or the beginning of the id of a run in MLflow.
+    FOLDER is a model folder; the default is the project's model. What is not recorded is listed as
+    missing.
+    """
+    from tinyllm.experiments.lineage import lineage as find
+
+    found = find(model)
+    if as_json:
+        import json
+
+        from tinyllm.experiments.lineage_prov import prov
+
+        print(json.dumps(prov(found), indent=2, ensure_ascii=False))
+    else:
+        from tinyllm.experiments.lineage_report import print_lineage
+
+        print_lineage(found)
+
+
+@commands.command()
 def sync() -> None:
     """Send runs to MLflow that it has not received yet.
 

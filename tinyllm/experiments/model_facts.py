@@ -23,8 +23,8 @@ def facts_of(folder: Path) -> Facts:
         ValueError: a file of the folder is corrupt.
     """
     text = _text_of(folder)
-    digest = _recorded_digest(folder)
-    commit = digest and _commit_of(digest)
+    digest = recorded_digest(folder)
+    commit = digest and commit_of(digest)
     return Facts(
         folder.resolve().name,
         training_data=text.get("source"),
@@ -42,13 +42,13 @@ def _text_of(folder: Path) -> dict[str, str | None]:
     return read_json(checked(folder, TRAINING, checksums(folder))).get("text") or {}
 
 
-def _recorded_digest(folder: Path) -> str | None:
+def recorded_digest(folder: Path, root: Path = Path()) -> str | None:
     """The hash of a model folder in dvc.lock, if that is the hash of these very files."""
-    if not LOCK.exists() or not folder.is_dir():
+    if not (root / LOCK).exists() or not folder.is_dir():
         return None
-    train = strict_yaml.load(LOCK.read_text(encoding="utf-8"))["stages"].get("train", {})
+    train = strict_yaml.load((root / LOCK).read_text(encoding="utf-8"))["stages"].get("train", {})
     for out in train.get("outs", []):
-        if Path(out["path"]).resolve() == folder.resolve():
+        if (root / out["path"]).resolve() == folder.resolve():
             recorded: str = out["md5"]
             return recorded if _digest_of(folder, recorded) == recorded else None
     return None
@@ -64,10 +64,10 @@ def _digest_of(folder: Path, recorded: str) -> str | None:
     return output.digest_of(found)
 
 
-def _commit_of(digest: str) -> str | None:
+def commit_of(digest: str, root: Path = Path()) -> str | None:
     """The first commit whose dvc.lock has a model's hash; None if it is not committed."""
     try:
-        found = Git(Path.cwd())("log", "-S", digest, "--format=%H", "--", str(LOCK))
+        found = Git(root)("log", "-S", digest, "--format=%H", "--", str(LOCK))
     except GitError:
         return None
     commits = found.decode().split()

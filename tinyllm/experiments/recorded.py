@@ -5,6 +5,7 @@ import json
 import os
 import re
 import tempfile
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from tinyllm.tracking.mlflow.values import PARAM_LENGTH, fit
 from tinyllm.tracking.origin import PATCH
 
 COMMIT_TAG, DIRTY_TAG = "mlflow.source.git.commit", "git.dirty"
+REPRODUCES = "tinyllm.reproduces"  # the id of the run that a reproduction repeats
 RESOLVED = "resolved."  # prefix of parameters that the run derived from settings and machine
 BY_TRAINING = f"tags.`{STAGE_TAG}` = '{TRAINING}'"
 RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -118,14 +120,14 @@ class Recorded:
         """Whether the run's code differs from its commit by a patch."""
         return bool(self.state.get("patch")) or f" {PATCH} " in self.tags.get(NOTE_TAG, "")
 
-    def settings(self, committed: str) -> dict[str, Any]:
+    def settings(self, committed: dict[str, Any]) -> dict[str, Any]:
         """The settings of the run: sections of keys.
 
         Args:
-            committed: the text of params.yaml, for a run that has no copy of its own.
+            committed: those of its commit, for a run that has no copy of its own.
         """
         own = self.file(run_files.PARAMS)
-        settings: dict[str, Any] = strict_yaml.load(own.decode() if own else committed)
+        settings = deepcopy(strict_yaml.load(own.decode()) if own else committed)
         params = self.entry.data.params
         for name, value in flatten(settings).items():
             text = params.get(name)
@@ -178,13 +180,14 @@ def by_id(run_id: str, run: Run | None = None) -> Recorded:
 
 
 def of_weights(sha256: str) -> list[Recorded]:
-    """The runs of the project that trained these weights, the latest first.
+    """The runs of the project that trained these weights: the latest first, reproductions last.
 
     Raises:
         ValueError: MLflow does not answer.
     """
     runs = project_runs(f"tags.`{MODEL_TAG}` = '{sha256}' and {BY_TRAINING}")
-    return [by_id(run.run_id, run) for run in runs if run.run_id]
+    found = [by_id(run.run_id, run) for run in runs if run.run_id]
+    return sorted(found, key=lambda run: REPRODUCES in run.tags)
 
 
 def _download(run_id: str, name: str) -> bytes | None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tinyllm.common.files import project_root
 from tinyllm.experiments import run_files
-from tinyllm.experiments.recorded import Recorded, recorded
+from tinyllm.experiments.recorded import REPRODUCES, Recorded, recorded
 from tinyllm.experiments.sameness import Row, compare
 from tinyllm.experiments.surroundings import compute_here, differences, pinned
 from tinyllm.experiments.work_tree import Plan, dvc, make, plan
@@ -21,7 +21,7 @@ from tinyllm.tracking.mlflow.database import path_of
 from tinyllm.tracking.mlflow.refusals import reason_of
 from tinyllm.tracking.mlflow.runs import JOURNAL_TAG
 
-REPRODUCES, IDENTICAL = "tinyllm.reproduces", "tinyllm.reproduced_identically"
+IDENTICAL = "tinyllm.reproduced_identically"  # "true" or "false"
 
 
 def reproduce(name: str, into: Path | None, keep: bool | None) -> bool:

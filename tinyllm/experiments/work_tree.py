@@ -93,7 +93,7 @@ def plan(run: Recorded, project: Path) -> Plan:
     wrong = []
     if run.has_patch and run.file(PATCH) is None:
         wrong.append(f"{PATCH}, the uncommitted changes of the code, is not among its files")
-    committed = git("cat-file", "blob", f"{commit}:./{PARAMS}").decode()
+    committed = strict_yaml.load(git("cat-file", "blob", f"{commit}:./{PARAMS}").decode())
     lock = run.lock or _committed_lock(git, commit)
     made = Plan(run, project, prefix, run.settings(committed), lock)
     made.pointers = sorted(set(run.state.get("pulled", {}).values()))
