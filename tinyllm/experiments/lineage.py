@@ -128,7 +128,7 @@ def describe(sources: Sources, root: Path) -> Lineage:
         environment=_environment(run),
         weights=_weights(run, facts, sources.sums),
         scores=_scores(sources, run),
-        places=_places(sources),
+        places=_places(sources, root),
     )
 
 
@@ -235,7 +235,7 @@ def _scores(sources: Sources, run: Recorded | None) -> Facts:
     }
 
 
-def _places(sources: Sources) -> Facts:
+def _places(sources: Sources, root: Path) -> Facts:
     places: Facts = {"runs": [f"{run.run.name}, {run.run_id}" for run in sources.runs]}
     versions = [version for run in sources.runs for version in _versions(run.run_id)]
     experiments = {*sources.experiments, *(r.tags.get("dvc.experiment") for r in sources.runs)}
@@ -245,7 +245,9 @@ def _places(sources: Sources) -> Facts:
     if named:
         places["DVC experiments"] = named
     if sources.folder:
-        places["folder"] = str(sources.folder)
+        folder = sources.folder
+        inside = folder.is_relative_to(root)
+        places["folder"] = str(folder.relative_to(root) if inside else folder)
     return places
 
 

@@ -47,26 +47,27 @@ def reproduce(name: str, into: Path | None, keep: bool | None) -> bool:
         raise ValueError(f"{folder} exists; choose a new folder with --into, or delete it")
     made = _demand(run, root)
     uri = _absolute(os.environ["MLFLOW_TRACKING_URI"], root)
-    _announce(made, folder)
+    shown = os.path.relpath(folder, here)
+    _announce(made, shown)
     os.environ["MLFLOW_TRACKING_URI"] = uri
     tree = make(made, folder)
     try:
         _run_pipeline(made, tree)
     except (ValueError, KeyboardInterrupt):
         _mark(tree, run, None)
-        print(f"the work tree is kept: {folder}", file=sys.stderr)
+        print(f"the work tree is kept: {shown}", file=sys.stderr)
         raise
     rows = compare(run, tree)
     same = all(row.same for row in rows)
     marked = _mark(tree, run, same)
     _report(rows, run, made, root, same)
     if keep or (keep is None and (into_given or not same)):
-        print(f"the work tree: {folder}")
+        print(f"the work tree: {shown}")
     elif marked:
         shutil.rmtree(folder)
         print("the work tree was deleted; --keep keeps it")
     else:
-        print(f"kept, since MLflow has not received its run yet: {folder}")
+        print(f"kept, since MLflow has not received its run yet: {shown}")
     return same
 
 
@@ -108,7 +109,7 @@ def _absolute(uri: str, root: Path) -> str:
     return f"sqlite:///{place}"
 
 
-def _announce(made: Plan, folder: Path) -> None:
+def _announce(made: Plan, folder: str) -> None:
     run = made.run
     extras = [
         "with its uncommitted changes" if run.has_patch else "",
