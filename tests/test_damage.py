@@ -180,7 +180,7 @@ def waiting(here: Project, monkeypatch: pytest.MonkeyPatch, empty_database: Path
     with Journal(
         Header(stage="train", name="a run"), load_params(Path("params.yaml")).runtime
     ) as j:
-        j.metrics(0, {"train/loss": 1.0})
+        j.metrics(0, {"loss/batch": 1.0})
         j.file(Path("models/tinyllm"), "model")
     shutil.copytree(".tinyllm", "kept")
     return here.root

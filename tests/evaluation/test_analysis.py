@@ -12,8 +12,9 @@ from tests.evaluation.helpers import settings, split_of
 from tests.helpers import make_documents
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation import analysis_report, final_scores
-from tinyllm.evaluation.analysis import Analysis, analyse, context_use, metrics
+from tinyllm.evaluation.analysis import Analysis, analyse, context_use
 from tinyllm.evaluation.memorisation import SHORTEST, Match
+from tinyllm.evaluation.record import analysis_metrics
 from tinyllm.models.model import Model
 
 FOLDER_FILES = [
@@ -82,7 +83,7 @@ def test_the_numbers_on_disk_are_those_of_the_analysis(analysis: Analysis, tmp_p
     analysis_report.write(tmp_path, analysis)
     content = json.loads((tmp_path / "analysis.json").read_text())
     assert content == analysis.as_dict()
-    assert list(metrics(content)) == list(metrics(analysis.as_dict()))
+    assert list(analysis_metrics(content)) == list(analysis_metrics(analysis.as_dict()))
     for name, rows in (
         ("loss_by_context", analysis.positions),
         ("loss_by_document", analysis.document),
@@ -121,7 +122,7 @@ def test_a_quoted_run_does_not_end_its_block() -> None:
 def test_metrics_have_the_position_as_their_step(analysis: Analysis) -> None:
     points = [
         (step, name, v)
-        for step, values in metrics(analysis.as_dict())
+        for step, values in analysis_metrics(analysis.as_dict())
         for name, v in values.items()
     ]
     assert len({(step, name) for step, name, _ in points}) == len(points)
@@ -129,6 +130,6 @@ def test_metrics_have_the_position_as_their_step(analysis: Analysis) -> None:
     assert curve == [(row["last"], row["loss"]) for row in analysis.context]
     at_zero = {name: value for step, name, value in points if step == 0}
     assert at_zero["test/calibration_error"] == analysis.calibration.error
-    assert at_zero["prompted/verbatim"] == analysis.prompted.verbatim > 0
-    assert at_zero["real/distinct_2"] == analysis.real.distinct[1]
+    assert at_zero["words/prompted_verbatim"] == analysis.prompted.verbatim > 0
+    assert at_zero["words/real_distinct_2"] == analysis.real.distinct[1]
     assert np.isfinite(list(at_zero.values())).all()

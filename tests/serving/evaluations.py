@@ -88,7 +88,7 @@ class Evaluations:
         )
         with Journal(what, settings(experiment=experiment), live=live) as journal:
             journal.metrics(0, {"test/bits_per_byte": bits, "test/loss": float(found.mean())})
-            journal.metrics(0, {"baseline/zlib_bits_per_byte": 2.0})
+            journal.metrics(0, {"test_baselines/zlib_bits_per_byte": 2.0})
             record_model(journal, model, file, test, bits, evaluate_settings(**changes))
         file.unlink()  # the journal has it
         return journal.folder

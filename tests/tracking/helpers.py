@@ -52,7 +52,7 @@ def record(journal: Journal, steps: range) -> None:
     """Record some steps as a trainer does, including values that JSON and SQL can't represent."""
     for step in steps:
         odd = {0: float("inf"), 1: float("nan"), 2: float("-inf")}.get(step, float(step))
-        journal.metrics(step, {"train/loss": 1 / (step + 1), "val/perplexity": odd})
+        journal.metrics(step, {"loss/batch": 1 / (step + 1), "val/perplexity": odd})
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Project:
             return sorted(rows.fetchall())
 
 
-ALL_POINTS = sorted((name, s) for name in ("train/loss", "val/perplexity") for s in range(STEPS))
+ALL_POINTS = sorted((name, s) for name in ("loss/batch", "val/perplexity") for s in range(STEPS))
 
 
 def finish(stage: subprocess.Popen[str], word: str = "continue") -> tuple[float, str]:

@@ -27,6 +27,7 @@ from tinyllm.tracking import outbox
 from tinyllm.tracking.folders import JOURNAL
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.mlflow.environment import set_up_mlflow
+from tinyllm.tracking.mlflow.runs import JOURNAL_TAG
 from tinyllm.tracking.outbox import Delivery, sync
 
 pytestmark = pytest.mark.usefixtures("no_follower")
@@ -123,7 +124,7 @@ def test_more_metrics_than_one_call_allows(project: Project) -> None:
 def test_an_incomplete_line_is_sent_once_complete(project: Project) -> None:
     with Journal(header(), settings()) as journal:
         record(journal, range(STEPS - 1))
-        line = '{"kind": "metrics", "time": 1, "step": 29, "values": {"train/loss": 0.1, '
+        line = '{"kind": "metrics", "time": 1, "step": 29, "values": {"loss/batch": 0.1, '
         with (journal.folder / JOURNAL).open("a") as file:
             file.write(line)
         Delivery(journal.folder).attempt()
@@ -290,7 +291,7 @@ def test_a_run_created_twice_after_a_late_answer_is_merged(project: Project) -> 
     client = MlflowClient()
     experiment = client.create_experiment(EXPERIMENT)
     for _ in range(2):
-        client.create_run(experiment, tags={"tinyllm.journal": folder.name}, run_name="train")
+        client.create_run(experiment, tags={JOURNAL_TAG: folder.name}, run_name="train")
     assert sync(0) == 0
     assert project.statuses() == {"train": "FINISHED"}
 

@@ -86,19 +86,20 @@ def test_a_training_run_in_mlflow(project: Project, params: Params, tokenizer: T
     (run,) = project.runs().values()
     points = project.points(run)
     for name, steps in {
-        "train/loss": range(21),
+        "loss/batch": range(21),
         "train/grad_norm": range(21),
         "train/learning_rate": range(21),
         "train/tokens_per_second": range(21),
-        "train_eval/bits_per_byte": [21],
+        "bits_per_byte/train": [21],
         "val/perplexity": [21],  # infinite in this run
-        "best/loss": [21],
+        "best/loss": [0],
     }.items():
         assert [step for key, step in points if key == name] == list(steps)
     assert {"run", "metrics", "tags", "file", "end"} == {line["kind"] for line in lines}
 
     saved = {name: v for name, v in run.data.metrics.items() if name.startswith("best/")}
-    assert saved == {"best/loss": 1.5, "best/bits_per_byte": 0.7, "best/step": 14}
+    assert saved == {"best/loss": 1.5, "best/bits_per_byte": 0.7}
+    assert run.data.metrics["train/saved_step"] == 14
     assert run.info.run_name == "2x32-0.0M-seed1337"
     assert run.data.params["train.max_steps"] == str(params.train.max_steps)
     assert run.data.params["resolved.decay_steps"] == str(params.train.max_steps)

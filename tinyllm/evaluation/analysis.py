@@ -1,6 +1,5 @@
 """What a model's scores hide: where it is wrong, how sure it is, and what its text is like."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -148,19 +147,3 @@ def _text_statistics(
         (prompted, ended(prompted)),
     ]
     return text_statistics(groups, train.tokens, tokenizer)
-
-
-def metrics(analysis: dict[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yield the metrics of a run with their steps, given what `as_dict` returned.
-
-    A loss by position has the position as its step, so that MLflow draws a curve.
-    """
-    found = {"test/calibration_error": analysis["calibration"]["error"]}
-    for group in GROUPS:
-        numbers = analysis[group]
-        found |= {f"{group}/{name}": numbers[name] for name in ("ended", "repeated", "verbatim")}
-        found |= {f"{group}/distinct_{n}": v for n, v in enumerate(numbers["distinct"], start=1)}
-    yield 0, found
-    for table in ("context", "document"):
-        for row in analysis[table]:
-            yield int(row["last"]), {f"test/loss_by_{table}": row["loss"]}

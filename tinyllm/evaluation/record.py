@@ -3,11 +3,13 @@
 The stage records its evaluation; `tinyllm.experiments.rebuild` records the same from its reports.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tinyllm.common.files import read_json
 from tinyllm.data.token_store import TokenSplit
-from tinyllm.evaluation.analysis import metrics
+from tinyllm.evaluation.analysis import GROUPS
 from tinyllm.evaluation.analysis_report import NUMBERS
 from tinyllm.evaluation.final_scores import SCORES
 from tinyllm.evaluation.scores import MEASURES
@@ -41,7 +43,25 @@ def record(journal: Journal, reports: Path) -> None:
     scores = read_json(reports / SCORES)
     test, baselines = scores["test"], scores["baseline_bits_per_byte"]
     journal.metrics(0, {f"test/{name}": test[name] for name in MEASURES})
-    journal.metrics(0, {f"baseline/{name}_bits_per_byte": v for name, v in baselines.items()})
-    for step, values in metrics(read_json(reports / NUMBERS)):
+    journal.metrics(0, {f"test_baselines/{name}_bits_per_byte": v for name, v in baselines.items()})
+    for step, values in analysis_metrics(read_json(reports / NUMBERS)):
         journal.metrics(step, values)
     journal.file(reports, f"reports/{reports.name}")
+
+
+def analysis_metrics(analysis: dict[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yield the metrics of an analysis with their steps, given what `Analysis.as_dict` returned.
+
+    A loss by position has the position as its step, so that MLflow draws a curve. `words/...` is
+    MLflow's last group of charts, as it sorts them by name.
+    """
+    found = {"test/calibration_error": analysis["calibration"]["error"]}
+    for group in GROUPS:
+        numbers = analysis[group]
+        values = {name: numbers[name] for name in ("ended", "repeated", "verbatim")}
+        values |= {f"distinct_{n}": v for n, v in enumerate(numbers["distinct"], start=1)}
+        found |= {f"words/{group}_{name}": value for name, value in values.items()}
+    yield 0, found
+    for table in ("context", "document"):
+        for row in analysis[table]:
+            yield int(row["last"]), {f"test/loss_by_{table}": row["loss"]}

@@ -74,12 +74,12 @@ class Seeds:
 
 
 def choose(runs: Sequence[Run], name: str) -> Run:
-    """The latest run with this name, experiment name, or beginning of an id or commit.
+    """The latest run with this name in MLflow or DVC, or with this beginning of an id or commit.
 
     Raises:
         ValueError: there is none, or several runs' ids begin so.
     """
-    named = [run for run in runs if name == run.name]
+    named = [run for run in runs if name in (run.name, run.title)]
     if named:
         return max(named, key=lambda run: run.time)
     found = [

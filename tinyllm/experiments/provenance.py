@@ -20,6 +20,7 @@ from tinyllm.experiments.repository import (
     hidden_changes,
     read_changes,
 )
+from tinyllm.experiments.run_name import run_name
 from tinyllm.settings import strict_yaml
 from tinyllm.settings.load import flatten
 from tinyllm.tracking.origin import PATCH, Origin
@@ -77,11 +78,11 @@ class Provenance:
     def tags(self) -> dict[str, str]:
         """The origin as MLflow tags."""
         dirty = "unknown" if self.unknown else str(self.dirty).lower()
-        tags = {
+        tags = {  # MLflow's page of a run shows them in this order
+            EXPERIMENT_TAG: self.experiment,
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": self.commit,
             "git.dirty": dirty if self.commit or self.unknown else None,
-            EXPERIMENT_TAG: self.experiment,
             "dvc.base_revision": self.base,
             **self.sweep,
         }
@@ -127,10 +128,18 @@ class Provenance:
         }
         return run_files.files_of(Path.cwd(), state)
 
+    def name(self) -> str | None:
+        """A run's name that shows what is special about it; None if Git does not know that."""
+        if self.unknown or not self.commit:
+            return self.experiment
+        settings = {name: hydra(value) for name, value in self.settings.items()}
+        code = bool({*self.changed} - {PARAMS} or self.untracked)
+        return run_name(settings, code, f"{PARAMS} at {self.commit[:7]}", self.experiment)
+
     def as_origin(self) -> Origin:
         """What the record of a run shows of this state."""
         return Origin(
-            name=self.experiment,
+            name=self.name(),
             tags=self.tags(),
             commands="" if self.unknown else self.command(),
             remarks=tuple(self.remarks()),

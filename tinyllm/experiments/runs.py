@@ -42,6 +42,8 @@ class Run:
         base: commit that the experiment started from, or commit of the run.
         revision: commit of DVC's experiment.
         test_sha256: of the test split, as MLflow's digest (32 digits); None if unknown.
+        title: MLflow's name of the run, which shows what is special about it; empty if MLflow does
+            not know the run.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Run:
     base: str | None = None
     revision: str | None = None
     test_sha256: str | None = None
+    title: str = ""
 
     @property
     def short_id(self) -> str:
@@ -133,6 +136,7 @@ def from_mlflow(run: Any) -> Run:
     trained_here = TRAINED_BY_TAG not in tags
     return Run(
         name=tags.get("dvc.experiment") or info.run_name,
+        title=info.run_name,
         settings=settings,
         test=metrics.get(TEST),
         validation=metrics.get(VALIDATION),

@@ -1,7 +1,7 @@
 """The local record of a run: one JSON object per line, appended as the run proceeds.
 
     {"kind": "run", "time": ..., ...}                  once, first: see `Header`
-    {"kind": "metrics", "time": ..., "step": 7, "values": {"train/loss": 3.1, ...}}
+    {"kind": "metrics", "time": ..., "step": 7, "values": {"loss/batch": 3.1, ...}}
     {"kind": "tags", "time": ..., "values": {...}}
     {"kind": "file", "time": ..., "path": ..., "folder": ...}
     {"kind": "model", "time": ..., ...}                see `ModelRecord`

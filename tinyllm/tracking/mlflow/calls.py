@@ -17,7 +17,7 @@ from tinyllm.tracking.mlflow.values import PARAM_LENGTH, TAG_LENGTH, fit, fit_na
 from tinyllm.tracking.model_record import Candidate
 
 TRAINED_BY_TAG = "tinyllm.trained_by"  # in a run with scores only: the id of the training run
-PROBE_TAG = "tinyllm.last_refusal"  # only checks whether MLflow accepts writes
+PROBE_TAG = "mlflow.tinyllm.last_refusal"  # only checks whether MLflow accepts writes
 STATUS, DESCRIPTION = "status", "description"
 WEIGHTS, STATE_DICT = "model.safetensors", "state_dict"
 

@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from tinyllm.common.files import project_root
 from tinyllm.tracking.folders import JOURNAL
 from tinyllm.tracking.journal import FIELDS
 from tinyllm.tracking.mlflow.database import ARTIFACTS
+from tinyllm.tracking.mlflow.pages import description
 from tinyllm.tracking.mlflow.refusals import reason_of
 from tinyllm.tracking.mlflow.values import (
     EXPERIMENT_LENGTH,
@@ -20,9 +22,11 @@ from tinyllm.tracking.mlflow.values import (
     fit_name,
 )
 
-JOURNAL_TAG, MODEL_TAG = "tinyllm.journal", "tinyllm.model_sha256"
-PARENT_TAG = "tinyllm.parent_journal"  # the journal whose run has this one as a child
+# MLflow's page shows no tag that starts with "mlflow.": these are of no use to its readers.
+JOURNAL_TAG = "mlflow.tinyllm.journal"
+PARENT_TAG = "mlflow.tinyllm.parent_journal"  # the journal whose run has this one as a child
 PARENT_RUN_TAG = "mlflow.parentRunId"
+MODEL_TAG = "tinyllm.model_sha256"
 STAGE_TAG, NOTE_TAG = "mlflow.source.name", "mlflow.note.content"
 TRAINING = "stages.train"
 ACTIVE, DELETED, ALL = 1, 2, 3  # as in mlflow.entities.ViewType, which takes a second to import
@@ -82,6 +86,7 @@ class Runs:
         if header["model_sha256"]:
             tags[MODEL_TAG] = header["model_sha256"]
         experiment = self._experiment() or self._create_experiment()
+        self._describe(experiment)
         if parent := self.parent(experiment):
             tags[PARENT_RUN_TAG] = parent
         return self.client.create_run(
@@ -136,6 +141,12 @@ class Runs:
                 f"MLflow can't create the experiment {self.experiment_name[:SHOWN]!r} "
                 f"(runtime.experiment in params.yaml): {reason_of(error)}"
             ) from None
+
+    def _describe(self, experiment: str) -> None:
+        """Describe an experiment that has no description, not even an empty one."""
+        with suppress(Exception):  # of any kind: the run counts, not the description
+            if NOTE_TAG not in self.client.get_experiment(experiment).tags:
+                self.client.set_experiment_tag(experiment, NOTE_TAG, description(experiment))
 
     def _search(self, experiment: str, tag: str, value: str, view: int = ACTIVE) -> list[Any]:
         """The runs whose tag has a value, latest first."""

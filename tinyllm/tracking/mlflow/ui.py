@@ -12,13 +12,14 @@ import psutil
 
 from tinyllm.settings.load import load_params
 from tinyllm.tracking.masking import masked
+from tinyllm.tracking.mlflow.browser import open_when_ready
 from tinyllm.tracking.mlflow.database import path_of, prepare
+from tinyllm.tracking.mlflow.pages import runs_page
 from tinyllm.tracking.mlflow.values import EXPERIMENT_LENGTH, fit
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # every address of this machine
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
-PAGE = "?workflowType=machine_learning"  # without it MLflow 3 opens its GenAI pages
 
 
 def serve(host: str, port: str, allowed_hosts: str, arguments: list[str]) -> None:
@@ -36,7 +37,8 @@ def serve(host: str, port: str, allowed_hosts: str, arguments: list[str]) -> Non
     print("Starting MLflow, which takes some seconds ...", flush=True)
     _wait_for_database(uri)
     shown = socket.gethostname() if host in EVERYWHERE else host
-    print(f"The runs: http://{_bracketed(shown)}:{port}/{_page(uri)}", flush=True)
+    address = f"http://{_bracketed(shown)}:{port}/{_page(uri)}"
+    print(f"The runs: {address}", flush=True)
     if host not in LOCAL:
         print(
             "Anyone who can reach this machine can change and delete runs. MLflow answers 403 (DNS "
@@ -48,6 +50,8 @@ def serve(host: str, port: str, allowed_hosts: str, arguments: list[str]) -> Non
     if host not in LOCAL or allowed_hosts:
         hosts, origins = _allowed(allowed_hosts, port)
         command += ["--allowed-hosts", hosts, "--cors-allowed-origins", origins]
+    if host in LOCAL:
+        open_when_ready(address)
     sys.stdout.flush()
     os.execv(sys.executable, [*command, "--workers", "1", *arguments])
 
@@ -96,7 +100,7 @@ def _page(uri: str) -> str:
     number = None
     with suppress(Exception):  # of any kind: its pages may still work
         number = _experiment(uri, fit(name, EXPERIMENT_LENGTH))
-    return f"#/experiments{'' if number is None else f'/{number}'}{PAGE}"
+    return runs_page(number)
 
 
 def _experiment(uri: str, name: str) -> str | None:

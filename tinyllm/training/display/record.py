@@ -23,8 +23,11 @@ from tinyllm.training.data import TrainingData
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.report import SUMMARY
 
-# Prefix of each split's evaluations in MLflow; `train/loss` is the loss of each step's batch.
-GROUPS = {TRAIN: "train_eval", VALIDATION: "val"}
+# MLflow groups its charts by the part of a name before "/" and sorts the groups: `best`,
+# `bits_per_byte` and `loss` are the first.
+SPLITS = {TRAIN: "train", VALIDATION: "val"}
+FIRST = ("bits_per_byte", "loss")  # measures with a group of their own
+BATCH_LOSS = "loss/batch"  # of each step
 ROLES = {TRAIN: "training", VALIDATION: "validation"}
 
 
@@ -89,13 +92,14 @@ class Record:
         Args:
             measured: what differs from one run of the training to the next, under its full name.
         """
-        metrics = {f"train/{name}": value for name, value in values.items()}
+        names = {name: BATCH_LOSS if name == "loss" else f"train/{name}" for name in values}
+        metrics = {names[name]: value for name, value in values.items()}
         self.journal.metrics(step, metrics | dict(measured or {}))
 
     def evaluation(self, step: int, scores: Mapping[str, Mapping[str, float]]) -> None:
         """Record the scores of each split: measure to value."""
         metrics = {
-            f"{GROUPS[split]}/{measure}": value
+            _curve(measure, SPLITS[split]): value
             for split, values in scores.items()
             for measure, value in values.items()
         }
@@ -105,12 +109,17 @@ class Record:
         """Record the finished model, its reports, and its hash, by which stages find the run.
 
         The scores of the saved weights are `best/...`, so that MLflow can sort trainings by them.
-        `val/loss` does not do: MLflow shows a metric's last value, and the best may be an earlier
-        one.
+        `loss/val` does not do: MLflow shows a metric's last value, and the best may be an earlier
+        one. Their step is 0, so that MLflow draws a bar for each run; `train/saved_step` is theirs.
         """
         summary = read_json(reports / SUMMARY)
-        scores = {f"best/{name}": summary["val"][name] for name in ("loss", "bits_per_byte")}
-        self.journal.metrics(summary["steps"], {**scores, "best/step": summary["saved_step"]})
+        self.journal.metrics(0, {f"best/{name}": summary["val"][name] for name in FIRST})
+        self.journal.metrics(0, {"train/saved_step": summary["saved_step"]})
         self.journal.tags({MODEL_TAG: sha256_of(model / WEIGHTS)})
         self.journal.file(model, "model")
         self.journal.file(reports, f"reports/{reports.name}")
+
+
+def _curve(measure: str, split: str) -> str:
+    """The name of an evaluation's score."""
+    return f"{measure}/{split}" if measure in FIRST else f"{split}/{measure}"
