@@ -190,7 +190,7 @@ def test_a_queued_experiment_is_sent_to_the_same_mlflow_store(copy: Project) -> 
     while "faster" not in copy.dvc("exp", "list", "--name-only").stdout:
         assert time.monotonic() < deadline
     (run,) = copy.runs()
-    assert run.info.run_name == "faster"
+    assert run.info.run_name == "learning_rate=0.02 (faster)"
     assert run.data.params["train.learning_rate"] == "0.02"
     assert run.data.tags["dvc.experiment"] == "faster"
     assert run.data.tags["dvc.base_revision"] == base

@@ -89,6 +89,37 @@ def ui(host: str, port: str, allowed_hosts: str, arguments: tuple[str, ...]) -> 
     serve(host, port, allowed_hosts, list(arguments))
 
 
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default="mlflow-server",
+    show_default=True,
+    help="Folder of the server's secrets, and of what is stored nowhere else.",
+)
+@click.option("--artifacts", default="", help="Folder or address (s3://...) of the artifacts.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default="5000", show_default=True, help="Port to listen on.")
+@click.option("--allowed-hosts", default="", help="Names under which others reach the server.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def server(
+    folder: Path,
+    artifacts: str,
+    host: str,
+    port: str,
+    allowed_hosts: str,
+    arguments: tuple[str, ...],
+) -> None:
+    """Run an MLflow server for a team, with accounts.
+
+    The database is the one in MLFLOW_BACKEND_STORE_URI, such as postgresql://USER:PASSWORD@HOST/DB,
+    or else SQLite. ARGUMENTS are passed to `mlflow server`. docs/team-server.md explains the rest.
+    """
+    from tinyllm.tracking.mlflow.server import serve_team
+
+    serve_team(folder, artifacts, host, port, allowed_hosts, list(arguments))
+
+
 @commands.command()
 @click.option("--last", type=click.IntRange(min=1), help="Show only this many of the latest runs.")
 @click.option("--where", default="", help="Show only runs that match a filter of MLflow's.")

@@ -124,3 +124,9 @@ def test_a_run_is_chosen_by_name_or_by_the_beginning_of_its_id() -> None:
 def test_the_places_of_the_largest_differences() -> None:
     assert extremes(np.array([0.0, 5, -3, 1, -9, 2, 7, 4])) == [4, 2, 0, 7, 1, 6]
     assert extremes(np.array([2.0, 1.0])) == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["n_layer=6 (runny-chic)", "runny-chic", "0123"])
+def test_a_run_is_found_by_both_names_and_by_its_id(name: str) -> None:
+    wanted = Run(name="runny-chic", title="n_layer=6 (runny-chic)", run_id="01234567")
+    assert choose([Run(name="other", title="other", run_id="89abcdef"), wanted], name) is wanted

@@ -66,6 +66,7 @@ def test_a_clean_commit(repository: Path) -> None:
         "mlflow.source.git.commit": origin.commit,
         "git.dirty": "false",
     }
+    assert origin.as_origin().name == f"params.yaml at {origin.commit[:7]}"
     # The pipeline's own outputs are no change.
     (repository / "reports").mkdir()
     (repository / "reports" / "metrics.json").write_text("{}")
@@ -91,6 +92,9 @@ def test_the_note_reproduces_settings_and_code(
     assert origin.dirty
     assert origin.changed == ["code.py", "params.yaml"]
     assert origin.settings == flatten(changed)
+    assert origin.as_origin().name == (
+        "learning_rate=1e-05 optimizer=sgd decay_steps=100 1 more settings + changed code"
+    )
     note = origin.as_origin().note("A title")
     assert "`new.py`: not in Git" in note
 
@@ -126,6 +130,9 @@ def test_a_dvc_experiment(repository: Path, monkeypatch: pytest.MonkeyPatch) -> 
     tags = provenance().tags()
     assert tags["dvc.experiment"] == "tidy-lark"
     assert tags["dvc.base_revision"] == "abc"
+    assert provenance().as_origin().name == "tidy-lark"
+    apply_overrides(repository / "params.yaml", ["train.optimizer=sgd"])
+    assert provenance().as_origin().name == "optimizer=sgd (tidy-lark)"
 
 
 def test_a_file_name_beyond_ascii(repository: Path) -> None:

@@ -13,6 +13,11 @@ def set_up_mlflow(root: Path) -> None:
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         # Not an absolute path: a `?` or `%2F` in a folder's name has another meaning in a URI.
         os.environ["MLFLOW_TRACKING_URI"] = "sqlite:///mlflow.db"
+    set_defaults()
+
+
+def set_defaults() -> None:
+    """Set MLflow's environment variables that don't depend on a project."""
     defaults = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # no tracebacks; the reason is printed anyway

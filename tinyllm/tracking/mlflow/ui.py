@@ -37,7 +37,7 @@ def serve(host: str, port: str, allowed_hosts: str, arguments: list[str]) -> Non
     print("Starting MLflow, which takes some seconds ...", flush=True)
     _wait_for_database(uri)
     shown = socket.gethostname() if host in EVERYWHERE else host
-    address = f"http://{_bracketed(shown)}:{port}/{_page(uri)}"
+    address = f"http://{bracketed(shown)}:{port}/{_page(uri)}"
     print(f"The runs: {address}", flush=True)
     if host not in LOCAL:
         print(
@@ -68,12 +68,12 @@ def _allowed(more: str, port: str) -> tuple[str, str]:
     names += ["localhost", socket.gethostname(), socket.getfqdn()]
     for addresses in psutil.net_if_addrs().values():
         of_internet = (each for each in addresses if each.family in FAMILIES)
-        names += [_bracketed(each.address.partition("%")[0]) for each in of_internet]
+        names += [bracketed(each.address.partition("%")[0]) for each in of_internet]
     hosts = dict.fromkeys(h for n in names for h in ((n,) if _has_port(n) else (n, f"{n}:{port}")))
     return ",".join(hosts), ",".join(f"http://{host}" for host in hosts)
 
 
-def _bracketed(host: str) -> str:
+def bracketed(host: str) -> str:
     """A host as written in a URL."""
     return f"[{host}]" if ":" in host else host
 
