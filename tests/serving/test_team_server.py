@@ -84,7 +84,9 @@ def postgres() -> Iterator[str]:
         subprocess.run(["initdb", "-D", "db", "-E", "UTF8", *options], check=True, **run)
         listen = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
         server = subprocess.Popen(
-            ["postgres", "-D", "db", *listen], stderr=subprocess.DEVNULL, **run
+            ["postgres", "-D", "db", *listen],
+            stderr=subprocess.DEVNULL,
+            **run,
         )
         try:
             yield f"postgresql://mlflow:not%40so$ecret@127.0.0.1:{port}/postgres"

@@ -43,6 +43,8 @@ def serve_team(
     _demand("flask_wtf")
     if database.startswith("postgresql"):
         _demand("psycopg2")
+        # SQLAlchemy 2.1 takes psycopg for a plain postgresql://, with which MLflow is not tested.
+        database = database.replace("postgresql://", "postgresql+psycopg2://", 1)
     os.environ |= {
         DATABASE: database,  # not an argument, which all users of the machine can read
         "MLFLOW_AUTH_CONFIG_PATH": str(_write_config(folder, database)),
