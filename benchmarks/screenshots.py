@@ -31,7 +31,7 @@ EXPECTED = "/mlflow/users/current"
 
 @dataclass
 class Tab:
-    """A tab of the browser.
+    """A tab of the browser, and the tabs that its links open.
 
     Attributes:
         page: Playwright's page.
@@ -54,6 +54,14 @@ class Tab:
         self.page.get_by_text(text).first.wait_for(state="visible")
         with suppress(Exception):  # of any kind: a page that polls is never idle
             self.page.wait_for_load_state("networkidle", timeout=5000)
+
+    def follow(self, link: str) -> str:
+        """Click a link that opens a new tab. Returns its address."""
+        with self.page.context.expect_page() as opened:
+            self.page.get_by_role("link", name=link, exact=True).first.click()
+        address = str(opened.value.url)
+        opened.value.close()
+        return address
 
     def close_extras(self) -> None:
         """Close MLflow's assistant and its introduction, which cover the page."""
@@ -92,12 +100,12 @@ def browser(**context: Any) -> Iterator[Tab]:
         # Chromium's sandbox does not work for root, as in containers.
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         chromium = playwright.chromium.launch(executable_path=program, args=sandbox)
-        page = chromium.new_context(viewport=SIZE, **context).new_page()
-        page.set_default_timeout(PATIENCE * 1000)
-        tab = Tab(page)
-        page.on("request", tab._request)
-        page.on("console", tab._message)
-        page.on("pageerror", lambda error: tab.errors.append(str(error)))
+        opened = chromium.new_context(viewport=SIZE, **context)
+        opened.set_default_timeout(PATIENCE * 1000)
+        tab = Tab(opened.new_page())
+        opened.on("request", tab._request)
+        opened.on("console", tab._message)
+        opened.on("weberror", lambda error: tab.errors.append(str(error.error)))
         yield tab
         chromium.close()
 
@@ -149,7 +157,7 @@ def take(tab: Tab, runs: str, folder: Path, run: str) -> None:
     tab.open(overview, shows="Lower")
     tab.close_extras()
     tab.picture(folder / "experiment.png")
-    tab.open(f"{runs}&compareRunsMode=CHART", shows="bits_per_byte (")
+    tab.open(f"{runs}&compareRunsMode=CHART", shows="best/bits_per_byte")
     tab.close_extras()
     tab.picture(folder / "charts.png")
     tab.open(runs, shows=run)
@@ -159,7 +167,7 @@ def take(tab: Tab, runs: str, folder: Path, run: str) -> None:
     tab.wait_for("About this run")
     tab.picture(folder / "run.png")
     tab.page.get_by_text("Model metrics").first.click()
-    tab.wait_for("bits_per_byte (")
+    tab.wait_for("bits_per_byte")
     tab.picture(folder / "run_charts.png")
 
 
