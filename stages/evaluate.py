@@ -16,6 +16,7 @@ def main() -> None:
         test="folder of the test split to read",
         losses="file of per-token losses to write",
         reports="folder of reports to write",
+        page="page about the run to write",
     )
 
     from tinyllm.common.unchanged import MadeFrom
@@ -32,6 +33,7 @@ def main() -> None:
     from tinyllm.experiments.provenance import read_origin
     from tinyllm.model_card.facts import read_facts
     from tinyllm.models.folder import WEIGHTS, load_model
+    from tinyllm.report_page import content, page
     from tinyllm.serving.record import record_model
     from tinyllm.settings.load import load_params
     from tinyllm.tracking.journal import Journal
@@ -52,14 +54,24 @@ def main() -> None:
         found = analyse(
             model, tokenizer, train, test, predictions, texts, params.evaluate, params.seed
         )
-        with publish_file(args.losses) as losses, publish_folder(args.reports) as new, made_from:
+        shown = content.gather(
+            training, weights_sha256, params.evaluate, scores, baselines, samples, found,
+            args.training, args.model,
+        )  # fmt: skip
+        with (
+            publish_file(args.losses) as losses,
+            publish_folder(args.reports) as new,
+            publish_file(args.page) as new_page,
+            made_from,
+        ):
             final_scores.write_losses(losses, predictions)
             final_scores.write_report(new, scores, baselines, samples, found)
             model_card.write(
                 new, training, weights_sha256, params.evaluate, scores, baselines, samples,
                 args.training,
             )  # fmt: skip
-        record.record(journal, args.reports)
+            page.write(new_page, shown)
+        record.record(journal, args.reports, args.page)
         bits = scores.bits_per_byte
         record_model(journal, args.model, args.losses, test, bits, params.evaluate)
     for line in final_scores.lines(scores, baselines, found, samples, args.model):

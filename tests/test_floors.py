@@ -19,7 +19,7 @@ from tests.test_pipeline_file import (
 # From the top down. What knows DVC is in the stages, the command and `experiments`.
 FLOORS = [
     "stages", "tinyllm.__main__", "tinyllm.cli", "tinyllm.experiments", "tinyllm.export",
-    "tinyllm.training", "tinyllm.serving",
+    "tinyllm.training", "tinyllm.serving", "tinyllm.report_page",
     "tinyllm.evaluation", "tinyllm.tracking", "tinyllm.generation", "tinyllm.model_card",
     "tinyllm.models",
     "tinyllm.data", "tinyllm.compute", "tinyllm.compiler", "tinyllm.pictures", "tinyllm.settings",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tinyllm.common.source_files import NO_RESULT, files_of
+from tinyllm.common.source_files import DATA, NO_RESULT, files_of
 from tinyllm.settings.load import Params, load_params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,7 +115,14 @@ def closure(path: Path, follow_all: bool = False) -> set[Path]:
         waiting = {new for path in waiting for new in imports(path)} - found
         if not follow_all:
             waiting = {path for path in waiting if not decides_nothing(path)}
-    return found
+    return found | {data for path in found for data in data_beside(path)}
+
+
+def data_beside(path: Path) -> Iterator[Path]:
+    """The templates, tables and the like in the package that a file begins."""
+    if path.name == "__init__.py":
+        files = (ROOT / path.parent).iterdir()
+        yield from (file.relative_to(ROOT) for file in files if file.suffix in DATA)
 
 
 def last_name(node: ast.expr) -> str | None:
@@ -274,7 +281,8 @@ def is_params(node: ast.expr) -> bool:
 def test_the_settings_read_are_those_declared(stage: str) -> None:
     """A stage declares a whole section, or exactly those of its keys that are read."""
     declared = set(STAGES[stage].get("params", []))
-    read = set[str]().union(*map(settings_read, closure(script(stage))))
+    modules = (path for path in closure(script(stage)) if path.suffix == ".py")
+    read = set[str]().union(*map(settings_read, modules))
     read = {name for name in read if section(name) != NOT_A_DEPENDENCY}
     assert declared == {section(name) if section(name) in declared else name for name in read}
 

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+# Files beside the modules of a package that they read: templates, styles, scripts, tables.
+DATA = (".css", ".html", ".js", ".json")
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("tinyllm", "stages")
 REFERENCE = re.compile(r"\w+(\.\w+)*:\w+")  # the format of pkgutil.resolve_name
@@ -28,8 +30,8 @@ NO_RESULT = {
 def files_of(module: str) -> list[Path]:
     """Return the source files that decide what a module computes, relative to the project root.
 
-    Imports inside functions and the packages that contain a module count too. NO_RESULT and the
-    modules that only it imports are excluded.
+    Imports inside functions and the packages that contain a module count too, with the data files
+    of these packages. NO_RESULT and the modules that only it imports are excluded.
 
     Args:
         module: Dotted name, like "stages.train".
@@ -47,6 +49,8 @@ def _collect(name: str, found: set[Path]) -> None:
         path = _source(parts[:length])
         if path is not None and path not in found:
             found.add(path)
+            if path.name == "__init__.py":
+                found.update(file for file in path.parent.iterdir() if file.suffix in DATA)
             for imported in _imports(path):
                 _collect(imported, found)
 

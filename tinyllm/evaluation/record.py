@@ -38,8 +38,8 @@ def header(params: Params, test: TokenSplit, model_sha256: str, origin: Origin) 
     )
 
 
-def record(journal: Journal, reports: Path) -> None:
-    """Record the scores and the reports of an evaluation."""
+def record(journal: Journal, reports: Path, page: Path) -> None:
+    """Record the scores and the reports of an evaluation, and the page about the run."""
     scores = read_json(reports / SCORES)
     test, baselines = scores["test"], scores["baseline_bits_per_byte"]
     journal.metrics(0, {f"test/{name}": test[name] for name in MEASURES})
@@ -47,6 +47,7 @@ def record(journal: Journal, reports: Path) -> None:
     for step, values in analysis_metrics(read_json(reports / NUMBERS)):
         journal.metrics(step, values)
     journal.file(reports, f"reports/{reports.name}")
+    journal.file(page, f"reports/{page.name}")
 
 
 def analysis_metrics(analysis: dict[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:

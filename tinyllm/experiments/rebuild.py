@@ -75,7 +75,7 @@ def rebuild() -> int:
     scoring = evaluation_record.header(params, test, model_sha256, origin)
     name = record_training(params, train, origin)
     with _journal(scoring, params) as journal:
-        evaluation_record.record(journal, evaluate["reports"])
+        evaluation_record.record(journal, evaluate["reports"], evaluate["page"])
         bits = read_json(evaluate["reports"] / SCORES)["test"]["bits_per_byte"]
         losses = evaluate["losses"]
         record_model(journal, evaluate["model"], losses, test, bits, params.evaluate)
