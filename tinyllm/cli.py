@@ -231,6 +231,37 @@ def lineage(model: str | None, as_json: bool) -> None:
 
 
 @commands.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File to write.  [default: one in .tinyllm/reports]",
+)
+@click.option(
+    "--against",
+    metavar="REV",
+    help="Compare with the scores of this commit.  [default: the last one with other scores]",
+)
+@click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
+@click.argument("run", required=False)
+def report(run: str | None, output: Path | None, against: str | None, show: bool) -> None:
+    """Draw a page about a run, to read or to send: one HTML file.
+
+    Has everything of the page that `evaluate` draws, and what only MLflow and Git know: times,
+    throughput, hardware, the commit, and the scores of the commit before. RUN is the name of a run
+    or the beginning of its id; by default it is the project's last run.
+
+    \b
+    tinyllm report --open
+    tinyllm report blest-maul -o for-you.html
+    """
+    from tinyllm.experiments.report import report as draw
+
+    print(draw(run, output, against, show=show))
+
+
+@commands.command()
 def sync() -> None:
     """Send runs to MLflow that it has not received yet.
 

@@ -23,9 +23,9 @@ MOST_POSITIONS = 256  # of the context that are drawn as single dots
 
 
 def axis(label: str, low: float, high: float, form: str, scale: str = "linear") -> dict[str, Any]:
-    """An axis from `low` to `high`; both ends are the same number of units apart at least."""
+    """An axis from `low` to `high`, or around `low` if there is nothing between them."""
     if not high > low:
-        low, high = low - 0.5, low + 0.5
+        low, high = (low, 2 * low) if scale == "log2" else (low - 0.5, low + 0.5)
     return {"label": label, "low": low, "high": high, "form": form, "scale": scale}
 
 

@@ -44,7 +44,7 @@ function ticks(axis) {
     step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= 0.7 * size);
     if (axis.form === "integer") step = Math.max(1, step);
     const last = Math.floor(axis.high / step + 1e-9);
-    for (let n = Math.ceil(axis.low / step - 1e-9); n <= last; n++) values.push(n * step);
+    for (let n = Math.ceil(axis.low / step - 1e-9); n <= last; n++) values.push(n * step + 0); // not -0
   }
   return values.map((value) => [place(value, axis), text(value, axis.form, step)]);
 }
@@ -177,7 +177,9 @@ function watch(chart) {
     show(shareOf(event));
     if (start !== null) select(shareOf(event));
   });
-  area.addEventListener("pointerleave", hide);
+  area.addEventListener("click", (event) => show(shareOf(event)));
+  // A finger leaves as soon as it is lifted; a tap elsewhere takes the focus away.
+  area.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hide());
   area.addEventListener("blur", hide);
   area.addEventListener("focus", () => area.matches(":focus-visible") && show(current));
   area.addEventListener("keydown", (event) => {

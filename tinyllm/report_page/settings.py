@@ -16,6 +16,12 @@ LONGEST = 300  # characters of a value
 Row = dict[str, Any]
 
 
+def read_defaults() -> dict[str, Any]:
+    """The default of each setting, by dotted name."""
+    defaults: dict[str, Any] = json.loads(DEFAULTS.read_text(encoding="utf-8"))
+    return defaults
+
+
 def setting_rows(values: Mapping[str, Any]) -> list[Row]:
     """A row for each setting: name, value, default and whether they differ; those first.
 
@@ -23,8 +29,8 @@ def setting_rows(values: Mapping[str, Any]) -> list[Row]:
         values: by dotted name. Where the default is null, `train` settings are those that were
             derived: what follows from the others is no difference.
     """
-    defaults = json.loads(DEFAULTS.read_text(encoding="utf-8"))
-    shape = {name.removeprefix(f"{TRAIN}."): value for name, value in values.items()}
+    defaults = read_defaults()
+    shape = {name.removeprefix(f"{TRAIN}."): v for name, v in (defaults | dict(values)).items()}
     rows = []
     for name, value in values.items():
         default = defaults.get(name)
