@@ -41,6 +41,21 @@ def test_the_model_has_a_card_and_the_evaluation_writes_a_complete_one(ran: Proj
     assert all((report.parent / link).is_file() for link in links)
 
 
+def test_the_run_has_a_page_also_in_mlflow(ran: Project) -> None:
+    page = ran.root / "reports/index.html"
+    scores = read_json(ran.root / "reports/evaluate/metrics.json")["test"]
+    assert f"<strong>{scores['bits_per_byte']:.3f}</strong> bits per byte" in page.read_text()
+    (run,) = ran.runs()
+    kept = ran.root / "mlartifacts" / run.info.run_id / "artifacts/reports/index.html"
+    assert sha256_of(kept) == sha256_of(page)
+
+
+def test_another_style_of_the_page_scores_again_and_trains_nothing(quiet: Project) -> None:
+    quiet.append("tinyllm/report_page/page.css", "h1 { color: red; }\n")
+    changed = re.findall(r"^(\w+):$", quiet.dvc("status").stdout, re.MULTILINE)
+    assert changed == ["evaluate"]
+
+
 def test_a_correction_of_the_licence_trains_nothing(quiet: Project) -> None:
     weights = sha256_of(quiet.root / "models/tinyllm/model.safetensors")
     quiet.set({"download.licence": "MIT"})

@@ -20,7 +20,7 @@ class Score:
     """How a score is shown.
 
     Attributes:
-        form: of a value; the change has the same with a sign.
+        form: of a value and, with a sign, of a change; a change in percent is in points.
         lower_is_better: whether a negative change is an improvement.
     """
 
@@ -76,21 +76,22 @@ def previous_scores(
         here = git("rev-parse", "--show-prefix").decode().strip()
         names = [f"{commit}:{here}{file}" for commit in commits for file in (scores, splits)]
         held = [_json(text) for text in read_objects(git, names)]
-    except (GitError, OSError) as error:
+    except (GitError, OSError):
         if against is None:  # no commit yet, or one that a shallow clone lacks
             return None
-        raise ValueError(f"--against {against}: no such revision. Git: {error}") from None
+        raise ValueError(f"--against {against}: no such revision") from None
     for commit, before, text in zip(commits, held[::2], held[1::2], strict=True):
         test = _numbers(before)
         if test and (against is not None or test[BITS] != content["scores"][BITS]):
-            subject = git("log", "-1", "--format=%h %s", commit).decode(errors="replace").strip()
-            return _compared(f"commit {subject}", test, text, content)
+            about = git("log", "-1", "--format=%h %s", commit).decode(errors="replace").strip()
+            return _compared(about, test, text, content)
     if against is not None:
         raise ValueError(f"--against {against}: that commit has no {scores}")
     return None
 
 
-def _compared(name: str, before: dict[str, float], splits: Any, content: Content) -> dict[str, Any]:
+def _compared(about: str, before: dict[str, float], splits: Any, content: Content) -> Any:
+    """The table of scores. `about` is a commit's short hash and subject."""
     now, digest = content["scores"], content["splits"]["test"]["sha256"]
     known = _at(splits, "test", "sha256")
     note = ""
@@ -98,22 +99,26 @@ def _compared(name: str, before: dict[str, float], splits: Any, content: Content
         note = "That commit does not say which text was scored, so the scores may not compare."
     elif known != digest:
         note = "The test texts differ, so the scores do not compare."
-    rows = []
-    for score in SHOWN:
-        if score.key not in before:
-            continue
-        change = now[score.key] - before[score.key]
-        better = change < 0 if score.lower_is_better else change > 0
-        rows.append(
-            {
-                "name": score.name,
-                "before": format(before[score.key], score.form),
-                "now": format(now[score.key], score.form),
-                "change": format(change, f"+{score.form}"),
-                "verdict": "" if note or change == 0 else "better" if better else "worse",
-            }
-        )
-    return {"name": name, "note": note, "rows": rows}
+    commit, _, subject = about.partition(" ")
+    rows = [
+        _row(score, before[score.key], now[score.key], judged=not note)
+        for score in SHOWN
+        if score.key in before
+    ]
+    return {"name": f"commit {commit}", "subject": subject, "note": note, "rows": rows}
+
+
+def _row(score: Score, before: float, now: float, *, judged: bool) -> dict[str, str]:
+    change = now - before
+    shown = format(change, f"+{score.form}").replace("-", "\N{MINUS SIGN}")
+    better = (change < 0) == score.lower_is_better
+    return {
+        "name": score.name,
+        "before": format(before, score.form),
+        "now": format(now, score.form),
+        "change": shown.replace("%", " points"),
+        "verdict": "" if not judged or change == 0 else "better" if better else "worse",
+    }
 
 
 def _json(text: bytes | None) -> Any:

@@ -5,6 +5,8 @@ the next is in MLflow and Git: times, speed, hardware, the commit, the scores be
 them too, and is no stage's output.
 """
 
+import os
+import tempfile
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -38,12 +40,12 @@ def report(name: str | None, target: Path | None, against: str | None, *, show: 
         show: whether to open it in the browser.
 
     Returns:
-        The file.
+        The file, relative to the current folder.
 
     Raises:
         ValueError: there is no such run or revision, or no page of it.
     """
-    root, target = project_root(), target and target.absolute()
+    root, here = project_root(), Path.cwd()
     set_up_mlflow(root)  # changes the current folder
     experiment = load_params(root / PARAMS).runtime.experiment
     where = places_of("evaluate", root)["page"]
@@ -60,12 +62,13 @@ def report(name: str | None, target: Path | None, against: str | None, *, show: 
         content["previous"] = previous
     if run is not None:
         add_run(content, run)
-    file = target or root / STATE_FOLDER / FOLDER / f"{run.short_id if run else 'last'}.html"
+    name = f"{run.short_id if run else 'last'}.html"
+    file = here / target if target else root / STATE_FOLDER / FOLDER / name
     with publish_file(file) as temporary:
         temporary.write_bytes(_drawn(content).encode())
     if show:
         webbrowser.open(file.resolve().as_uri())
-    return file
+    return target or Path(os.path.relpath(file, here))
 
 
 def _read(file: Path, name: str) -> Content:
@@ -104,8 +107,6 @@ def _page_of(run: Run, root: Path, where: Path) -> Content:
 def _from_mlflow(run: Run, where: Path) -> str | None:
     if run.run_id is None:
         return None
-    import tempfile
-
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
