@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SIZE = {"width": 1440, "height": 900}
+WIDTH, HEIGHT = 1440, 900  # pixels
 PATIENCE = 120.0  # seconds for a server to start, and for a page to show what is waited for
 # MLflow's page asks who is logged in; a server without accounts answers 404 (3.17.2).
 EXPECTED = "/mlflow/users/current"
@@ -100,7 +100,7 @@ def browser(**context: Any) -> Iterator[Tab]:
         # Chromium's sandbox does not work for root, as in containers.
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         chromium = playwright.chromium.launch(executable_path=program, args=sandbox)
-        opened = chromium.new_context(viewport=SIZE, **context)
+        opened = chromium.new_context(viewport={"width": WIDTH, "height": HEIGHT}, **context)
         opened.set_default_timeout(PATIENCE * 1000)
         tab = Tab(opened.new_page())
         opened.on("request", tab._request)

@@ -1,5 +1,6 @@
 """The `tinyllm` command line."""
 
+import re
 import subprocess
 import sys
 
@@ -52,4 +53,5 @@ def test_every_parameter_is_explained() -> None:
             if isinstance(parameter, click.Option):
                 assert parameter.help, (command.name, parameter.name)
             else:
-                assert parameter.human_readable_name in (command.help or ""), command.name
+                for name in re.findall("[A-Z]+", parameter.human_readable_name):
+                    assert name in (command.help or ""), command.name

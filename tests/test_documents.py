@@ -63,7 +63,7 @@ def test_every_command_exists(page: Path) -> None:
 def test_every_setting_exists(page: Path) -> None:
     sections = "|".join(name for name in Params.model_fields if name != "seed")
     for line in code(page):
-        for section, name in re.findall(rf"(?<![\w/])({sections})\.(\w+)", line):
+        for section, name in re.findall(rf"(?<![\w/.])({sections})\.(\w+)", line):
             kind = Params.model_fields[section].annotation
             assert isinstance(kind, type) and issubclass(kind, Section)
             assert name in kind.model_fields, line

@@ -41,6 +41,7 @@ UPWARDS = {
     ),
 }
 UNNAMED = {
+    "tinyllm.tracking.mlflow.browser": "this module, which waits for the server",
     "tinyllm.training.distributed.launch": "the stage that is running, once more for each process",
 }
 

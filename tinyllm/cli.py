@@ -193,7 +193,7 @@ def sweep(words: tuple[str, ...], jobs: int) -> None:
 )
 @click.argument("run")
 def reproduce(run: str, into: Path | None, keep: bool | None) -> None:
-    """Run the pipeline of RUN again, and show whether the result is the same.
+    """Run the pipeline of RUN again, and compare the result.
 
     RUN is a run's name, or the beginning of its id in MLflow. Its commit, uncommitted changes,
     settings and data go into a work tree, where `dvc repro` trains again from the first step. The

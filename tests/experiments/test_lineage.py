@@ -91,7 +91,7 @@ def test_the_json_is_valid_prov(tracked: Project) -> None:
     done = tracked.run("python", "-m", "tinyllm", "lineage", "--json")
     content = json.loads(done.stdout)
     document = ProvDocument.deserialize(content=done.stdout)
-    again = json.loads(document.serialize())
+    again = json.loads(document.serialize() or "")
     assert again["entity"].keys() == content["entity"].keys()
     assert document == ProvDocument.deserialize(content=json.dumps(again))
     known = {*content["entity"], *content["activity"], *content["agent"]}

@@ -15,7 +15,9 @@ def send(name: str) -> str:
     with Journal(header(name=name), settings()) as journal:
         record(journal, range(3))
     assert sync(0) == 0
-    return str(MlflowClient().get_experiment_by_name(EXPERIMENT).tags[NOTE_TAG])
+    experiment = MlflowClient().get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    return str(experiment.tags[NOTE_TAG])
 
 
 @pytest.mark.usefixtures("project", "no_follower")

@@ -69,8 +69,11 @@ class Recorded:
     @property
     def resolved(self) -> dict[str, str]:
         """What the run computed with: device, threads, precision, versions; empty if unknown."""
-        params = self.entry.data.params
-        return {k.removeprefix(RESOLVED): v for k, v in params.items() if k.startswith(RESOLVED)}
+        return {
+            name.removeprefix(RESOLVED): text
+            for name, text in self.entry.data.params.items()
+            if name.startswith(RESOLVED)
+        }
 
     def file(self, name: str) -> bytes | None:
         """The content of one of the run's files; None if it has no such file.
