@@ -209,7 +209,7 @@ def reproduce(run: str, into: Path | None, keep: bool | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print PROV-JSON, the W3C's format.")
 @click.argument("model", required=False, metavar="[RUN | FOLDER]")
 def lineage(model: str | None, as_json: bool) -> None:
-    """Show where a model comes from: text, data, settings, code, machine, scores.
+    """Show where a model comes from: text, settings, code, machine.
 
     RUN is the name of a run or of a DVC experiment, or the beginning of the id of a run in MLflow.
     FOLDER is a model folder; the default is the project's model. What is not recorded is listed as

@@ -131,9 +131,8 @@ class Recorded:
         """
         own = self.file(run_files.PARAMS)
         settings = deepcopy(strict_yaml.load(own.decode()) if own else committed)
-        params = self.entry.data.params
         for name, value in flatten(settings).items():
-            text = params.get(name)
+            text = self.entry.data.params.get(name)
             if text is not None and text != fit(value, PARAM_LENGTH):
                 section, _, key = name.rpartition(".")
                 (settings[section] if section else settings)[key] = _value(text)
