@@ -70,8 +70,8 @@ class Recorded:
     def resolved(self) -> dict[str, str]:
         """What the run computed with: device, threads, precision, versions; empty if unknown."""
         return {
-            name.removeprefix(RESOLVED): text
-            for name, text in self.entry.data.params.items()
+            name.removeprefix(RESOLVED): value
+            for name, value in self.entry.data.params.items()
             if name.startswith(RESOLVED)
         }
 

@@ -50,7 +50,11 @@ def reproduce(name: str, into: Path | None, keep: bool | None) -> bool:
     shown = os.path.relpath(folder, here)
     _announce(made, shown)
     os.environ["MLFLOW_TRACKING_URI"] = uri
-    tree = make(made, folder)
+    try:
+        tree = make(made, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     try:
         _run_pipeline(made, tree)
     except (ValueError, KeyboardInterrupt):
