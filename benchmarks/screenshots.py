@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH, HEIGHT = 1440, 900  # pixels
+WIDTH, HEIGHT = 1440, 900
 PATIENCE = 120.0  # seconds for a server to start, and for a page to show what is waited for
 # MLflow's page asks who is logged in; a server without accounts answers 404 (3.17.2).
 EXPECTED = "/mlflow/users/current"

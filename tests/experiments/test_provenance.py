@@ -92,9 +92,8 @@ def test_the_note_reproduces_settings_and_code(
     assert origin.dirty
     assert origin.changed == ["code.py", "params.yaml"]
     assert origin.settings == flatten(changed)
-    assert origin.as_origin().name == (
-        "learning_rate=1e-05 optimizer=sgd decay_steps=100 1 more settings + changed code"
-    )
+    name = "learning_rate=1e-05 optimizer=sgd decay_steps=100 + changed code"
+    assert origin.as_origin().name == name
     note = origin.as_origin().note("A title")
     assert "`new.py`: not in Git" in note
 

@@ -76,7 +76,7 @@ def test_it_prints_the_experiments_link_and_accepts_the_allowed_hosts(project: P
         own = socket.gethostname()
         assert (
             second
-            == f"The runs: http://{own}:{port}/#/experiments/2?workflowType=machine_learning\n"
+            == f"The runs: http://{own}:{port}/#/experiments/2/runs?workflowType=machine_learning\n"
         )
         assert "ALLOWED_HOSTS" in third
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 MOST = 4  # settings in a name
 LONGEST = 24  # characters of a setting's value
 USUAL = "train."  # the section that is not named
-NOT_NAMED = "runtime."  # settings that decide no result
+# Settings that decide no result, and those that only choose what is generated.
+NOT_NAMED = ("runtime.", "evaluate.prompts", "evaluate.sample_tokens")
 CODE = "changed code"
 
 

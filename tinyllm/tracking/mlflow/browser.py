@@ -23,7 +23,7 @@ def open_when_ready(address: str) -> None:
     """
     if sys.stdout.isatty() and has_browser():
         subprocess.Popen(
-            [sys.executable, "-m", __name__, address],
+            [sys.executable, "-m", "tinyllm.tracking.mlflow.browser", address],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
