@@ -475,6 +475,17 @@ def fetch(address: str, folder: Path, rev: str | None) -> None:
 
 
 @commands.command()
+def vega() -> None:
+    """Print a template for `dvc plots` that needs no network.
+
+    The template contains Vega. docs/experiments.md shows how to use it.
+    """
+    from tinyllm.experiments.plots_page import template
+
+    print(template())
+
+
+@commands.command()
 def settings() -> None:
     """Print each setting with its value and description.
 
