@@ -25,4 +25,6 @@ def template() -> str:
         raise ValueError(
             "vl-convert-python is not installed; run `pip install vl-convert-python`"
         ) from None
-    return PAGE.format(vega=vl_convert.javascript_bundle().replace("</script", "<\\/script"))
+    return PAGE.format(
+        vega=vl_convert.javascript_bundle(snippet=None).replace("</script", "<\\/script")
+    )
