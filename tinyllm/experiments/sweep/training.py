@@ -58,7 +58,10 @@ class Training:
         Args:
             tags: of its run in MLflow.
         """
+        trees = self.job.trees.folder
         world = {
+            # DVC's records of a tree, which are deleted with the trees
+            "DVC_SITE_CACHE_DIR": str(trees / ".dvc-site"),
             **os.environ,
             # The stages' command is `python`, which must be this one.
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",

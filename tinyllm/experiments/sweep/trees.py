@@ -8,6 +8,7 @@ experiment (DVC's issue 10673). So a trial runs in a repository of its own, with
 
 import json
 import os
+import time
 from pathlib import Path
 
 from configobj import ConfigObj
@@ -21,6 +22,7 @@ from tinyllm.settings import strict_yaml
 
 SNAPSHOTS = "refs/tinyllm/sweeps/"  # keeps the files of the project when a sweep began
 SUMMARY = "summary.json"  # in the reports of `train`; its module imports torch
+LEFT = 10.0  # seconds in which a stage of a killed sweep may still write into its tree
 IDENTITY = ("user.name", "user.email")
 
 
@@ -79,8 +81,11 @@ class Trees:
             cache: the folder of DVC's cache.
         """
         tree = self.tree(experiment)
-        remove(tree)
         tree.parent.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + LEFT
+        while tree.exists() and time.monotonic() < deadline:
+            remove(tree)
+            time.sleep(0.1)
         top = _line(self.git("rev-parse", "--show-toplevel"))
         self.git("clone", "--quiet", "--shared", "--no-checkout", top, str(tree))
         git = Git(tree)
