@@ -43,6 +43,7 @@ class Reader(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.samples: list[str] = []
+        self.scripts: list[str] = []
         self.text = ""
         self._inside: list[str] = []
         self.feed(html)
@@ -52,6 +53,8 @@ class Reader(HTMLParser):
         self._inside.append(tag)
         if tag == "pre":
             self.samples.append("")
+        if tag == "script":
+            self.scripts.append("")
         if tag in ("td", "th"):
             self.text += " "
 
@@ -60,6 +63,8 @@ class Reader(HTMLParser):
             pass
 
     def handle_data(self, data: str) -> None:
+        if "script" in self._inside:
+            self.scripts[-1] += data
         if {"script", "style"} & set(self._inside):
             return
         self.text += data
@@ -81,6 +86,8 @@ def test_hostile_text_stays_text_wherever_it_is(tmp_path: Path) -> None:
     )
     html = page.draw(shown)
     hostile = Reader(html)
+    held, script = hostile.scripts
+    assert json.loads(held) == page.read(html) and script == plain.scripts[1]
     for tag in ("script", "style", "img", "svg", "title", "h2"):
         assert hostile.count(tag) == plain.count(tag), tag
     assert not [value for _, attributes in hostile.elements for value in attributes

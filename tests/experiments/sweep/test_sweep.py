@@ -41,8 +41,8 @@ def test_trials_are_experiments_and_children_of_a_run(copy: Project) -> None:
     assert copy.run("git", "status", "--porcelain").stdout == before
     assert experiments(copy).keys() >= {"sweep-001", "sweep-002"}
 
-    runs = {run.data.tags.get("dvc.experiment"): run for run in copy.runs()}
-    (parent,) = (run for run in copy.runs() if run.info.run_name == "sweep")
+    runs = {run.data.tags.get("dvc.experiment", run.info.run_name): run for run in copy.runs()}
+    parent = runs["sweep"]
     values = {}
     for name in ("sweep-001", "sweep-002"):
         tags = runs[name].data.tags
@@ -110,7 +110,7 @@ def test_a_hopeless_trial_is_stopped_and_its_run_says_why(copy: Project) -> None
     output = sweep(copy, "sweep.yaml", "-j", "2")
     assert "4 complete, 1 pruned" in output
     assert "sweep-005" not in experiments(copy)
-    (run,) = (run for run in copy.runs() if run.data.tags.get("dvc.experiment") == "sweep-005")
+    (run,) = (r for r in copy.runs() if r.data.tags.get("dvc.experiment") == "sweep-005")
     assert run.info.status == "KILLED"
     assert run.data.tags[PRUNED_TAG].startswith("val.bits_per_byte ")
 
