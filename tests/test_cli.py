@@ -8,7 +8,7 @@ import click
 import pytest
 
 from tests.helpers import ROOT
-from tinyllm.cli import commands
+from tinyllm.cli.main import commands
 
 
 def tinyllm(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -30,7 +30,7 @@ def test_each_command_has_help(name: str) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from click.testing import CliRunner; from tinyllm.cli import commands; "
+        "import sys; from click.testing import CliRunner; from tinyllm.cli.main import commands; "
         "assert CliRunner().invoke(commands, ['--help']).exit_code == 0; "
         "sys.exit(', '.join({'torch', 'mlflow', 'dvc', 'numpy', 'pandas'} & set(sys.modules)) or 0)"
     )

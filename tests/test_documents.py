@@ -9,7 +9,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
 from tests.helpers import ROOT, random_model
-from tinyllm.cli import commands
+from tinyllm.cli.main import commands
 from tinyllm.data.sources.catalogue import check_source
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models.folder import save_model
