@@ -91,7 +91,7 @@ def test_ctrl_c_saves_the_training_and_the_same_command_resumes_it(quiet: Projec
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate()
     assert process.returncode == 130, output
-    assert "`tinyllm sweep sweep.yaml` resumes from there" in output
+    assert "stopped; `tinyllm sweep sweep.yaml` resumes from there" in output
     assert "saved" in log.read_text(encoding="utf-8")
     process = start(quiet, 1)
     wait_for(log, "train: resuming at step")

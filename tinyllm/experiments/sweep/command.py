@@ -1,6 +1,7 @@
 """`tinyllm sweep` and `tinyllm sweep status`."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def run_sweep(file: Path, jobs: int) -> None:
         KeyboardInterrupt: it was interrupted; the same command resumes it.
     """
     root = project_root()
-    file = file.absolute()
+    given, file = file, file.absolute()
     set_up_mlflow(root)
     sweep = load_sweep(file, root / PARAMS)
     folder = folder_of(root, sweep)
@@ -45,9 +46,9 @@ def run_sweep(file: Path, jobs: int) -> None:
         setup = _set_up(root, folder, sweep, trials)
         print(report.title(sweep), flush=True)
         _run(root, folder, sweep, trials, setup, jobs)
-    except KeyboardInterrupt as stop:
-        again = f"`tinyllm sweep {os.path.relpath(file)}` resumes from there"
-        raise KeyboardInterrupt(f"{stop or 'interrupted'}; {again}") from stop
+    except KeyboardInterrupt:  # click drops its message
+        print(f"stopped; `tinyllm sweep {given}` resumes from there", file=sys.stderr)
+        raise
     finally:
         lock.release()
 
