@@ -70,6 +70,7 @@ def test_an_intact_output_is_reported_with_files_and_bytes(here: Project) -> Non
     assert set(names) == {
         *OUTPUTS,
         "reports/splits.json",
+        "reports/index.html",
         "data/test_losses.npy",
         "DVC's cache",
         str(training),

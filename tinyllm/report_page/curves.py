@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyllm.common.errors import RunAgain
 from tinyllm.pictures.loss import smooth
 from tinyllm.report_page.thinning import sampled, size_of_groups
 
@@ -46,10 +47,22 @@ class Curve:
 
 
 def read_columns(path: Path) -> Columns:
-    """The columns of a table of numbers; an empty field is NaN, as pandas writes it."""
-    with path.open(encoding="utf-8", newline="") as file:
-        names, *rows = csv.reader(file)
-    return {name: [float(row[place] or "nan") for row in rows] for place, name in enumerate(names)}
+    """The columns of a table of numbers; an empty field is NaN, as pandas writes it.
+
+    Raises:
+        RunAgain: it is no such table.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            names, *rows = csv.reader(file)
+        columns = list(
+            zip(*[[float(field or "nan") for field in row] for row in rows], strict=True)
+        )
+    except (ValueError, csv.Error):  # not UTF-8, empty, no numbers, rows of several lengths
+        raise RunAgain(f"{path} is corrupt") from None
+    if "step" not in names or len(names) != len(columns):
+        raise RunAgain(f"{path} is corrupt")
+    return {name: list(column) for name, column in zip(names, columns, strict=True)}
 
 
 def read_curve(folder: Path) -> Curve:

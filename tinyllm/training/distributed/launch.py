@@ -173,4 +173,8 @@ def run_rank(work: Work, settings: Hardware) -> None:
             raise
         content = {"message": message or traceback.format_exc(), "timestamp": time.time()}
         Path(file).write_text(json.dumps(content))
-        sys.exit(RUN_AGAIN if isinstance(error, RunAgain) else 1)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Without the interpreter's end, at which a thread of gloo's that still runs aborts the
+        # process ("terminate called without an active exception").
+        os._exit(RUN_AGAIN if isinstance(error, RunAgain) else 1)
