@@ -29,11 +29,11 @@ def main() -> None:
     from tinyllm.compute import device_for, set_up, threads_for
     from tinyllm.data.token_store import read_split
     from tinyllm.evaluation import final_scores, model_card, record
-    from tinyllm.evaluation.analysis import analyse
     from tinyllm.experiments.provenance import read_origin
     from tinyllm.model_card.facts import read_facts
     from tinyllm.models.folder import WEIGHTS, load_model
     from tinyllm.report_page import content, page
+    from tinyllm.report_page.curves import read_curves
     from tinyllm.serving.record import record_model
     from tinyllm.settings.load import load_params
     from tinyllm.tracking.journal import Journal
@@ -45,19 +45,12 @@ def main() -> None:
     model.to(device)
     train, test = read_split(args.train), read_split(args.test)
     training, weights_sha256 = read_facts(args.model), sha256_of(args.model / WEIGHTS)
+    curves = read_curves(args.training, training.saved_step)
     header = record.header(params, test, weights_sha256, read_origin())
     with Journal(header, params.runtime) as journal:
-        scores, predictions = final_scores.predict_test(model, tokenizer, test, params.evaluate)
-        baselines = final_scores.baseline_scores(tokenizer, train, test)
-        samples = final_scores.write_samples(model, tokenizer, params.evaluate, params.seed)
-        texts = [sample.tokens for sample in samples]
-        found = analyse(
-            model, tokenizer, train, test, predictions, texts, params.evaluate, params.seed
+        results, predictions = final_scores.evaluate(
+            model, tokenizer, train, test, training, weights_sha256, params.evaluate, params.seed
         )
-        shown = content.gather(
-            training, weights_sha256, params.evaluate, scores, baselines, samples, found,
-            args.training, args.model,
-        )  # fmt: skip
         with (
             publish_file(args.losses) as losses,
             publish_folder(args.reports) as new,
@@ -65,16 +58,13 @@ def main() -> None:
             made_from,
         ):
             final_scores.write_losses(losses, predictions)
-            final_scores.write_report(new, scores, baselines, samples, found)
-            model_card.write(
-                new, training, weights_sha256, params.evaluate, scores, baselines, samples,
-                args.training,
-            )  # fmt: skip
-            page.write(new_page, shown)
+            final_scores.write_report(new, results)
+            model_card.write(new, results, args.training)
+            page.write(new_page, content.gather(results, curves, args.model))
         record.record(journal, args.reports, args.page)
-        bits = scores.bits_per_byte
+        bits = results.scores.bits_per_byte
         record_model(journal, args.model, args.losses, test, bits, params.evaluate)
-    for line in final_scores.lines(scores, baselines, found, samples, args.model):
+    for line in final_scores.lines(results, args.model):
         print(f"evaluate: {line}")
 
 

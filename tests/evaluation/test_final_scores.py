@@ -9,6 +9,7 @@ import torch
 
 from tests.evaluation.helpers import settings, split_of
 from tests.helpers import make_documents
+from tests.model_card.test_card import training
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation import final_scores
 from tinyllm.evaluation.analysis import Analysis
@@ -81,8 +82,11 @@ def test_the_report_has_the_same_bytes_every_time(
     samples = final_scores.write_samples(model, tokenizer, settings(), seed=1)
     scores = Scores(loss=2.5, bits_per_byte=1.25, accuracy=0.5, tokens=1000)
     baselines = {"zlib": 3.0, "lzma": 2.9, "bigram": 2.5}
+    results = final_scores.Results(
+        training(), "ab" * 32, settings(), scores, baselines, samples, analysis
+    )
     for name in ("one", "two"):
-        final_scores.write_report(tmp_path / name, scores, baselines, samples, analysis)
+        final_scores.write_report(tmp_path / name, results)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert {"comparison.png", "metrics.json", "samples.md", "scores.json"} <= {*names}
     assert {"analysis.json", "analysis.md", "calibration.csv", "calibration.png"} <= {*names}

@@ -5,18 +5,20 @@ from pathlib import Path
 
 from tests.helpers import ROOT
 from tests.model_card.test_card import training
+from tests.report_page.helpers import analysis
 from tinyllm.evaluation import model_card
-from tinyllm.evaluation.final_scores import Sample
+from tinyllm.evaluation.final_scores import Results, Sample
 from tinyllm.evaluation.scores import Scores
 from tinyllm.settings.load import load_params
 
 
 def written(folder: Path) -> str:
     settings = load_params(ROOT / "params.yaml").evaluate
-    model_card.write(
-        folder, training(), "ab" * 32, settings, Scores(2.0, 1.125, 0.5, 100), {"zlib": 2.5},
-        [Sample(f"prompt {n} ", "and text", []) for n in range(9)], Path("anywhere/train"),
+    results = Results(
+        training(), "ab" * 32, settings, Scores(2.0, 1.125, 0.5, 100), {"zlib": 2.5},
+        [Sample(f"prompt {n} ", "and text", []) for n in range(9)], analysis(),
     )  # fmt: skip
+    model_card.write(folder, results, Path("anywhere/train"))
     return (folder / model_card.PAGE).read_text()
 
 

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.helpers import ROOT, random_model, tiny_config
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models.folder import save_model
@@ -69,6 +71,13 @@ class Terminal:
             assert time.monotonic() < deadline, f"{text!r} is not in {self.shown!r}"
             assert self._read(), f"the command ended: {self.shown!r}"
         self._read_until = at + len(text)
+
+    def wait_for_input(self) -> None:
+        """Wait until the command has nothing more to do than to read a key."""
+        command, deadline = psutil.Process(self._process), time.monotonic() + PATIENCE
+        while command.status() != psutil.STATUS_SLEEPING:
+            assert time.monotonic() < deadline, f"{command.status()} after {self.shown!r}"
+            time.sleep(0.01)
 
     def end(self) -> int:
         """Read until the command ends. Returns its exit status."""

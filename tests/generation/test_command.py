@@ -157,8 +157,10 @@ def test_ctrl_c_ends_the_text_politely(project: Path, interactive: bool) -> None
 
 
 def test_ctrl_c_at_the_prompt_ends_the_session(project: Path) -> None:
+    """Python loses a Ctrl-C between the printing of a prompt and the reading of its first key."""
     terminal = Terminal("generate", "--model", "model", cwd=project)
     terminal.wait_for("> ")
+    terminal.wait_for_input()
     terminal.type("\x03")
     terminal.wait_for("interrupted")
     modes = terminal.settings()

@@ -9,11 +9,12 @@ from tests.helpers import ROOT
 from tests.model_card.test_card import training
 from tinyllm.evaluation.analysis import Analysis
 from tinyllm.evaluation.calibration import Calibration
-from tinyllm.evaluation.final_scores import Sample
+from tinyllm.evaluation.final_scores import Results, Sample
 from tinyllm.evaluation.generated import TextStatistics
 from tinyllm.evaluation.memorisation import Match
 from tinyllm.evaluation.scores import Scores
 from tinyllm.report_page.content import Content, gather
+from tinyllm.report_page.curves import read_curves
 from tinyllm.settings.load import load_params
 
 STEP_COLUMNS = "step,loss,learning_rate,grad_norm"
@@ -79,14 +80,15 @@ def content(
 ) -> Content:
     """The content of a page; `known` changes what is known of the training."""
     drawn = [("Return ", "the mean."), ("Raises\n", "ValueError")] if samples is None else samples
-    return gather(
-        training(steps=steps, **{"saved_step": steps // 5 * 4, **known}),
+    model = training(steps=steps, **{"saved_step": steps // 5 * 4, **known})
+    results = Results(
+        model,
         WEIGHTS,
         load_params(ROOT / "params.yaml").evaluate,
         Scores(2.5, 1.192, 0.4777, 99_449),
         {"zlib": 2.338, "lzma": 1.976, "bigram": 1.814},
         [Sample(prompt, text, []) for prompt, text in drawn],
         analysis(positions),
-        write_reports(folder / "train", steps, loss),
-        Path("models/tinyllm"),
     )
+    curves = read_curves(write_reports(folder / "train", steps, loss), model.saved_step)
+    return gather(results, curves, Path("models/tinyllm"))

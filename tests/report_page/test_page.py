@@ -165,9 +165,11 @@ def test_a_training_of_one_step_has_a_page(tmp_path: Path) -> None:
 def test_a_page_that_fails_to_draw_loses_no_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page.write(tmp_path / "index.html", {**content(tmp_path), "splits": None})
+    title = "a</title><script>"
+    page.write(tmp_path / "index.html", {**content(tmp_path), "title": title, "splits": None})
     assert "can't draw index.html: " in capsys.readouterr().err
-    assert "failed to draw" in (tmp_path / "index.html").read_text()
+    text = (tmp_path / "index.html").read_text()
+    assert "failed to draw" in text and "<script>" not in text
 
 
 def test_settings_that_differ_from_the_defaults_come_first(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def port(model: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> I
     """The port of `mlflow models serve`, started outside the project."""
     port, here = free_port(), tmp_path_factory.mktemp("elsewhere")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PYTHONPATH"))}
+    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"  # has uvicorn
     with (here / "log").open("w") as log:
         server = subprocess.Popen(
             [

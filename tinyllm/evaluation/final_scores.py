@@ -10,10 +10,11 @@ from tinyllm.common.files import publish_file, publish_folder, write_json, write
 from tinyllm.data.token_store import TokenSplit
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.evaluation import analysis_report, baselines
-from tinyllm.evaluation.analysis import Analysis
+from tinyllm.evaluation.analysis import Analysis, analyse
 from tinyllm.evaluation.scores import Predictions, Scores, make_windows, predict
 from tinyllm.generation.sampling import Sampling
 from tinyllm.generation.text import TextGenerator
+from tinyllm.model_card.facts import Training
 from tinyllm.models.model import Model
 from tinyllm.pictures.evaluation import COMPARISON, comparison
 from tinyllm.settings.evaluate import Evaluate
@@ -30,6 +31,48 @@ class Sample:
     prompt: str
     text: str
     tokens: list[int]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A model, and what its evaluation found.
+
+    Attributes:
+        training: what is known of the model.
+        weights_sha256: of the weights that were evaluated.
+        baselines: bits per byte of the test text, by name.
+    """
+
+    training: Training
+    weights_sha256: str
+    settings: Evaluate
+    scores: Scores
+    baselines: dict[str, float]
+    samples: list[Sample]
+    analysis: Analysis
+
+
+def evaluate(
+    model: Model,
+    tokenizer: Tokenizer,
+    train: TokenSplit,
+    test: TokenSplit,
+    training: Training,
+    weights_sha256: str,
+    settings: Evaluate,
+    seed: int,
+) -> tuple[Results, Predictions]:
+    """Score the model on the test split, generate samples, and analyse both.
+
+    Returns the results, and the losses of each token.
+    """
+    scores, predictions = predict_test(model, tokenizer, test, settings)
+    found = baseline_scores(tokenizer, train, test)
+    samples = write_samples(model, tokenizer, settings, seed)
+    texts = [sample.tokens for sample in samples]
+    analysis = analyse(model, tokenizer, train, test, predictions, texts, settings, seed)
+    results = Results(training, weights_sha256, settings, scores, found, samples, analysis)
+    return results, predictions
 
 
 def predict_test(
@@ -93,35 +136,29 @@ def write_losses(path: Path, predictions: Predictions) -> None:
         np.save(file, predictions.losses.numpy(), allow_pickle=False)
 
 
-def write_report(
-    folder: Path,
-    scores: Scores,
-    baselines: dict[str, float],
-    samples: list[Sample],
-    analysis: Analysis,
-) -> None:
+def write_report(folder: Path, results: Results) -> None:
     """Publish the numbers, the samples, the analysis and the pictures."""
+    scores, compared = results.scores, results.baselines
     with publish_folder(folder) as new:
         test = scores.as_dict()
         write_json(new / METRICS, {"test": {name: test[name] for name in HEADLINE}})
         write_json(
             new / SCORES,
-            {"test": {**test, "tokens": scores.tokens}, "baseline_bits_per_byte": baselines},
+            {"test": {**test, "tokens": scores.tokens}, "baseline_bits_per_byte": compared},
         )
-        write_text(new / "samples.md", samples_markdown(samples))
-        comparison(new / COMPARISON, {**baselines, "tinyllm": scores.bits_per_byte})
-        analysis_report.write(new, analysis)
+        write_text(new / "samples.md", samples_markdown(results.samples))
+        comparison(new / COMPARISON, {**compared, "tinyllm": scores.bits_per_byte})
+        analysis_report.write(new, results.analysis)
 
 
-def lines(
-    scores: Scores, baselines: dict[str, float], found: Analysis, samples: list[Sample], model: Path
-) -> Iterator[str]:
+def lines(results: Results, model: Path) -> Iterator[str]:
     """Summarise the evaluation of a model for the terminal, with the first sample."""
+    scores = results.scores
     yield (
         f"{scores.bits_per_byte:.4f} bits/byte on {scores.tokens:,} test tokens "
         f"(loss {scores.loss:.4f}, accuracy {scores.accuracy:.1%}); "
-        + ", ".join(f"{name} {value:.3f}" for name, value in baselines.items())
+        + ", ".join(f"{name} {value:.3f}" for name, value in results.baselines.items())
     )
-    yield analysis_report.headline(found)
-    for sample in samples[:1]:
+    yield analysis_report.headline(results.analysis)
+    for sample in results.samples[:1]:
         yield f"{model} generates:\n\n{sample.prompt}{sample.text}\n"

@@ -1,13 +1,11 @@
 """The complete model card, with the scores on the test split, samples and pictures."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from tinyllm.common.files import write_text
 from tinyllm.evaluation.analysis_report import CALIBRATION, CONTEXT
-from tinyllm.evaluation.final_scores import Sample
-from tinyllm.evaluation.scores import Scores
-from tinyllm.model_card.facts import Evaluation, Training
+from tinyllm.evaluation.final_scores import Results
+from tinyllm.model_card.facts import Evaluation
 from tinyllm.model_card.page import card
 from tinyllm.pictures.evaluation import COMPARISON
 from tinyllm.pictures.loss import LOSS
@@ -17,17 +15,13 @@ PAGE = "model_card.md"
 SHOWN = 3  # samples
 
 
-def write(
-    folder: Path, training: Training, weights_sha256: str, settings: Evaluate, scores: Scores,
-    baselines: dict[str, float], samples: Sequence[Sample], reports: Path,
-) -> None:  # fmt: skip
+def write(folder: Path, results: Results, reports: Path) -> None:
     """Add the card to a folder of reports that has the other results of the evaluation.
 
     Args:
-        training: what is known of the model.
         reports: folder of the training's reports, beside the evaluation's.
     """
-    context = training.settings["context_length"]
+    context = results.training.settings["context_length"]
     pictures = {
         "Bits per byte of the test text, of the model and of the baselines": Path(COMPARISON),
         "Loss of the training and of the validation set": Path("..", reports.name, LOSS),
@@ -35,17 +29,17 @@ def write(
         "Accuracy over the model's confidence": Path(f"{CALIBRATION}.png"),
     }
     evaluation = Evaluation(
-        weights_sha256=weights_sha256,
-        scores=scores.as_dict(),
-        baselines=baselines,
-        context=context - (settings.stride or context),
-        samples=[(sample.prompt, sample.text) for sample in samples[:SHOWN]],
-        sampling=sampling(settings),
+        weights_sha256=results.weights_sha256,
+        scores=results.scores.as_dict(),
+        baselines=results.baselines,
+        context=context - (results.settings.stride or context),
+        samples=[(sample.prompt, sample.text) for sample in results.samples[:SHOWN]],
+        sampling=sampling(results.settings),
         pictures={
             about: path.as_posix() for about, path in pictures.items() if (folder / path).is_file()
         },
     )
-    write_text(folder / PAGE, card(training, evaluation))
+    write_text(folder / PAGE, card(results.training, evaluation))
 
 
 def sampling(settings: Evaluate) -> str:

@@ -4,20 +4,18 @@ Times, rates, hosts, dates and commits are not in it: the same inputs would give
 """
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tinyllm.evaluation.analysis import GROUPS, Analysis
-from tinyllm.evaluation.final_scores import Sample
+from tinyllm.evaluation.final_scores import Results, Sample
 from tinyllm.evaluation.model_card import sampling
-from tinyllm.evaluation.scores import Scores
 from tinyllm.model_card.facts import Training, in_words
 from tinyllm.model_card.loading import FOLDER, how_to_load
 from tinyllm.models.registry import class_of
 from tinyllm.report_page import charts
-from tinyllm.report_page.curves import Columns, finite, read_curve, read_evaluations
+from tinyllm.report_page.curves import Columns, Curves, finite
 from tinyllm.report_page.settings import Row, setting_rows
 from tinyllm.settings.evaluate import Evaluate
 
@@ -30,27 +28,13 @@ PROMPT = "The "  # in examples, where there is no sample
 Content = dict[str, Any]
 
 
-def gather(
-    training: Training,
-    weights_sha256: str,
-    settings: Evaluate,
-    scores: Scores,
-    baselines: Mapping[str, float],
-    samples: Sequence[Sample],
-    found: Analysis,
-    reports: Path,
-    model: Path,
-) -> Content:
+def gather(results: Results, curves: Curves, model: Path) -> Content:
     """Everything that the page shows, as JSON can hold it.
 
     Args:
-        training: what is known of the model.
-        settings: the evaluation's.
-        reports: folder of the training's reports.
         model: folder of the model, for the commands that load it.
     """
-    curve = read_curve(reports)
-    evaluations = read_evaluations(reports, training.saved_step)
+    training, found, samples = results.training, results.analysis, results.samples
     prompt = samples[0].prompt if samples else PROMPT
     architecture = class_of(training.settings["architecture"])
     return {
@@ -59,37 +43,46 @@ def gather(
         "summary": _summary(training, architecture.HF_ARCHITECTURE),
         "source": training.source[:LONGEST_NAME],
         "licence": training.licence and training.licence[:LONGEST_NAME],
-        "scores": {**scores.as_dict(), "tokens": scores.tokens},
-        "baselines": dict(baselines),
-        "training": {
-            "steps": training.steps,
-            "saved_step": training.saved_step,
-            "tokens": training.tokens_seen,
-            "epochs": training.tokens_seen / training.splits["train"]["tokens"],
-            "tokenizer": training.tokenizer,
-            "vocab_size": training.vocab_size,
-        },
-        "charts": {
-            "training": [
-                charts.loss(curve, evaluations, training.saved_step),
-                charts.learning_rate(curve),
-                charts.gradient_norm(curve, training.settings["grad_clip"]),
-            ],
-            "context": charts.context_use(found.positions, found.context, found.document),
-            "calibration": [charts.calibration(found.calibration.bins)],
-        },
-        "evaluations": _evaluation_rows(evaluations),
+        "scores": {**results.scores.as_dict(), "tokens": results.scores.tokens},
+        "baselines": results.baselines,
+        "training": _progress(training),
+        "charts": _charts(training, curves, found),
+        "evaluations": _evaluation_rows(curves.evaluations),
         "context": found.context,
         "frequency": found.frequency,
         "calibration": {**asdict(found.calibration)},
         "texts": {name: _statistics(getattr(found, name)) for name in GROUPS},
         "samples": [_sample(sample) for sample in samples[:MOST_SAMPLES]],
         "all_samples": len(samples),
-        "sampling": sampling(settings).removeprefix(", "),
+        "sampling": sampling(results.settings).removeprefix(", "),
         "splits": training.splits,
-        "weights_sha256": weights_sha256,
-        "settings": _settings(training, settings),
+        "weights_sha256": results.weights_sha256,
+        "settings": _settings(training, results.settings),
         "loading": loading(how_to_load(architecture, prompt, _context(training)), model),
+    }
+
+
+def _progress(training: Training) -> Content:
+    return {
+        "steps": training.steps,
+        "saved_step": training.saved_step,
+        "tokens": training.tokens_seen,
+        "epochs": training.tokens_seen / training.splits["train"]["tokens"],
+        "tokenizer": training.tokenizer,
+        "vocab_size": training.vocab_size,
+    }
+
+
+def _charts(training: Training, curves: Curves, found: Analysis) -> Content:
+    steps = curves.steps
+    return {
+        "training": [
+            charts.loss(steps, curves.evaluations, training.saved_step),
+            charts.learning_rate(steps),
+            charts.gradient_norm(steps, training.settings["grad_clip"]),
+        ],
+        "context": charts.context_use(found.positions, found.context, found.document),
+        "calibration": [charts.calibration(found.calibration.bins)],
     }
 
 

@@ -46,6 +46,23 @@ class Curve:
     about: str
 
 
+@dataclass(frozen=True)
+class Curves:
+    """The steps of a training, and its evaluations: a list for each column of their table."""
+
+    steps: Curve
+    evaluations: Columns
+
+
+def read_curves(folder: Path, saved_step: int) -> Curves:
+    """The curves in a training's reports.
+
+    Raises:
+        RunAgain: a table is corrupt.
+    """
+    return Curves(_read_steps(folder), _read_evaluations(folder, saved_step))
+
+
 def read_columns(path: Path) -> Columns:
     """The columns of a table of numbers; an empty field is NaN, as pandas writes it.
 
@@ -65,7 +82,7 @@ def read_columns(path: Path) -> Columns:
     return {name: list(column) for name, column in zip(names, columns, strict=True)}
 
 
-def read_curve(folder: Path) -> Curve:
+def _read_steps(folder: Path) -> Curve:
     """The steps in a training's reports."""
     table = read_columns(folder / STEPS)
     count = len(table["step"])
@@ -87,7 +104,7 @@ def read_curve(folder: Path) -> Curve:
     )
 
 
-def read_evaluations(folder: Path, saved_step: int) -> Columns:
+def _read_evaluations(folder: Path, saved_step: int) -> Columns:
     """The evaluations in a training's reports: at most about `MOST_EVALUATIONS`.
 
     The first, the last, and the one of the saved weights are among them.

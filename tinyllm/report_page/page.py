@@ -1,6 +1,7 @@
 """Drawing the page from its content, and reading the content from a page."""
 
 import hashlib
+import html
 import json
 import re
 import sys
@@ -31,12 +32,13 @@ def write(path: Path, content: Content) -> None:
     reason alone.
     """
     try:
-        html = draw(content)
+        text = draw(content)
     except Exception as error:  # of any kind, from jinja or its installation
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"can't draw {path.name}: {reason}", file=sys.stderr)
-        html = f"<!doctype html>\n<title>{content['title']}</title>\n<p>This page failed to draw.\n"
-    path.write_bytes(html.encode())
+        title = html.escape(visible(content["title"]))
+        text = f"<!doctype html>\n<title>{title}</title>\n<p>This page failed to draw.\n"
+    path.write_bytes(text.encode())
 
 
 def draw(content: Content) -> str:
@@ -70,13 +72,13 @@ def draw(content: Content) -> str:
     )
 
 
-def read(html: str) -> Content:
+def read(text: str) -> Content:
     """The content of a page that `draw` made.
 
     Raises:
         ValueError: it is no such page, or one of another version.
     """
-    found = _CONTENT.search(html)
+    found = _CONTENT.search(text)
     try:
         content = json.loads(found[1]) if found else None
     except ValueError:

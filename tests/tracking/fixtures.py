@@ -1,4 +1,4 @@
-"""A project folder with its own empty MLflow database."""
+"""A project folder with its own empty MLflow database, and a server."""
 
 import os
 import shutil
