@@ -161,8 +161,10 @@ def test_the_note_of_an_experiment_reproduces_its_model_in_a_fresh_clone(
     settings.write_text("[diff]\n\tnoprefix = true\n\torderFile = /nowhere\n")
     copy = Project(copy.root, {"GIT_CONFIG_GLOBAL": str(settings)})
     shutil.copyfile(empty_database, copy.root / "mlflow.db")
-    network = copy.root / "tinyllm/models/nanochat.py"
-    network.write_text(network.read_text().replace("std=1.0,", "std=0.5,"))
+    network = copy.root / "tinyllm/models/model.py"
+    code = network.read_text()
+    assert "std=1.0," in code
+    network.write_text(code.replace("std=1.0,", "std=0.5,"))
     prompt = hydra(['it\'s a "$HOME" \\${seed}\n\U0001f642 \\'])
     changes = ("-S", "train.learning_rate=0.02", "-S", f"evaluate.prompts={prompt}")
     copy.dvc("exp", "run", "--temp", "--name", "edited", *changes)

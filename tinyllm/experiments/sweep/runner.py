@@ -19,6 +19,7 @@ from tinyllm.experiments.sweep.training import POLL, Training
 from tinyllm.experiments.sweep.training_watch import TrainingWatch
 from tinyllm.experiments.sweep.trial_process import Job
 from tinyllm.experiments.sweep.trials import Trial, Trials
+from tinyllm.tracking.curves import curve
 
 FAILURES = 3  # trials in a row that fail before the sweep stops
 SAVE_TIME = 10.0  # seconds between two records of the time that the sweep took
@@ -128,9 +129,9 @@ class Runner:
         first, *others = self.sweep.seeds
         watched = self._training(trial, first)
         if self.sweep.content.pruner != "none":
-            metric = self.sweep.content.metric.replace(".", "/")
+            split, measure = self.sweep.content.metric.split(".")
             tags = SWEEP_TAG, self.setup["identity"]
-            watched.watch = TrainingWatch(watched.job.experiment, *tags, metric)
+            watched.watch = TrainingWatch(watched.job.experiment, *tags, curve(measure, split))
         return [watched, *(self._training(trial, seed) for seed in others)]
 
     def _training(self, trial: Trial, seed: int | None) -> Training:

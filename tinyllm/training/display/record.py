@@ -14,6 +14,7 @@ from tinyllm.models.folder import WEIGHTS
 from tinyllm.models.model import Model
 from tinyllm.settings.init_from import base_model
 from tinyllm.settings.load import Params, flatten
+from tinyllm.tracking.curves import FIRST, curve
 from tinyllm.tracking.datasets import dataset
 from tinyllm.tracking.journal import Header, Journal
 from tinyllm.tracking.lineage import lineage
@@ -23,10 +24,7 @@ from tinyllm.training.data import TrainingData
 from tinyllm.training.history import TRAIN, VALIDATION
 from tinyllm.training.report import SUMMARY
 
-# MLflow groups its charts by the part of a name before "/" and sorts the groups: `best`,
-# `bits_per_byte` and `loss` are the first.
 SPLITS = {TRAIN: "train", VALIDATION: "val"}
-FIRST = ("bits_per_byte", "loss")  # measures with a group of their own
 BATCH_LOSS = "loss/batch"  # of each step
 ROLES = {TRAIN: "training", VALIDATION: "validation"}
 
@@ -99,7 +97,7 @@ class Record:
     def evaluation(self, step: int, scores: Mapping[str, Mapping[str, float]]) -> None:
         """Record the scores of each split: measure to value."""
         metrics = {
-            _curve(measure, SPLITS[split]): value
+            curve(measure, SPLITS[split]): value
             for split, values in scores.items()
             for measure, value in values.items()
         }
@@ -118,8 +116,3 @@ class Record:
         self.journal.tags({MODEL_TAG: sha256_of(model / WEIGHTS)})
         self.journal.file(model, "model")
         self.journal.file(reports, f"reports/{reports.name}")
-
-
-def _curve(measure: str, split: str) -> str:
-    """The name of an evaluation's score."""
-    return f"{measure}/{split}" if measure in FIRST else f"{split}/{measure}"
