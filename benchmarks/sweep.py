@@ -4,7 +4,8 @@ python -m benchmarks.sweep kills [--trials 20] [--kills 5] [--jobs 2] [--seed 1]
 python -m benchmarks.sweep jobs [--trials 4] [--steps 400]
 
 Both run a sweep of a tiny pipeline without MLflow. `kills` sends SIGKILL to the whole process group
-of `tinyllm sweep` and starts it again; it exits with status 1 unless every trial was run once.
+of `tinyllm sweep` and starts it again; it exits with status 1 unless every trial was run once. Half
+of the kills come at any time, the others soon after DVC has completed a training.
 `jobs` prints the time, and the CPU time of all processes, of the same sweep with one and with two
 trainings at once.
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from tests.pipeline import Project, clone
 
+COMPLETED = "Ran experiment(s)"  # as DVC prints
 SWEEP = """
 vary:
   train.learning_rate: {low: 0.001, high: 0.01, log: true}
@@ -45,6 +47,19 @@ class Counted:
     complete: list[str]
     recorded: int
     most_runs: int
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When to kill a sweep.
+
+    Attributes:
+        trained: trainings that DVC has to complete first, after the sweep was started.
+        seconds: to wait after that.
+    """
+
+    trained: int
+    seconds: float
 
 
 def main() -> None:
@@ -96,21 +111,30 @@ def start(project: Project, jobs: int, name: str = "sweep") -> subprocess.Popen[
     )
 
 
-def kill_and_restart(project: Project, jobs: int, moments: list[float]) -> str:
-    """Run a sweep to its end, killed after each number of seconds. Returns its last output."""
-    for moment in moments:
+def kill_and_restart(project: Project, jobs: int, moments: list[Kill]) -> str:
+    """Run a sweep to its end, killed at each of these moments. Returns its last output."""
+    for kill in moments:
+        before = trained(project)
         process = start(project, jobs)
+        while process.poll() is None and trained(project) < before + kill.trained:
+            time.sleep(0.02)
         try:
-            process.wait(moment)
+            process.wait(kill.seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
-        print(f"killed after {moment:.1f} s: {process.returncode}\n{output}", flush=True)
+        print(f"{kill}, exit status {process.returncode}:\n{output}", flush=True)
     process = start(project, jobs)
     output, _ = process.communicate()
     if process.returncode:
         raise ChildProcessError(output)
     return output
+
+
+def trained(project: Project, name: str = "sweep") -> int:
+    """Trainings that DVC completed, by its own output: the sweep may not know of the last ones."""
+    logs = (project.root / ".tinyllm" / "sweeps" / name / "logs").glob("*")
+    return sum(log.read_text(encoding="utf-8").count(COMPLETED) for log in logs)
 
 
 def count(project: Project, name: str = "sweep") -> Counted:
@@ -125,7 +149,7 @@ def count(project: Project, name: str = "sweep") -> Counted:
     return Counted(
         complete=sorted(re.findall(rf"/({name}-\d+)$", refs, re.MULTILINE)),
         recorded=states.count("COMPLETE"),
-        most_runs=max(log.count("Ran experiment(s)") for log in logs),
+        most_runs=max(log.count(COMPLETED) for log in logs),
     )
 
 
@@ -133,7 +157,9 @@ def kills(project: Project, trials: int, number: int, jobs: int, seed: int) -> N
     """Kill a sweep several times; exit with status 1 unless every trial was run once."""
     chance = random.Random(seed)
     began = time.monotonic()
-    output = kill_and_restart(project, jobs, [chance.uniform(5, 90) for _ in range(number)])
+    early = [Kill(0, chance.uniform(5, 30)) for _ in range(number // 2)]
+    late = [Kill(chance.randint(1, 3), chance.uniform(0, 3)) for _ in range(number - number // 2)]
+    output = kill_and_restart(project, jobs, chance.sample(early + late, number))
     print(output)
     found = count(project)
     expected = [f"sweep-{index:03d}" for index in range(1, trials + 1)]

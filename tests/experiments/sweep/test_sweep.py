@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sweep import count, kill_and_restart, start, write_sweep
+from benchmarks.sweep import Kill, count, kill_and_restart, start, write_sweep
 from tests.pipeline import Project
 from tinyllm.experiments.sweep.training_watch import PRUNED_TAG
 
@@ -73,7 +73,9 @@ def test_trials_are_experiments_and_children_of_a_run(copy: Project) -> None:
 def test_a_sweep_that_is_killed_ends_with_each_trial_once(quiet: Project) -> None:
     quiet.commit()
     write_sweep(quiet, 3)
-    output = kill_and_restart(quiet, 2, [6.0, 14.0, 22.0])
+    # While it starts, while it trains, and before it records what DVC has completed.
+    moments = [Kill(0, 4.0), Kill(0, 12.0), Kill(1, 0.0), Kill(1, 0.4)]
+    output = kill_and_restart(quiet, 2, moments)
     assert "3 complete; left: 0 trials" in output
     found = count(quiet)
     assert found.complete == ["sweep-001", "sweep-002", "sweep-003"]
