@@ -17,6 +17,7 @@ from tinyllm.models.folder import WEIGHTS
 from tinyllm.tracking.model_record import LOSSES
 
 SHORT = 12  # digits shown of a hash
+WHOLE_MODEL, WHOLE_LOSSES = "model folder", "test losses"  # names of rows
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _model(run: Recorded, model: Path) -> Iterator[Row]:
     if then:
         other = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
         verdict = f"differs: {', '.join(other)}" if other else ""
-        yield Row("model folder", f"{len(then)} files", f"{len(now)} files", not other, verdict)
+        yield Row(WHOLE_MODEL, f"{len(then)} files", f"{len(now)} files", not other, verdict)
 
 
 def _hashes(name: str, then: str, now: str) -> Row:
@@ -90,4 +91,4 @@ def _losses(run: Recorded, path: Path) -> Iterator[Row]:
     if not same and then.shape == now.shape:
         apart = np.abs(now - then)
         verdict = f"{int((apart > 0).sum()):,} differ, by {apart.max():.2g} nats at most"
-    yield Row("test losses", f"{len(then):,} tokens", f"{len(now):,} tokens", same, verdict)
+    yield Row(WHOLE_LOSSES, f"{len(then):,} tokens", f"{len(now):,} tokens", same, verdict)
