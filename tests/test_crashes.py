@@ -76,6 +76,7 @@ def start_training(project: Project) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_after_a_kill_in_any_stage_the_next_repro_gives_the_same_outputs(
     ran: Project, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_signal_to_dvc_and_training_counts_once(copy: Project, number: signal.
     assert re.search(rf"stopped by {number.name} at step \d+ of 1000, saved", printed), printed
 
 
+@pytest.mark.slow
 def test_training_stops_when_dvc_is_killed_and_resumes(copy: Project) -> None:
     """Training stops on its own; then the next `dvc repro` resumes it."""
     copy.set(LONG)
@@ -140,6 +142,7 @@ def test_training_stops_when_dvc_is_killed_and_resumes(copy: Project) -> None:
     assert copy.outputs() == resumed
 
 
+@pytest.mark.slow
 def test_of_two_repros_at_once_one_fails_and_the_other_succeeds(copy: Project) -> None:
     copy.set(LONG)
     first = start_training(copy)

@@ -25,6 +25,7 @@ def keep_model(project: Project) -> dict[str, object]:
     return {"train.init_from": BASE, "tokenize.vocab_size": read_config(base).vocab_size}
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_further_on_the_same_text(copy: Project) -> None:
     before = read_json(copy.root / "reports/evaluate/metrics.json")["test"]
     copy.set(keep_model(copy))
@@ -49,6 +50,7 @@ def test_a_model_is_trained_further_on_the_same_text(copy: Project) -> None:
     assert copy.repro() == REST
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_on_another_text_with_its_tokenizer(quiet: Project) -> None:
     before = (quiet.root / "data/tokenizer/vocabulary.tiktoken").read_bytes()
     settings = keep_model(quiet)

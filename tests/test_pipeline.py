@@ -56,6 +56,7 @@ def test_another_style_of_the_page_scores_again_and_trains_nothing(quiet: Projec
     assert changed == ["evaluate"]
 
 
+@pytest.mark.slow
 def test_a_correction_of_the_licence_trains_nothing(quiet: Project) -> None:
     weights = sha256_of(quiet.root / "models/tinyllm/model.safetensors")
     quiet.set({"download.licence": "MIT"})
@@ -70,6 +71,7 @@ def test_a_second_repro_runs_nothing(ran: Project) -> None:
     assert ran.outputs() == before
 
 
+@pytest.mark.slow
 def test_a_setting_reruns_what_depends_on_it(quiet: Project) -> None:
     quiet.set({"train.learning_rate": 0.02})
     assert quiet.repro() == ["train", "evaluate"]
@@ -84,6 +86,7 @@ def test_changed_code_reruns_its_stage_and_no_stage_after_the_same_output(quiet:
     }
 
 
+@pytest.mark.slow
 def test_another_document_reruns_everything(quiet: Project) -> None:
     before = read_json(quiet.root / "data/raw/manifest.json")["documents"]
     (quiet.root / "corpus" / "more").mkdir()
@@ -123,6 +126,7 @@ OTHER_WAYS = {
 }
 
 
+@pytest.mark.slow
 def test_display_code_reruns_nothing_and_changes_no_output(copy: Project) -> None:
     for module in NO_RESULT:
         prefix = module.replace(".", "/")
@@ -150,6 +154,7 @@ def test_two_clones_produce_the_same_bytes(ran: Project, tmp_path: Path) -> None
     assert other.outputs() == ran.outputs()
 
 
+@pytest.mark.slow
 def test_a_hostile_terminal_and_matplotlib_change_nothing(quiet: Project) -> None:
     """As Jupyter and Colab configure every process they start; and an old Windows terminal."""
     picture = quiet.root / "reports" / "evaluate" / "comparison.png"
@@ -194,6 +199,7 @@ def test_wrong_settings_are_reported_and_change_nothing(
     assert quiet.repro() == []
 
 
+@pytest.mark.slow
 def test_a_queued_experiment_is_sent_to_the_same_mlflow_store(copy: Project) -> None:
     base = copy.run("git", "rev-parse", "HEAD").stdout.strip()
     before = copy.outputs()
@@ -214,6 +220,7 @@ def test_a_queued_experiment_is_sent_to_the_same_mlflow_store(copy: Project) -> 
     assert copy.run("git", "status", "--porcelain").stdout == ""
 
 
+@pytest.mark.slow
 def test_the_score_is_the_first_column_of_dvc_exp_show(copy: Project) -> None:
     copy.set({"runtime.tracker": "none"})
     copy.commit()

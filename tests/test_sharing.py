@@ -42,6 +42,7 @@ def test_repro_pull_downloads_what_is_missing(copy: Project, tmp_path: Path) -> 
     assert other.outputs() == copy.outputs()
 
 
+@pytest.mark.slow
 def test_an_experiment_is_pushed_and_pulled_with_its_model(copy: Project, tmp_path: Path) -> None:
     copy.set({"runtime.tracker": "none"})
     copy.dvc("remote", "add", "--default", "team", str(tmp_path / "store"))

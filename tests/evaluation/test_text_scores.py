@@ -76,6 +76,7 @@ def test_documents_are_cut_as_download_cuts_them() -> None:
     assert documents_of("", None) == documents_of("", "x") == []
 
 
+@pytest.mark.slow
 def test_a_command_scores_a_file_or_standard_input(
     tmp_path: Path, tokenizer: Tokenizer, model: Model
 ) -> None:

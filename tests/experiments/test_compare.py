@@ -122,6 +122,7 @@ def test_only_settings_that_differ_and_decide_a_result_are_shown() -> None:
     assert not {"seed", "train.learning_rate", "runtime.num_workers"} & best.keys()
 
 
+@pytest.mark.slow
 def test_last_and_where_choose_runs() -> None:
     experiment("only-dvc", 1.0)  # committed in whole seconds, before the runs
     track("first", 1.1, train__n_layer="6")

@@ -193,6 +193,7 @@ def test_an_unknown_revision_or_path_is_an_error(project: Path, history: list[st
     assert wrong("/elsewhere", "HEAD") == f"/elsewhere: must be in {project} to have revisions"
 
 
+@pytest.mark.slow
 def test_the_command_generates_from_a_revision(project: Path, history: list[str]) -> None:
     del history
     flags = ("generate", "a", "--max-tokens", "40", "--temperature", "3")

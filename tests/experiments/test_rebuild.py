@@ -61,6 +61,7 @@ def inputs(run: Any) -> set[tuple[str, str, str]]:
     }
 
 
+@pytest.mark.slow
 def test_the_rebuilt_run_equals_the_original(ran: Project, pulled: Project) -> None:
     done = pulled.run("python", "-m", "tinyllm", "rebuild")
     assert "Times, rates and hardware are not known" in done.stdout

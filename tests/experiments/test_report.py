@@ -101,6 +101,7 @@ def test_the_copy_has_times_hardware_commit_and_further_settings(tmp_path: Path)
     assert PAGE.read_text() == original  # the stage's output is as it was
 
 
+@pytest.mark.slow
 def test_the_scores_before_are_those_of_the_last_commit_with_other_ones(tmp_path: Path) -> None:
     draw_page(tmp_path)
     oldest = commit_scores("the oldest", bits_per_byte=1.5)
@@ -129,6 +130,7 @@ def test_scores_of_another_test_text_are_not_judged(tmp_path: Path) -> None:
     assert {row["verdict"] for row in before["rows"]} == {""}
 
 
+@pytest.mark.slow
 def test_a_run_is_drawn_from_its_page_in_mlflow(tmp_path: Path) -> None:
     html = page.draw(content(tmp_path, seed=77))
     run = track(html)
@@ -137,6 +139,7 @@ def test_a_run_is_drawn_from_its_page_in_mlflow(tmp_path: Path) -> None:
     assert drawn("tall-tree") == shown
 
 
+@pytest.mark.slow
 def test_an_experiment_that_mlflow_lacks_is_drawn_from_git(tmp_path: Path) -> None:
     experiment("only-dvc", 1.1)  # without a page
     assert "only-dvc has no page reports/index.html" in report("only-dvc", status=1).stderr
@@ -164,6 +167,7 @@ def test_a_missing_page_or_run_is_one_clear_line(arguments: tuple[str, ...], rea
     assert line.startswith(f"error: {reason}")
 
 
+@pytest.mark.slow
 def test_a_foreign_page_and_a_foreign_revision_are_one_clear_line(tmp_path: Path) -> None:
     draw_page(tmp_path)
     (line,) = report("--against", "--all", status=1).stderr.strip().splitlines()

@@ -114,6 +114,7 @@ def test_a_bit_flipped_in_any_object_of_the_cache_is_found(
             corrupt(file)
 
 
+@pytest.mark.slow
 def test_a_bit_flipped_in_an_object_of_another_version_is_found(
     here: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,7 @@ def test_no_store_at_all(project: Project, store: str) -> None:
     assert project.sync().stdout == "MLflow has everything.\n"
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers(project: Project) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -90,6 +91,7 @@ def _lock(root: Path, ready: Event, release: Event) -> None:
     release.wait(30)
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_the_store(project: Project) -> None:
     """No file may grow beyond the database's current size; the journal is far smaller."""
     size = (project.root / "mlflow.db").stat().st_size
@@ -111,6 +113,7 @@ def test_a_full_disk_of_the_store(project: Project) -> None:
     assert project.points(project.runs()["full store"]) == ALL_POINTS
 
 
+@pytest.mark.slow
 def test_a_server_killed_and_restarted(project: Project) -> None:
     port = free_port()
     uri = f"http://127.0.0.1:{port}"

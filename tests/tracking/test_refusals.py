@@ -89,6 +89,7 @@ def artifacts(run: Any, folder: str | None = None) -> set[str]:
     return files.union(*(artifacts(run, each.path) for each in found if each.is_dir))
 
 
+@pytest.mark.slow
 def test_refused_weights_arrive_later_and_the_rest_at_once(
     proxy: Proxy, model: Path, experiment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_refused_item_is_retried_when_due(
     assert artifacts(run_of(experiment)) >= {f"model/{WEIGHTS}"}
 
 
+@pytest.mark.slow
 def test_a_refused_value_does_not_block_others(
     proxy: Proxy, experiment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,6 +24,7 @@ from tinyllm.tracking.journal import Journal
 from tinyllm.tracking.mlflow.notes import VANISHED
 
 
+@pytest.mark.slow
 def test_the_runs_status_is_the_stages(project: Project) -> None:
     stages = {how: project.start(how) for how in ("fine", "failed", "interrupted", "killed")}
     stages["killed"].kill()
@@ -52,6 +53,7 @@ def test_the_runs_status_is_the_stages(project: Project) -> None:
     assert project.points(runs["killed"]) == half  # everything recorded before
 
 
+@pytest.mark.slow
 def test_a_stage_whose_follower_died_is_not_marked_killed(project: Project) -> None:
     stage = project.start("fine")
     (follower,) = psutil.Process(stage.pid).children()

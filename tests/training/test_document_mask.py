@@ -43,6 +43,7 @@ def test_a_killed_training_ends_in_the_same_bytes_and_differs_from_one_without(
     assert read_config(masked / "models/tinyllm").document_end == 299
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_model_as_one(masked: Path) -> None:
     change(masked, SAME)
     two = [Path(shutil.copytree(masked, masked.with_name(name))) for name in ("none", "full")]

@@ -68,6 +68,7 @@ def in_transformers(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
+@pytest.mark.slow
 @shapes
 def test_two_processes_train_the_same_model_as_one_with_ddp_and_fsdp(
     of_each: Path, shape: dict[str, str]

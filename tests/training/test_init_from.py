@@ -98,6 +98,7 @@ def test_other_weights_are_another_training(further: Path, base: Path) -> None:
     assert outputs(further) != before
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_model_as_one(further: Path) -> None:
     change(further, SAME)
     two = [Path(shutil.copytree(further, further.with_name(name))) for name in ("none", "full")]
@@ -118,6 +119,7 @@ def test_settings_without_weights_may_differ(further: Path, name: str, value: fl
     assert losses(further).iloc[-1] < losses(further)[0]
 
 
+@pytest.mark.slow
 def test_its_tokenizer_encodes_another_text(further: Path, base: Path) -> None:
     (further / "corpus" / "a.txt").write_text(OTHER_TEXT)
     run(further, "download", *TOKENIZE[:4])

@@ -113,6 +113,7 @@ def test_changing_any_byte_of_the_inputs_makes_another_training(inputs: list[Pat
     assert set(after.differences(before)) == {str(inputs[1] / "new"), files[0].as_posix()}
 
 
+@pytest.mark.slow
 def test_changing_any_code_makes_another_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

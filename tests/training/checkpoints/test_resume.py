@@ -45,6 +45,7 @@ def kill_after_a_checkpoint(project: Path) -> None:
     process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("arithmetic")
 def test_a_training_killed_ten_times_ends_in_the_same_bytes(
     project: Path, untouched: dict[str, bytes]
@@ -155,6 +156,7 @@ def be_impatient() -> None:
     resume.LOCK_PATIENCE = 0.5
 
 
+@pytest.mark.slow
 def test_resuming_on_other_hardware_fails_unless_allowed(project: Path) -> None:
     kill_after_a_checkpoint(project)
     change(project, {"threads": "2"})
@@ -235,6 +237,7 @@ def test_inputs_edited_during_training_are_named_in_an_error(project: Path, name
     assert f"error: changed while train ran: {named};" in process.printed()
 
 
+@pytest.mark.slow
 def test_code_edited_during_training_is_an_error_and_then_another_training(
     prepared: Path, tmp_path: Path
 ) -> None:
@@ -251,6 +254,7 @@ def test_code_edited_during_training_is_an_error_and_then_another_training(
         assert re.search(expected, printed), printed
 
 
+@pytest.mark.slow
 def test_what_is_only_shown_may_change_between_a_kill_and_a_resume_and_the_loop_may_not(
     prepared: Path, tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def test_the_number_of_processes_does_not_change_the_result(
     pd.testing.assert_frame_equal(measured(project), alone, rtol=NEAR, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("arithmetic", [ARITHMETICS[0], ARITHMETICS[-1]], ids=str, indirect=True)
 def test_several_killed_processes_end_in_the_same_bytes(project: Path) -> None:
@@ -111,6 +112,7 @@ def test_several_killed_processes_end_in_the_same_bytes(project: Path) -> None:
     assert final_state(project) == final_state(project.with_name("untouched"))
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_can_resume_a_checkpoint(
     project: Path, alone: pd.DataFrame
 ) -> None:
@@ -171,6 +173,7 @@ def launch_training(project: Path) -> Stage:
     return Stage(project, "train", *TRAIN, environment=environment)
 
 
+@pytest.mark.slow
 def test_a_killed_rank_ends_all_and_is_named_and_a_rerun_resumes(launched: Path) -> None:
     shutil.copytree(launched, launched.with_name("untouched"))
     run_ranks(launched.with_name("untouched"), 2)
@@ -199,6 +202,7 @@ def test_a_killed_rank_ends_all_and_is_named_and_a_rerun_resumes(launched: Path)
     assert final_state(launched) == final_state(launched.with_name("untouched"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "reason"),
     [
@@ -227,6 +231,7 @@ def test_the_exit_of_dvc_is_no_second_signal(
     assert stopped and has_saved(launched, int(stopped[1])), training.printed()
 
 
+@pytest.mark.slow
 def test_a_signal_to_all_processes_counts_once(launched: Path) -> None:
     """Each rank receives it twice: directly, and from the launcher."""
     change(launched, {"batch_size": "32768", "micro_batch_size": "64"})
