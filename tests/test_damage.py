@@ -154,7 +154,7 @@ def test_no_stage_runs_a_pickle(quiet: Project, name: str, sealed: bool) -> None
     settings = [Path("params.yaml")] if "--params" in command(name) else []
     read, unread = [], []
     for path in [*inputs(name), *settings]:
-        (unread if is_unread(path, sealed) else read).append(path)
+        (unread if is_unread(path) else read).append(path)
     for path in read:
         if sealed and path.name == CHECKSUMS:
             continue
@@ -167,11 +167,10 @@ def test_no_stage_runs_a_pickle(quiet: Project, name: str, sealed: bool) -> None
         assert not with_pickles(name, unread, plant, sealed), (unread, plant)
 
 
-def is_unread(path: Path, sealed: bool) -> bool:
+def is_unread(path: Path) -> bool:
     """Whether the stage runs with anything in this file, because it does not read it."""
     linked = path.parent == Path("reports/train") and path.name not in TABLES
-    sealed = sealed or path.name == "README.md"  # which the seal leaves out
-    return linked or (sealed and path.name in NOT_READ)
+    return linked or path.name in NOT_READ
 
 
 def with_pickles(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.experiments.runs_project import only_run
 from tests.pipeline import Project, stages_run, words
-from tinyllm.common.files import sha256_of
+from tinyllm.common.files import CHECKSUMS, seal, sha256_of
 from tinyllm.compute import choose
 from tinyllm.experiments import run_files
 from tinyllm.experiments.recorded import Recorded, by_id
@@ -162,6 +162,19 @@ def test_what_differs_is_named(tracked: Project) -> None:
     assert not by_name["test losses"].same
     assert by_name["test losses"].verdict.startswith("1 differ, by ")
     assert by_name["test bits_per_byte"].same
+
+
+def test_a_file_of_the_model_that_differs_is_named(tracked: Project) -> None:
+    model = tracked.root / "models/tinyllm"
+    card = model / "README.md"
+    text = card.read_text()
+    card.unlink()  # a link into the cache
+    card.write_text(f"{text}\nMore.\n")
+    (model / CHECKSUMS).unlink()
+    seal(model)
+    by_name = {row.name: row for row in compare(only_run(tracked), tracked.root)}
+    assert by_name["weights"].same
+    assert by_name["model folder"].verdict == "differs: README.md"
 
 
 def with_weights(project: Project) -> Recorded:

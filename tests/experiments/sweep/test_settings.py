@@ -113,6 +113,12 @@ def test_what_cannot_work_is_an_error(tmp_path: Path, text: str, message: str) -
     assert message in found[0]
 
 
+def test_a_range_with_steps_has_both_ends(tmp_path: Path) -> None:
+    sweep = load(tmp_path, "vary:\n  train.dropout: {low: 0.0, high: 0.3, step: 0.1}\n")
+    values = [point["train.dropout"] for point in sweep.points() or ()]
+    assert values == pytest.approx([0.0, 0.1, 0.2, 0.3])  # 0.3 / 0.1 is below 3
+
+
 def test_values_that_fit_some_values_of_the_others_are_fine(tmp_path: Path) -> None:
     sweep = load(tmp_path, "vary:\n  train.n_head: [4, 3]\n  train.d_model: [96, 128]\n")
     points = list(sweep.points() or ())

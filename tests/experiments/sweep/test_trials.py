@@ -77,6 +77,7 @@ def test_a_trial_whose_choice_was_interrupted_is_no_trial(
     trials.study.ask()  # killed here: nothing was started
     trials.recover()
     assert trials.all() == []
+    assert trials.study.trials[0].state.is_finished()  # the sampler does not wait for it
     trial = trials.begin(2)
     assert trial is not None
     assert trial.index == 1
