@@ -152,7 +152,7 @@ def test_no_stage_runs_a_pickle(quiet: Project, name: str, sealed: bool) -> None
     """Not even one with the right checksum."""
     assert quiet.root == Path.cwd()
     settings = [Path("params.yaml")] if "--params" in command(name) else []
-    read, unread = [], []
+    read, unread = list[Path](), list[Path]()
     for path in [*inputs(name), *settings]:
         (unread if is_unread(path) else read).append(path)
     for path in read:
