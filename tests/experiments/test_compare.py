@@ -172,3 +172,15 @@ def test_the_table_fits_the_terminal(width: int) -> None:
     for number in range(3):
         assert f"run-{number}" in shown and f"{1.2 + number / 100:.4f}" in shown
     assert "setting_5" in shown and "000000000" in shown and "222222222" in shown
+
+
+def test_the_table_is_there_before_torch_would_be_imported() -> None:
+    """Importing torch takes longer than reading two hundred runs."""
+    track("plain", 1.30)
+    program = (
+        "import sys\nfrom tinyllm.cli.main import main\nsys.argv = ['tinyllm', 'compare']\n"
+        "main()\nassert 'mlflow' in sys.modules\nsys.exit('torch' in sys.modules)"
+    )
+    world = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=world, check=False)
+    assert done.returncode == 0

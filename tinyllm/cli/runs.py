@@ -74,10 +74,11 @@ def compare(runs: tuple[str, ...], last: int | None, where: str, form: str | Non
     tinyllm compare 69c3ba1 blest-maul
     """
     from tinyllm.experiments.compare import FORMS, Compared
-    from tinyllm.experiments.difference_report import compare_two
     from tinyllm.experiments.runs import project_runs
 
     if runs:
+        from tinyllm.experiments.difference_report import compare_two  # imports torch
+
         if len(runs) != 2 or form == "csv":
             raise click.UsageError("give two runs to compare, or none, which lists all")
         compare_two(project_runs(where), runs, form)

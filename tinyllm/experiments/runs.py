@@ -172,6 +172,8 @@ def dvc_experiments(root: Path) -> Iterator[Run]:
             ref = ref.removeprefix(EXPERIMENTS)
             if not ref.startswith(NOT_FINISHED):
                 found.append((ref, revision, when))
+        if not found:
+            return
         files = [
             (places_of("evaluate")["reports"] / "metrics.json").as_posix(),
             (places_of("train")["reports"] / "metrics.json").as_posix(),
