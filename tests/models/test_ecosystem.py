@@ -175,7 +175,6 @@ def _answers(address: str) -> bool:
         return False
 
 
-@pytest.mark.slow
 @pytest.mark.ecosystem
 def test_transformers_serves_completions(
     model: Model, tokenizer: Tokenizer, folder: Path, server: str
@@ -211,7 +210,6 @@ def harness(folder: Path, tasks: Path, task: str, options: str = "") -> list[dic
     return sorted(map(json.loads, log.read_text().splitlines()), key=lambda s: s["doc_id"])
 
 
-@pytest.mark.slow
 @pytest.mark.ecosystem
 def test_lm_eval_computes_the_log_likelihoods_of_choices(
     model: Model, tokenizer: Tokenizer, folder: Path, tmp_path: Path
@@ -232,7 +230,6 @@ def test_lm_eval_computes_the_log_likelihoods_of_choices(
         assert sample["acc"] == (best == document["answer"])
 
 
-@pytest.mark.slow
 @pytest.mark.ecosystem
 @pytest.mark.parametrize("bos", [False, True])
 def test_lm_eval_scores_whole_documents_if_it_adds_no_token(
