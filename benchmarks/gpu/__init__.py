@@ -1,0 +1,1 @@
+"""Checks and times training and generation on a GPU."""
