@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ARITHMETICS, Arithmetic
-from tests.training.project import TRAIN, compute_by, final_state, prepare, run
+from tests.helpers import Arithmetic
+from tests.training.project import TRAIN, chosen_by, compute_by, final_state, prepare, run
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +28,7 @@ def chosen(request: pytest.FixtureRequest) -> Arithmetic:
     if "arithmetic" in request.fixturenames:
         arithmetic: Arithmetic = request.getfixturevalue("arithmetic")
         return arithmetic
-    name = request.config.getoption("--arithmetic")
-    return next(each for each in ARITHMETICS if str(each) == name)
+    return chosen_by(request.config)
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.helpers import ROOT, Arithmetic, make_documents
+import pytest
+
+from tests.helpers import ARITHMETICS, ROOT, Arithmetic, make_documents
 from tinyllm.common.files import STATE_FOLDER
 
 MAX_STEPS, INTERVAL = 60, 7
@@ -148,6 +150,12 @@ def use_plain_formulas() -> None:
     from tinyllm.models import formulas
 
     formulas.uses_cpu_kernels = lambda x: False  # noqa: ARG005
+
+
+def chosen_by(config: pytest.Config) -> Arithmetic:
+    """The arithmetic of the option --arithmetic."""
+    name = config.getoption("--arithmetic")
+    return next(each for each in ARITHMETICS if str(each) == name)
 
 
 def compute_by(project: Path, arithmetic: Arithmetic) -> None:

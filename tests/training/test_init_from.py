@@ -16,6 +16,8 @@ from tests.training.project import (
     Stage,
     change,
     checkpoint_steps,
+    chosen_by,
+    compute_by,
     final_state,
     outputs,
     resumed_at,
@@ -30,9 +32,12 @@ OTHER_TEXT = "\n\n".join(make_documents(200, seed=2))
 
 
 @pytest.fixture(scope="session")
-def model(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(
+    prepared: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Path:
     """A trained model's folder. Don't change it."""
     project = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("model") / "project"))
+    compute_by(project, chosen_by(pytestconfig))
     run(project, "train", *TRAIN)
     return project / "models/tinyllm"
 
