@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import shakespeare, tracking_overhead
 from benchmarks.pairs import Comparison, alternate
-from benchmarks.workers.shapes import DEFAULT, SMALL, WIDE, Shape
+from benchmarks.workers.shapes import DEFAULT, SMALL, WIDE
 from tinyllm.common import console
 from tinyllm.common.os_processes import available_cores
 
@@ -77,16 +77,6 @@ class Row:
         ]
 
 
-def flops_a_token(shape: Shape) -> float:
-    """FLOPs of a training step per token, as in https://arxiv.org/abs/2204.02311, appendix B.
-
-    6 per weight of a matrix, and 12 per layer, feature and token of context; this counts the masked
-    half of attention.
-    """
-    C, V = shape.d_model, shape.vocab_size
-    return 6 * (shape.n_layer * 12 * C**2 + V * C) + 12 * shape.n_layer * C * shape.context_length
-
-
 def one_token(texts: int) -> list[object]:
     """Arguments for the forward products of one token per text, repeated enough to be timed."""
     shape = replace(SMALL, context_length=1, batch_size=texts)
@@ -145,9 +135,9 @@ def rows() -> list[Row]:
         Row("3b", "row 3, ours in fp32", "≥ 2", (*ours_wide, *fp32), nanogpt_wide),
         Row("4", "row 1, the peer in bf16", "≥ 2.5", ours, ("trainer", *small)),
         Row("5", "training at width 384, fraction of the product's FLOP/s", "≥ 0.60", ours_wide,
-            ("product",), "FLOP/s", flops_a_token(WIDE)),
+            ("product",), "FLOP/s", WIDE.flops_a_token),
         Row("5b", "the same at width 128", "≥ 0.35", ours,
-            ("product",), "FLOP/s", flops_a_token(SMALL)),
+            ("product",), "FLOP/s", SMALL.flops_a_token),
         Row("9", "scoring", "≥ 3", (*ours, *score), (*nanogpt, *score)),
         Row("9p", "the products of row 9 alone, in fp32", "-", (*products, *score),
             (*nanogpt, *score)),

@@ -176,7 +176,7 @@ def compare_jobs(project: Project, trials: int, steps: int) -> None:
     times = []
     for jobs in (1, 2):
         name = f"jobs{jobs}"
-        # Other values for each sweep: a training that is complete is not repeated.
+        # Other values for each sweep, so that no cache helps the second one.
         lengths = f"{{train.max_steps: {steps}, train.eval_interval: {steps}}}"
         more = f"sampler_seed: {jobs}\nset: {lengths}\n"
         write_sweep(project, trials, name, more)

@@ -21,6 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from benchmarks.gpu.checks import all_checks
+from benchmarks.gpu.speeds import SPEED, WORK, all_speeds
+from tinyllm.common import console
+from tinyllm.compute import find_device
+
 TRAINING = "training, AdamW"
 PATIENCE = 200.0  # seconds for a line, of which compiling may take most
 LONGEST = 300  # characters of a reason
@@ -51,6 +58,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=570, help="no line starts after these")
     parser.add_argument("--line", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    find_device(args.device)
     if args.line:
         print(json.dumps(run(args)), flush=True)
         return
@@ -69,9 +77,6 @@ def main() -> None:
 
 def work(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """The checks and the timed functions, by name."""
-    from benchmarks.gpu.checks import all_checks
-    from benchmarks.gpu.speeds import all_speeds
-
     return (
         all_checks(args.device, compiled=args.device == "cuda"),
         all_speeds(args.device, args.small, args.nanogpt, PATIENCE),
@@ -93,7 +98,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         traceback.print_exc()
         said = " ".join(str(error).split()) or "no reason given"
         return {"reason": f"{type(error).__name__}: {said}"[:LONGEST]}
-    return {"figures": {key: float(value) for key, value in (figures or {}).items()}}
+    return {"figures": figures or {}}
 
 
 def measure(line: Line, args: argparse.Namespace, patience: float) -> None:
@@ -119,8 +124,6 @@ def measure(line: Line, args: argparse.Namespace, patience: float) -> None:
 
 def about(device: str) -> str:
     """The card, torch and Python."""
-    import torch
-
     card = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "CPU"
     return f"{card}, torch {torch.__version__}, Python {platform.python_version()}"
 
@@ -128,26 +131,26 @@ def about(device: str) -> str:
 def table(lines: list[Line]) -> list[str]:
     """The lines as a table, with shares of the product and ratios to nanoGPT."""
     by_name = {line.name: line.figures for line in lines}
-    best = by_name.get("product", {}).get("FLOP/s")
-    peer = by_name.get("nanoGPT", {}).get("tokens/s")
+    best = by_name.get("product", {}).get(WORK)
+    peer = by_name.get("nanoGPT", {}).get(SPEED)
     rows = ["| what | result | seconds |", "|---|---|---:|"]
     for line in lines:
         shown = [f"{number(value)} {name}" for name, value in line.figures.items()]
         if line.name.startswith("training") and line.figures:
             if best:
-                shown.append(f"{line.figures['FLOP/s'] / best:.2f} of the product (goal 0.45)")
+                shown.append(f"{line.figures[WORK] / best:.2f} of the product (goal 0.45)")
             if peer:
                 goal = " (goal 1.35)" if line.name == TRAINING else ""
-                shown.append(f"{line.figures['tokens/s'] / peer:.2f} of nanoGPT{goal}")
+                shown.append(f"{line.figures[SPEED] / peer:.2f} of nanoGPT{goal}")
         result = "; ".join(shown) or "holds"
         rows.append(f"| {line.name} | {line.reason or result} | {line.seconds:.0f} |")
     return rows
 
 
 def number(value: float) -> str:
-    """A figure with three digits, and with commas or a power of ten if it is large."""
-    return f"{value:.3g}" if value < 1000 or value >= 1e8 else f"{value:,.0f}"
+    """A figure with three digits, or with commas if it is large."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main)

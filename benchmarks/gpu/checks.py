@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.workers.tinyllm import SETTINGS, Silent
 from tinyllm.common.fingerprint import Fingerprint
 from tinyllm.compute import choose, generator, set_up
-from tinyllm.evaluation.scores import Scores, make_windows, score
+from tinyllm.evaluation.scores import make_windows, score
 from tinyllm.generation.network import for_inference
 from tinyllm.generation.rows import Rows
-from tinyllm.models.config import ModelConfig
 from tinyllm.models.model import Model
 from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.hardware import Hardware
@@ -28,6 +28,7 @@ from tinyllm.settings.load import load_params
 from tinyllm.settings.train import Train
 from tinyllm.training.checkpoints.checkpoint import Checkpoints, Loaded
 from tinyllm.training.compiled import compile_training
+from tinyllm.training.data import model_config
 from tinyllm.training.dataset import Batches, loader
 from tinyllm.training.distributed.processes import ALONE, Processes
 from tinyllm.training.distributed.rendezvous import joined
@@ -36,13 +37,8 @@ from tinyllm.training.loop import train
 from tinyllm.training.optimizers.registry import make_optimizer
 from tinyllm.training.state import TrainState
 
-SETTINGS = Path(__file__).resolve().parents[2] / "params.yaml"
 STEPS, STOP = 12, 5
 SEED = 1337
-SHAPE = {
-    "architecture": "qwen3", "n_layer": 2, "n_head": 4, "n_kv_head": 2, "d_model": 64,
-    "context_length": 32, "dropout": 0.1, "tie_embeddings": False,
-}  # fmt: skip
 VOCABULARY = 256
 
 
@@ -50,8 +46,8 @@ class Stopped(Exception):
     """The training was stopped after a step, as by a signal."""
 
 
-class Keeper:
-    """Receives what a training reports, and stops it after a step.
+class Keeper(Silent):
+    """Keeps the losses of a training, and stops it after a step.
 
     Args:
         stop: steps to train; None to train to the end.
@@ -66,8 +62,6 @@ class Keeper:
         del step
         self.losses.append(values["loss"])
 
-    def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None: ...
-
     def between_steps(self, state: TrainState) -> None:
         if state.step == self.stop:
             if self.checkpoints is not None:
@@ -75,20 +69,19 @@ class Keeper:
             raise Stopped
 
 
-def settings_of(optimizer: str) -> Train:
+def settings_of(optimizer: str = "adamw", dropout: float = 0.1) -> Train:
     """The settings of a short training."""
-    section = load_params(SETTINGS).train.model_dump()
     changes = {
-        "optimizer": optimizer, "batch_size": 8, "micro_batch_size": 3, "max_steps": STEPS,
-        "warmup_steps": 2, "eval_interval": 4, "save": "best",
+        "n_layer": 2, "n_head": 4, "n_kv_head": 2, "d_model": 64, "context_length": 32,
+        "dropout": dropout, "optimizer": optimizer, "batch_size": 8, "micro_batch_size": 3,
+        "max_steps": STEPS, "warmup_steps": 2, "eval_interval": 4, "save": "best",
     }  # fmt: skip
-    return Train.model_validate(section | SHAPE | changes)
+    return Train.model_validate(load_params(SETTINGS).train.model_dump() | changes)
 
 
-def model_of(**changes: object) -> Model:
+def model_of(settings: Train) -> Model:
     """A model with random weights, on the CPU."""
-    shape = {**SHAPE, "vocab_size": VOCABULARY, **changes}
-    return TinyLLM(ModelConfig(**shape), generator(SEED, "weights"))  # type: ignore[arg-type]
+    return TinyLLM(model_config(settings, VOCABULARY, 0), generator(SEED, "weights"))
 
 
 def ids(count: int) -> np.ndarray:
@@ -108,7 +101,8 @@ def trained(
     """Train the model of a few steps; a checkpoint continues an earlier training."""
     compute = choose(hardware, processes)
     set_up(compute.threads)
-    settings, model = settings_of(optimizer), model_of()
+    settings = settings_of(optimizer)
+    model = model_of(settings)
     model.compute_dtype = compute.dtype
     processes.share_model(model, compute.device)
     if compute.compiled:
@@ -196,7 +190,8 @@ def the_cpus_logits(hardware: Hardware) -> None:
     """The logits, with a cache and without, are the CPU's to 1e-2, and so are the scores."""
     device = choose(hardware).device
     set_up(1)
-    model, tokens = model_of(dropout=0.0).eval(), torch.from_numpy(ids(64).astype(np.int64))
+    model = model_of(settings_of(dropout=0.0)).eval()
+    tokens = torch.from_numpy(ids(64).astype(np.int64))
     for weight in model.parameters():  # some are zero at first
         weight.add_(torch.empty_like(weight).normal_(std=0.02, generator=generator(2, "noise")))
     prompts = tokens.view(4, 16)
@@ -204,14 +199,14 @@ def the_cpus_logits(hardware: Hardware) -> None:
     windows = make_windows(
         tokens.numpy(), np.ones(VOCABULARY, np.int64), 0, model.config.context_length
     )
-    score_here = score(model, windows)
+    expected_loss = score(model, windows).loss
     model.to(device)
     assert_close(model(prompts.to(device)), expected, "whole texts")
     rows = Rows(for_inference(model), prompts[:, :5].tolist())
     for place in range(5, 16):
         assert_close(rows.logits, expected[:, place - 1], f"with a cache, at {place}")
         rows.append(prompts[:, place].tolist())
-    assert abs(score(model, windows).loss - score_here.loss) < 1e-3
+    assert abs(score(model, windows).loss - expected_loss) < 1e-3
 
 
 def assert_close(found: Tensor, expected: Tensor, what: str) -> None:

@@ -27,6 +27,16 @@ class Shape:
         """Tokens in a batch."""
         return self.batch_size * self.context_length
 
+    @property
+    def flops_a_token(self) -> float:
+        """FLOPs of a training step per token, as in https://arxiv.org/abs/2204.02311, appendix B.
+
+        6 per weight of a matrix, and 12 per layer, feature and token of context; this counts the
+        masked half of attention.
+        """
+        C, V = self.d_model, self.vocab_size
+        return 6 * (self.n_layer * 12 * C**2 + V * C) + 12 * self.n_layer * C * self.context_length
+
     def text(self) -> Tensor:
         """Ids to train on (N,); which ones does not affect the time."""
         random = torch.Generator().manual_seed(1)

@@ -93,7 +93,9 @@ def main() -> None:
         run_generation(model, args.sequences)
 
 
-def make_model(shape: Shape, architecture: str, params: Params) -> Model:
+def make_model(
+    shape: Shape, architecture: str, params: Params, *, tie_embeddings: bool = False
+) -> Model:
     config = ModelConfig(
         architecture=architecture,
         vocab_size=shape.vocab_size,
@@ -102,6 +104,7 @@ def make_model(shape: Shape, architecture: str, params: Params) -> Model:
         n_head=shape.n_head,
         n_kv_head=shape.n_head,
         d_model=shape.d_model,
+        tie_embeddings=tie_embeddings,
     )
     return TinyLLM(config, generator(params.seed, "weights"))
 
