@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from tests import helpers
-from tests.experiments.runs_project import tracked  # noqa: F401 (as below: shared fixtures)
 from tests.helpers import ARITHMETICS, ROOT, Arithmetic, make_documents
-from tests.pipeline import copy, here, quiet, ran  # noqa: F401
-from tests.tracking.fixtures import no_follower, project, proxy, server  # noqa: F401
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.models import formulas
 from tinyllm.models.registry import ARCHITECTURES
 from tinyllm.tracking.mlflow.database import prepare
+
+# The modules with fixtures that several packages share.
+pytest_plugins = ("tests.pipeline", "tests.experiments.runs_project", "tests.tracking.fixtures")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

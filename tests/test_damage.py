@@ -21,6 +21,7 @@ from tests.helpers import flip_bit
 from tests.pipeline import STAGES, Project
 from tinyllm.common import console
 from tinyllm.common.files import CHECKSUMS, files_in, seal
+from tinyllm.evaluation import final_scores
 from tinyllm.experiments.rebuild import rebuild
 from tinyllm.experiments.verify import verify
 from tinyllm.settings.load import load_params
@@ -190,6 +191,15 @@ def with_pickles(
     for folder in folders:
         seal(folder)
     return error
+
+
+def test_a_corrupt_table_is_reported_before_anything_is_scored(
+    quiet: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert quiet.root == Path.cwd()
+    Path("reports/train/steps.csv").write_text("no table")
+    monkeypatch.setattr(final_scores, "evaluate", pytest.fail)
+    assert "reports/train/steps.csv is corrupt" in (refusal(stage("evaluate")) or "")
 
 
 @pytest.fixture

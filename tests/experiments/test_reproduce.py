@@ -15,7 +15,7 @@ from tinyllm.compute import choose
 from tinyllm.experiments import run_files
 from tinyllm.experiments.recorded import Recorded, by_id
 from tinyllm.experiments.run_files import environment
-from tinyllm.experiments.sameness import compare
+from tinyllm.experiments.sameness import compare, what_is_same
 from tinyllm.experiments.surroundings import differences, pinned
 from tinyllm.experiments.work_tree import make, md5_of, plan
 from tinyllm.settings.load import load_params
@@ -162,6 +162,15 @@ def test_what_differs_is_named(tracked: Project) -> None:
     assert not by_name["test losses"].same
     assert by_name["test losses"].verdict.startswith("1 differ, by ")
     assert by_name["test bits_per_byte"].same
+
+
+def test_what_mlflow_does_not_have_is_not_claimed(tracked: Project) -> None:
+    run = only_run(tracked)
+    shutil.rmtree(tracked.root / "mlartifacts" / run.run_id / "artifacts" / "test_losses")
+    rows = compare(run, tracked.root)
+    assert all(row.same for row in rows)
+    assert what_is_same(rows).endswith("MLflow has nothing else of the run to compare")
+    assert "test losses" not in what_is_same(rows)
 
 
 def test_a_file_of_the_model_that_differs_is_named(tracked: Project) -> None:

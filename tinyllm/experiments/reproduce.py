@@ -13,7 +13,7 @@ from rich.table import Table
 from tinyllm.common.files import project_root
 from tinyllm.experiments import run_files
 from tinyllm.experiments.recorded import REPRODUCES, Recorded, recorded
-from tinyllm.experiments.sameness import WHOLE_LOSSES, WHOLE_MODEL, Row, compare
+from tinyllm.experiments.sameness import Row, compare, what_is_same
 from tinyllm.experiments.surroundings import compute_here, differences, pinned
 from tinyllm.experiments.work_tree import Plan, dvc, make, plan
 from tinyllm.tracking.folders import JOURNAL
@@ -193,12 +193,8 @@ def _report(rows: list[Row], run: Recorded, made: Plan, root: Path, same: bool) 
     print()
     Console(highlight=False, markup=False).print(table)
     print()
-    names = [row.name for row in rows]
-    if same and {WHOLE_MODEL, WHOLE_LOSSES} <= {*names}:
-        print("identical: every file of the model and every test loss has the same bytes")
-        return
-    if same:  # a run of a training alone, or whose files were deleted in MLflow
-        print(f"identical in what MLflow has of the run: {', '.join(names)}")
+    if same:
+        print(f"identical: {what_is_same(rows)}")
         return
     print("not identical")
     if any(not row.same for row in rows if row.name.endswith("split")):

@@ -50,6 +50,14 @@ def compare(run: Recorded, tree: Path) -> list[Row]:
     ]
 
 
+def what_is_same(rows: list[Row]) -> str:
+    """What has the same bytes, in words, if nothing differs."""
+    names = [row.name for row in rows]
+    if {WHOLE_MODEL, WHOLE_LOSSES} <= {*names}:
+        return "every file of the model and every test loss has the same bytes"
+    return f"{', '.join(names)}; MLflow has nothing else of the run to compare"
+
+
 def _data(run: Recorded, model: Path) -> Iterator[Row]:
     then, now = run.facts.get("splits", {}), read_json(model / FACTS)["splits"]
     for split, held in now.items():

@@ -99,7 +99,7 @@ def budget(sweep: Sweep, found: Sequence[Trial], elapsed: float) -> str:
         left.append(f"{max(0, sweep.content.trials - len(found))} trials")
     if sweep.content.minutes is not None:
         left.append(f"{max(0.0, sweep.content.minutes - elapsed / 60):.1f} minutes")
-    return f"{done}; left: {' and '.join(left) or 'what is not tried of the space'}"
+    return f"{done}; left: {' and '.join(left)}" if left else done
 
 
 def winner(trials: Trials, identity: str) -> list[str]:

@@ -19,7 +19,6 @@ from tinyllm.experiments.sweep.training import POLL, Training
 from tinyllm.experiments.sweep.training_watch import TrainingWatch
 from tinyllm.experiments.sweep.trial_process import Job
 from tinyllm.experiments.sweep.trials import Trial, Trials
-from tinyllm.tracking.curves import curve
 
 FAILURES = 3  # trials in a row that fail before the sweep stops
 SAVE_TIME = 10.0  # seconds between two records of the time that the sweep took
@@ -129,9 +128,8 @@ class Runner:
         first, *others = self.sweep.seeds
         watched = self._training(trial, first)
         if self.sweep.content.pruner != "none":
-            split, measure = self.sweep.content.metric.split(".")
             tags = SWEEP_TAG, self.setup["identity"]
-            watched.watch = TrainingWatch(watched.job.experiment, *tags, curve(measure, split))
+            watched.watch = TrainingWatch(watched.job.experiment, *tags, self.sweep.curve)
         return [watched, *(self._training(trial, seed) for seed in others)]
 
     def _training(self, trial: Trial, seed: int | None) -> Training:

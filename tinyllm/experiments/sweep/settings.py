@@ -15,6 +15,7 @@ from tinyllm.settings import strict_yaml
 from tinyllm.settings.cross_checks import show
 from tinyllm.settings.load import Params, check_params, explain, flatten
 from tinyllm.settings.section import Count, Positive, Section, Text
+from tinyllm.tracking.curves import curve
 
 # What can't be varied, and why.
 NOT_VARIED = {
@@ -71,6 +72,12 @@ class Sweep:
     def direction(self) -> Direction:
         """Whether the metric is better when it is smaller or larger, in Optuna's words."""
         return METRICS[self.content.metric]
+
+    @property
+    def curve(self) -> str:
+        """The metric's name in the record of a training."""
+        split, measure = self.content.metric.split(".")
+        return curve(measure, split)
 
     @property
     def seeds(self) -> Sequence[int | None]:
