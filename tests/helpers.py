@@ -169,7 +169,8 @@ def train_settings(**changes: Any) -> Train:
         "n_layer": 2, "n_head": 2, "d_model": 32, "context_length": 16, "dropout": 0.0,
         "batch_size": 8, "micro_batch_size": None, "optimizer": "adamw", "betas": [0.9, 0.95],
         "momentum": 0.9, "weight_decay": 0.1, "grad_clip": 1.0, "max_steps": 12,
-        "learning_rate": 0.01, "min_learning_rate": 0.0, "embedding_rate_multiplier": 1.0,
+        "schedule": "cosine", "cooldown_fraction": 0.2, "learning_rate": 0.01,
+        "min_learning_rate": 0.0, "embedding_rate_multiplier": 1.0,
         "warmup_steps": 2, "decay_steps": None, "eval_interval": 4,
         "eval_tokens": None, "patience": None, "save": "last",
     }  # fmt: skip

@@ -1,22 +1,19 @@
 """Device, precision, threads and random generators."""
 
-import ctypes
 import hashlib
 import json
 import os
 import re
-import sys
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from tinyllm.common.allocator import keep_memory
 from tinyllm.common.os_processes import available_cores
 from tinyllm.compiler import obstacle
 from tinyllm.settings.hardware import Hardware
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -119,27 +116,13 @@ def threads_for(wanted: int | None, sharing: int = 1) -> int:
 def set_up(threads: int) -> None:
     """Make torch deterministic in this process, with a number of threads."""
     torch.set_num_threads(threads)
-    _keep_memory()
+    keep_memory()
     # CUDA's matrix library is deterministic only with a fixed workspace, set before it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # As use_deterministic_algorithms(True), without its import of a compiler (1.8 s).
     torch.set_deterministic_debug_mode("error")
     # Filling new memory only protects reads of unwritten memory, and costs up to 4 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def _keep_memory() -> None:
-    """Make glibc keep freed memory instead of returning it to the system at once.
-
-    Each training step frees and allocates the same arrays; getting them from the system again, page
-    by page, took a sixth of a step (docs/log.md).
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # missing in other C libraries
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest value that glibc accepts
-        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def find_device(wanted: str) -> str:

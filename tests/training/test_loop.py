@@ -181,6 +181,7 @@ def test_micro_batches_change_rounding_only(arithmetic: Arithmetic) -> None:
         {"weight_decay": 0.0}, {"grad_clip": 0.1}, {"max_steps": 11}, {"learning_rate": 0.02},
         {"min_learning_rate": 0.001}, {"embedding_rate_multiplier": 2.0},
         {"warmup_steps": 3}, {"decay_steps": 8}, {"schedule": "linear"},
+        {"schedule": "wsd"},
     ],
 )  # fmt: skip
 def test_each_setting_changes_the_weights(change: dict[str, Any]) -> None:

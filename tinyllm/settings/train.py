@@ -27,9 +27,10 @@ class Train(Section):
     weight_decay: NonNegative
     grad_clip: Positive | None
     max_steps: Count
-    schedule: Literal["cosine", "linear"]
+    schedule: Literal["cosine", "linear", "wsd"]
     learning_rate: Positive
     min_learning_rate: NonNegative
+    cooldown_fraction: Annotated[float, Field(gt=0, le=1)]
     embedding_rate_multiplier: Positive
     warmup_steps: Annotated[int, Field(ge=0)]
     decay_steps: Count | None

@@ -43,10 +43,20 @@ def test_the_linear_schedule_falls_by_as_much_each_step_to_the_same_end() -> Non
         assert before - after == pytest.approx(0.009 / 70)
 
 
+def test_wsd_stays_the_highest_until_the_cooldown() -> None:
+    settings = SETTINGS.model_copy(update={"schedule": "wsd", "cooldown_fraction": 0.4})
+    rates = [learning_rate(step, settings) for step in range(10, 81)]
+    assert rates[:43] == pytest.approx([0.01] * 43)  # 42 of the 70 steps after warm-up are stable
+    assert all(after < before for before, after in pairwise(rates[42:]))
+    assert rates[42 + 7] == pytest.approx(0.001 + 0.009 / 2)  # after a quarter of the fall
+    assert rates[-1] == 0.001
+
+
 @pytest.mark.parametrize("decay", SCHEDULES.values(), ids=SCHEDULES)
-def test_every_schedule_falls_from_1_to_0(decay: Callable[[float], float]) -> None:
-    assert decay(0) == 1 and decay(1) == pytest.approx(0)
-    assert all(decay(n / 100) > decay((n + 1) / 100) for n in range(100))
+def test_every_schedule_falls_from_1_to_0(decay: Callable[[float, Train], float]) -> None:
+    shares = [decay(n / 100, SETTINGS) for n in range(101)]
+    assert shares[0] == 1 and shares[-1] == pytest.approx(0)
+    assert all(after <= before for before, after in pairwise(shares))
 
 
 def test_params_yaml_can_name_every_schedule_and_no_other() -> None:
@@ -70,7 +80,12 @@ def test_every_setting_of_the_schedule_has_an_effect() -> None:
     base = [learning_rate(step, SETTINGS) for step in range(100)]
     for change in (
         {"learning_rate": 0.02}, {"min_learning_rate": 0.0}, {"warmup_steps": 11},
-        {"decay_steps": 79}, {"schedule": "linear"},
+        {"decay_steps": 79}, {"schedule": "linear"}, {"schedule": "wsd"},
     ):  # fmt: skip
         changed = SETTINGS.model_copy(update=change)
         assert [learning_rate(step, changed) for step in range(100)] != base
+    stable, shorter = (
+        SETTINGS.model_copy(update={"schedule": "wsd", "cooldown_fraction": part})
+        for part in (0.2, 0.1)
+    )
+    assert learning_rate(70, stable) < learning_rate(70, shorter)

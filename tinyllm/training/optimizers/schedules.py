@@ -22,22 +22,35 @@ def learning_rate(step: int, settings: Train) -> float:
     if step >= decay_steps:
         return lowest
     progress = (step - settings.warmup_steps) / (decay_steps - settings.warmup_steps)
-    return lowest + (highest - lowest) * SCHEDULES[settings.schedule](progress)
+    return lowest + (highest - lowest) * SCHEDULES[settings.schedule](progress, settings)
 
 
-def cosine(progress: float) -> float:
+def cosine(progress: float, settings: Train) -> float:
     """Fall slowly at both ends."""
+    del settings
     return (1 + math.cos(math.pi * progress)) / 2
 
 
-def linear(progress: float) -> float:
+def linear(progress: float, settings: Train) -> float:
     """Fall by the same amount each step."""
+    del settings
     return 1 - progress
+
+
+def wsd(progress: float, settings: Train) -> float:
+    """Warm-up, stable, decay: stay the highest, then fall in the last `cooldown_fraction`.
+
+    The fall is one minus a square root, the best of the shapes in
+    https://arxiv.org/abs/2405.18392.
+    """
+    fallen = max(0.0, progress - (1 - settings.cooldown_fraction)) / settings.cooldown_fraction
+    return 1 - math.sqrt(fallen)
 
 
 # The share of the way from the lowest to the highest rate, 1 to 0, by the progress from the end of
 # warm-up (0) to `decay_steps` (1).
-SCHEDULES: dict[str, Callable[[float], float]] = {
+SCHEDULES: dict[str, Callable[[float, Train], float]] = {
     "cosine": cosine,
     "linear": linear,
+    "wsd": wsd,
 }
