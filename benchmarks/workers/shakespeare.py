@@ -1,6 +1,7 @@
 """Trains on a text's first 90 % from scratch and scores the last 10 %, in one process.
 
 Prints one line of JSON: bits per byte of the whole last part, and the seconds of training alone.
+With --curve, a line for each evaluation before it: seconds of the process and bits per byte.
 """
 
 import argparse
@@ -8,7 +9,9 @@ import json
 import time
 from pathlib import Path
 
+from benchmarks.workers.clock import Clock
 from benchmarks.workers.tinyllm import SETTINGS, Silent
+from tinyllm.evaluation.scores import Scores
 from tinyllm.settings.load import load_params
 
 # Differences from params.yaml. "fast" takes little time; "long" takes as long as its peer.
@@ -34,15 +37,39 @@ def main() -> None:
     options.add_argument("--recipe", choices=RECIPES, required=True)
     options.add_argument("--seed", type=int, default=1337)
     options.add_argument("--set", nargs="*", default=[], help="changes to the recipe, key=value")
+    options.add_argument("--curve", type=int, metavar="STEPS", help="steps between evaluations")
     args = options.parse_args()
     recipe = RECIPES[args.recipe] | {
         key: json.loads(value) for key, value in (change.split("=") for change in args.set)
     }
-    print(json.dumps(learn(args.text.read_text(encoding="utf-8"), recipe, args.seed)))
+    text = args.text.read_text(encoding="utf-8")
+    print(json.dumps(learn(text, recipe, args.seed, args.curve)))
 
 
-def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
-    """Train on a text with a recipe. Returns the scores of its last part."""
+class Curve(Silent):
+    """Prints each evaluation's time, without the time of evaluations, and its score."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        del step, values
+        self.clock.stop()
+
+    def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None:
+        del step, best
+        print(json.dumps([self.clock.seconds, scores["validation"].bits_per_byte]), flush=True)
+        self.clock.go_on()
+
+
+def learn(
+    text: str, recipe: dict[str, object], seed: int, curve: int | None = None
+) -> dict[str, float]:
+    """Train on a text with a recipe. Returns the scores of its last part.
+
+    Args:
+        curve: steps between evaluations that are printed; None: the last one alone is made.
+    """
     from tinyllm.compute import choose, generator, set_up
     from tinyllm.data.token_store import Tokens
     from tinyllm.data.tokenizer import Tokenizer
@@ -58,7 +85,7 @@ def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
     params = load_params(SETTINGS)
     steps = recipe["max_steps"]
     assert isinstance(steps, int)
-    changes = {**recipe, "eval_interval": 1 << 40, "save": "last", "decay_steps": None}
+    changes = {**recipe, "eval_interval": curve or 1 << 40, "save": "last", "decay_steps": None}
     vocab_size = changes.pop("vocab_size")
     assert isinstance(vocab_size, int)
     settings = params.train.model_validate({**params.train.model_dump(), **changes})
@@ -83,7 +110,7 @@ def learn(text: str, recipe: dict[str, object], seed: int) -> dict[str, float]:
 
     evaluation = {TRAIN: windows(ids, limit=1), VALIDATION: windows(held_out)}
     started = time.perf_counter()
-    train(state, items, evaluation, settings, seed, Silent(), Silent())
+    train(state, items, evaluation, settings, seed, Curve() if curve else Silent(), Silent())
     return {
         "bits_per_byte": state.history.evaluations.rows()[-1]["val_bits_per_byte"],
         "seconds": time.perf_counter() - started,

@@ -3,6 +3,7 @@
 import ctypes
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 _MADV_HUGEPAGE = 14  # from Linux's mman.h
@@ -14,8 +15,8 @@ def keep_memory() -> None:
     """Keep freed memory, and hold the heap in huge pages.
 
     Each training step frees and allocates the same arrays. Getting them from the system again, page
-    by page, took a sixth of a step; and a processor looks up the address of each page of 4 kB, which
-    takes a tenth of a step in a virtual machine (docs/log.md).
+    by page, took a sixth of a step. Looking up the address of each page of 4 kB took a tenth of a
+    step in a virtual machine (docs/log.md).
     """
     if sys.platform != "linux":
         return
@@ -40,12 +41,12 @@ def _extend_heap(c: ctypes.CDLL) -> None:
 
 
 def heaps() -> list[tuple[int, int]]:
-    """First and last address of each range that the system calls a heap; empty if it doesn't say."""
+    """First and last address of each range that Linux calls a heap; empty if it doesn't say."""
     try:
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
-            named = [line.split(maxsplit=1)[0] for line in maps if line.endswith("[heap]\n")]
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:  # no /proc
         return []
+    named = [line.split()[0] for line in maps.splitlines() if line.endswith("[heap]")]
     found = []
     for addresses in named:
         start, end = (int(address, 16) for address in addresses.split("-"))

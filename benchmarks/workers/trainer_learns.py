@@ -1,0 +1,104 @@
+"""Trains a GPT-2 with Hugging Face's Trainer on the characters of a text's first 90 %.
+
+Prints a line of JSON for each evaluation: seconds of the process without evaluations, and bits per
+byte of the last 10 %. The shape, the batch and the number of steps are those of nanoGPT's recipe
+for a CPU, the learning rate too (the Trainer's own, 5e-5, learns a twentieth as fast); the rest
+are the Trainer's defaults.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+
+from benchmarks.workers.clock import Clock
+from benchmarks.workers.shapes import SMALL
+from tinyllm.common.os_processes import available_cores
+
+TRAINING_SHARE = 0.9
+STEPS = 2000
+LENGTH = SMALL.context_length
+
+
+class Windows(Dataset[dict[str, torch.Tensor]]):
+    """A window at each place of the text, which the Trainer draws at random."""
+
+    def __init__(self, ids: torch.Tensor) -> None:
+        self.windows = ids.unfold(0, LENGTH, 1)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": self.windows[index], "labels": self.windows[index]}
+
+
+class Evaluations(TrainerCallback):
+    """Scores the held-out text now and then, with the clock stopped."""
+
+    def __init__(self, model: GPT2LMHeadModel, held_out: torch.Tensor, every: int) -> None:
+        self.model, self.held_out, self.every = model, held_out, every
+        self.clock = Clock()
+
+    # A callback receives more arguments than this one needs.
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        if state.global_step % self.every == 0:
+            self.clock.stop()
+            print(json.dumps([self.clock.seconds, self.score()]), flush=True)
+            self.clock.go_on()
+
+    @torch.no_grad()
+    def score(self) -> float:
+        """Bits per character of the held-out text, in windows that don't overlap."""
+        self.model.eval()
+        nats = count = 0.0
+        windows = self.held_out.unfold(0, LENGTH + 1, LENGTH)
+        for batch in windows.split(64):
+            logits = self.model(input_ids=batch[:, :-1]).logits
+            targets = batch[:, 1:]
+            nats += torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1).float(), targets.flatten(), reduction="sum"
+            ).item()
+            count += targets.numel()
+        self.model.train()
+        return nats / math.log(2) / count
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--text", type=Path, required=True)
+    options.add_argument("--every", type=int, default=100, help="steps between evaluations")
+    args = options.parse_args()
+    torch.set_num_threads(available_cores())
+    text = args.text.read_text(encoding="utf-8")
+    places = {character: place for place, character in enumerate(sorted(set(text)))}
+    ids = torch.tensor([places[character] for character in text])
+    cut = int(len(ids) * TRAINING_SHARE)
+    config = GPT2Config(
+        vocab_size=len(places), n_positions=LENGTH, n_embd=SMALL.d_model, n_layer=SMALL.n_layer,
+        n_head=SMALL.n_head, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0,
+        eos_token_id=0,
+    )  # fmt: skip
+    model = GPT2LMHeadModel(config)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = TrainingArguments(
+            output_dir=folder, per_device_train_batch_size=SMALL.batch_size, max_steps=STEPS,
+            bf16=True, use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True,
+            learning_rate=1e-3, logging_strategy="no",
+        )  # fmt: skip
+        Trainer(
+            model=model,
+            args=settings,
+            train_dataset=Windows(ids[:cut]),
+            callbacks=[Evaluations(model, ids[cut:], args.every)],
+        ).train()
+
+
+if __name__ == "__main__":
+    main()
