@@ -71,10 +71,10 @@ def page(results: Results, head: list[tuple[str, str, str, str]]) -> str:
     if PICTURE.exists():
         lines += [f"![Learning the same text from scratch]({PICTURE.name})", ""]
     lines += [
-        "`python -m benchmarks` (`make bench`) writes this page. Both programs of a row take turns. A",
-        "cell holds the median of the rounds' ratios, ours to the peer's, its quartiles, our speed",
-        "and the day. Each column holds the last results of one processor; results of different",
-        "days are of different versions of this project.",
+        "`python -m benchmarks` (`make bench`) writes this page. Both programs of a row take",
+        "turns. A cell holds the median of the rounds' ratios, ours to the peer's, its quartiles,",
+        "our speed and the day. Each column holds the last results of one processor; results of",
+        "different days are of different versions of this project.",
         "",
         *table(results, head),
     ]

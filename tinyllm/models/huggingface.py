@@ -4,10 +4,10 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tinyllm.models.config import NORM_EPS, ROPE_THETA, ModelConfig
-from tinyllm.models.model import HFNames
+from tinyllm.models.model import HFNames, Model
 
 
 def decoder_config(
@@ -86,6 +86,17 @@ def hf_shapes(weights: dict[str, Tensor], names: HFNames) -> dict[str, tuple[int
         theirs: (rows or len(weight), *weight.shape[1:])
         for name, weight in weights.items()
         for theirs, rows in _parts(name, names).items()
+    }
+
+
+def rows_of_parts(model: Model) -> dict[nn.Parameter, list[int]]:
+    """The weights that hold several matrices, one above the other, with the rows of each."""
+    names = model.hf_names()
+    found = {weight: _parts(name, names) for name, weight in model.named_parameters()}
+    return {
+        weight: [rows for rows in parts.values() if rows]
+        for weight, parts in found.items()
+        if len(parts) > 1
     }
 
 

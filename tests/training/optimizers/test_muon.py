@@ -1,9 +1,12 @@
 """Muon: orthogonal updates of the blocks' matrices, AdamW for the rest."""
 
 import copy
+from itertools import chain
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from tests.helpers import random_ids, random_model, tiny_config, train_settings
 from tinyllm.models.model import Model
@@ -22,6 +25,25 @@ def learn(model: Model, *optimizers: torch.optim.Optimizer, steps: int = 3) -> N
         model.zero_grad()
 
 
+class SeparateMatrices(torch.optim.Muon):
+    """torch's Muon for the blocks' matrices; queries, keys, values are a matrix each."""
+
+    def __init__(self, model: Model, **settings: Any) -> None:
+        self.whole = list(model.blocks.named_parameters())
+        pieces = [self.split(name, weight.detach()) for name, weight in self.whole]
+        self.pieces = [nn.Parameter(piece) for of_one in pieces for piece in of_one]  # views
+        super().__init__(self.pieces, **settings)
+
+    def split(self, name: str, values: Tensor) -> tuple[Tensor, ...]:
+        return values.chunk(3 if name.endswith("qkv.weight") else 1)
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        grads = [self.split(n, p.grad) for n, p in self.whole if p.grad is not None]
+        for piece, grad in zip(self.pieces, chain.from_iterable(grads), strict=True):
+            piece.grad = grad
+        super().step(closure)
+
+
 def test_it_trains_the_same_weights_as_torchs_muon_and_adamw() -> None:
     settings = train_settings(
         optimizer="muon", learning_rate=0.01, weight_decay=0.2, momentum=0.8,
@@ -34,10 +56,9 @@ def test_it_trains_the_same_weights_as_torchs_muon_and_adamw() -> None:
         group["lr"] *= group["rate_multiplier"]
     learn(ours, optimizer)
 
-    muon = torch.optim.Muon(
-        theirs.blocks.parameters(), lr=0.01, weight_decay=0.2, momentum=0.8,
-        adjust_lr_fn="match_rms_adamw",
-    )  # fmt: skip
+    muon = SeparateMatrices(
+        theirs, lr=0.01, weight_decay=0.2, momentum=0.8, adjust_lr_fn="match_rms_adamw"
+    )
     betas = (settings.betas[0], settings.betas[1])
     head = torch.optim.AdamW([theirs.head_weight], lr=0.01, betas=betas, weight_decay=0.2)
     table = theirs.embedding.weight
@@ -46,6 +67,25 @@ def test_it_trains_the_same_weights_as_torchs_muon_and_adamw() -> None:
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         # They moved by about 0.03; torch's rounds to bf16 in between.
         torch.testing.assert_close(a, b, rtol=0.0, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weight", "rows"),
+    [("qwen3", "attention.qkv", [32, 16, 16]), ("qwen3", "mlp.gate_up", [88, 88]),
+     ("nanochat", "attention.qkv", [32, 16, 16])],
+)  # fmt: skip
+def test_each_matrix_of_a_weight_is_updated_by_as_much(
+    architecture: str, weight: str, rows: list[int]
+) -> None:
+    model = random_model(tiny_config(architecture=architecture, n_layer=1, d_model=32, n_kv_head=1))
+    settings = train_settings(optimizer="muon", weight_decay=0.0)
+    optimizer = make_optimizer(model, settings)
+    matrix = model.blocks[0].get_parameter(f"{weight}.weight")
+    before = matrix.detach().clone()
+    learn(model, optimizer, steps=1)
+    for change in (matrix.detach() - before).split(rows):
+        size = change.square().mean().sqrt().item()
+        assert size == pytest.approx(0.2 * settings.learning_rate, rel=0.2)
 
 
 def test_it_resumes_from_its_state() -> None:

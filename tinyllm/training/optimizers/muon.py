@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tinyllm.training.optimizers.uncompiled import AdamW, Uncompiled
@@ -31,13 +31,17 @@ class Muon(Uncompiled, Optimizer):
     Args:
         momentum: of the averaged gradient of those groups, 0 to below 1.
         dtype: type that the orthogonal matrices are computed in; bf16 is exact enough.
+        parts: the rows of each matrix, for weights that hold several. Queries, keys and values
+            learn better as three orthogonal matrices than as one (docs/log.md).
         adamw: arguments of AdamW.
     """
 
     def __init__(
-        self, groups: list[dict[str, Any]], momentum: float, dtype: torch.dtype, **adamw: Any
-    ) -> None:
+        self, groups: list[dict[str, Any]], momentum: float, dtype: torch.dtype,
+        parts: dict[nn.Parameter, list[int]], **adamw: Any,
+    ) -> None:  # fmt: skip
         super().__init__(groups, adamw)
+        self._parts = parts
         self._adamw = AdamW(self._groups(orthogonal=False), **adamw)
         self.momentum = momentum
         self.dtype = dtype
@@ -63,7 +67,12 @@ class Muon(Uncompiled, Optimizer):
         torch._foreach_lerp_(averages, gradients, 1 - self.momentum)
         ahead = torch._foreach_lerp(gradients, averages, self.momentum)  # Nesterov's look ahead
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-        pairs = sorted(zip(weights, ahead, strict=True), key=lambda pair: wide_shape(pair[0]))
+        pairs = [
+            pair
+            for weight, update in zip(weights, ahead, strict=True)
+            for pair in zip(self._split(weight, weight), self._split(weight, update), strict=True)
+        ]
+        pairs.sort(key=lambda pair: wide_shape(pair[0]))
         for (rows, columns), alike in groupby(pairs, key=lambda pair: wide_shape(pair[0])):
             those, updates = zip(*alike, strict=True)
             wide = [u if u.shape == (rows, columns) else u.t() for u in updates]
@@ -72,6 +81,10 @@ class Muon(Uncompiled, Optimizer):
             for weight, step in zip(those, steps, strict=True):
                 step = step if weight.shape == (rows, columns) else step.t()
                 weight.add_(step, alpha=-group["lr"] * size)
+
+    def _split(self, weight: nn.Parameter, values: Tensor) -> tuple[Tensor, ...]:
+        """Views of the matrices that a weight, or its gradient, consists of."""
+        return values.split(self._parts.get(weight, [len(weight)]))
 
     def _average(self, weight: Tensor) -> Tensor:
         state = self.state[weight]

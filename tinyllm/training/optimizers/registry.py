@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tinyllm.models.huggingface import rows_of_parts
 from tinyllm.models.model import Model
 from tinyllm.settings.train import Train
 from tinyllm.training.optimizers.muon import Muon
@@ -75,8 +76,10 @@ def sgd(groups: Groups, settings: Train, model: Model) -> torch.optim.Optimizer:
 
 def muon(groups: Groups, settings: Train, model: Model) -> torch.optim.Optimizer:
     """Muon for the blocks' matrices, AdamW for the rest."""
-    dtype = model.compute_dtype if isinstance(model, Model) else torch.float32
-    return Muon(groups, settings.momentum, dtype, **averaging(settings, model))
+    return Muon(
+        groups, settings.momentum, model.compute_dtype, rows_of_parts(model),
+        **averaging(settings, model),
+    )  # fmt: skip
 
 
 OPTIMIZERS: dict[str, Callable[[Groups, Train, Model], torch.optim.Optimizer]] = {
