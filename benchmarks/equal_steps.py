@@ -18,15 +18,8 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.workers.tinyllm import SETTINGS, Silent
-from tinyllm.compute import choose, set_up
-from tinyllm.data.token_store import read_split
-from tinyllm.evaluation.scores import make_windows, score
-from tinyllm.settings.load import Params, load_params
-from tinyllm.training.data import load_data
-from tinyllm.training.initial import initial_model
-from tinyllm.training.loop import train
-from tinyllm.training.optimizers.registry import make_optimizer
+from benchmarks.trainings import settings, train_and_score
+from benchmarks.workers.tinyllm import Silent
 from tinyllm.training.state import TrainState
 
 
@@ -95,34 +88,12 @@ class Variant:
     scores: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
-    def params(self, seed: int) -> Params:
-        params = load_params(SETTINGS)
-        changes = {key: yaml.safe_load(v) for key, v in (c.split("=", 1) for c in self.changes)}
-        section = params.train.model_validate(params.train.model_dump() | changes)
-        hardware = params.hardware.model_copy(update={"threads": self.threads})
-        return params.model_copy(update={"train": section, "seed": seed, "hardware": hardware})
-
     def train(self, seed: int, turns: Turns, number: int) -> None:
         turns.wait_for(number)
-        params, data = self.params(seed), self.folder / "data"
-        compute = choose(params.hardware)
-        set_up(compute.threads)
-        loaded = load_data(
-            params, data / "tokenizer", data / "splits/train", data / "splits/validation",
-            self.folder / "reports/splits.json",
-        )  # fmt: skip
-        model = initial_model(params, loaded.model_config, loaded.tokenizer)
-        model.compute_dtype = compute.dtype
-        state = TrainState(model, make_optimizer(model, params.train))
+        changes = {key: yaml.safe_load(v) for key, v in (c.split("=", 1) for c in self.changes)}
+        params = settings(changes, seed, self.threads)
         pace = Pace(turns, number, self.seconds)
-        train(state, loaded.batches(0, params), loaded.evaluation, params.train, seed, pace, pace)
-        model.compute_dtype = model.head_weight.dtype  # as `evaluate` does
-        test = make_windows(
-            read_split(data / "splits/test").tokens, loaded.tokenizer.token_bytes(),
-            loaded.tokenizer.end_of_text, params.train.context_length,
-            stride=min(params.evaluate.stride or 1, params.train.context_length),
-        )  # fmt: skip
-        self.scores.append(score(model, test).bits_per_byte)
+        self.scores.append(train_and_score(params, self.folder, pace).bits_per_byte)
         turns.pass_on(number, last=True)
 
 

@@ -31,6 +31,7 @@ from tinyllm.data.sources.unread_files import printable
 from tinyllm.data.tokenize.published import SIZES
 from tinyllm.experiments.estimate import Estimate, estimate
 from tinyllm.experiments.pipeline import places_of
+from tinyllm.experiments.sizes import best_in_as_long, corpus_name, expected, read_sizes
 from tinyllm.models.config import ModelConfig
 from tinyllm.models.registry import TinyLLM
 from tinyllm.settings.download import Download
@@ -92,7 +93,8 @@ def check() -> None:
             f"{megabytes(cost.checkpoint)}"
         )
     model = [*_model(params, cost), *_weights(base)]
-    rows = [*corpus, *model, *_machine(params, compute), *_costs(cost, free)]
+    costs = [*_costs(cost, free), *_expectation(params, cost.parameters)]
+    rows = [*corpus, *model, *_machine(params, compute), *costs]
     for label, text in rows:
         print(f"{label:<{LABEL}}{text}")
 
@@ -279,3 +281,16 @@ def _costs(cost: Estimate, free: int) -> Iterator[Row]:
     yield "time", shown
     if busy := busy_cores():
         yield "", f"other programs use {busy} of this machine's cores; without them it is faster"
+
+
+def _expectation(params: Params, parameters: int) -> Iterator[Row]:
+    """The score that such a training reached (docs/sizes.md), if there was one."""
+    settings, results = params.train, read_sizes()
+    tokens = settings.max_steps * settings.batch_size * settings.context_length
+    found = expected(results, corpus_name(params.download), parameters, tokens)
+    if found and base_model(settings.init_from) is None:
+        score, longer = found
+        yield "score", f"about {score:.2f} bits per byte of the test split (docs/sizes.md)"
+        best = best_in_as_long(results, longer)
+        if best.size != longer.size:
+            yield "", f"in {longer.minutes:g} min, {best.size} M parameters learn the most there"
