@@ -1,4 +1,5 @@
-"""What `python -m benchmarks.gpu` checks on a GPU holds on a CPU, and fails where it must."""
+"""What `python -m benchmarks.gpu` checks on a GPU holds there and on a CPU, and fails where it must.
+"""
 
 from typing import Any
 
@@ -12,6 +13,13 @@ from tinyllm.training.state import TrainState
 @pytest.mark.parametrize("name", list(all_checks("cpu", compiled=False)))
 def test_a_check_holds_on_a_cpu(name: str) -> None:
     all_checks("cpu", compiled=False)[name]()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("name", list(all_checks("cuda", compiled=True)))
+def test_a_check_holds_on_a_gpu(name: str) -> None:
+    all_checks("cuda", compiled=True)[name]()
 
 
 def test_a_changed_bit_is_found() -> None:

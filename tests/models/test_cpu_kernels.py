@@ -122,6 +122,20 @@ def test_a_kernel_and_its_formula_agree_forward_and_backward(
         assert_near(theirs, right, TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("rows", [(1, 1), (7, 3), (36, 5), (100, 36)])
+def test_the_loss_is_the_same_in_parts(
+    rows: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CASES["cross_entropy"]
+    whole = computed(cpu_kernels.cross_entropy, case, torch.float32)
+    monkeypatch.setattr(cpu_kernels, "LOGITS_AT_ONCE", rows[0] * V)
+    monkeypatch.setattr(cpu_kernels, "PROBABILITIES_AT_ONCE", rows[1] * V)
+    for part, expected in zip(
+        computed(cpu_kernels.cross_entropy, case, torch.float32), whole, strict=True
+    ):
+        assert_near(part, expected, 1e-6)
+
+
 def test_every_formula_with_a_kernel_is_compared() -> None:
     with_kernel = {name for name, each in vars(formulas).items() if hasattr(each, "__wrapped__")}
     assert with_kernel == {case.name for case in CASES.values()}

@@ -46,7 +46,7 @@ def test_every_setting_unlike_the_model_is_reported_with_its_value(project: Path
         "train.n_kv_head = null: must be 2, as in the model base",
         "train.d_model = 128: must be 32, as in the model base",
         "train.tie_embeddings = true: must be false, as in the model base",
-        "tokenize.vocab_size = 2048: must be 300, as in the model base",
+        "tokenize.vocab_size = 4096: must be 300, as in the model base",
     ]
     change(project, SAME | {"architecture": "qwen3", "tie_embeddings": "false"})
     assert problems(project) == []

@@ -16,7 +16,10 @@ from tinyllm.models.config import IGNORE, NORM_EPS
 # On a CPU in bf16, two batched products and a softmax are faster than the flash kernel up to this
 # many tokens. In fp32 the flash kernel is at least as fast and uses less memory (docs/log.md).
 EXPLICIT_ATTENTION_LIMIT = 512
-LOGITS_AT_ONCE = 1 << 20  # as fp32 that is 4 MB, which stays in the processor's cache
+# The head's products are the faster the more rows they have, and the softmax if its rows, as fp32
+# 2 MB, stay in a core's cache (docs/log.md).
+LOGITS_AT_ONCE = 1 << 22
+PROBABILITIES_AT_ONCE = 1 << 19
 
 
 def _scale(x: Tensor) -> Tensor:
@@ -228,7 +231,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None 
 class _CrossEntropy(Function):
     """Computes the gradient along with the loss, some rows at a time.
 
-    The logits, (N, V) in fp32 and the largest array of all, are never in memory as a whole.
+    The logits, (N, V) and the largest array of all, are never in memory as a whole.
     """
 
     @staticmethod
@@ -239,15 +242,8 @@ class _CrossEntropy(Function):
         rows = max(1, LOGITS_AT_ONCE // len(weight))
         for first in range(0, len(x), rows):
             part = slice(first, first + rows)
-            counts = targets[part] != IGNORE
-            (row,) = counts.nonzero(as_tuple=True)
-            target = row, targets[part][row]
-            p = F.softmax(x[part] @ w.t(), dim=-1, dtype=torch.float32)
-            total -= p[target].clamp_min_(torch.finfo(p.dtype).tiny).log_().sum()
-            p[target] -= 1  # the gradient; a deterministic scatter_add_ would copy all of p
-            if len(row) < len(p):
-                p[~counts] = 0
-            grad = p.to(x.dtype)
+            grad = x[part] @ w.t()  # the logits, replaced by their gradient
+            total += _into_gradient(grad, targets[part])
             torch.mm(grad, w, out=grad_x[part])
             grad_w += grad.t() @ x[part]
         ctx.save_for_backward(grad_x, grad_w)
@@ -257,6 +253,24 @@ class _CrossEntropy(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         grad_x, grad_w = ctx.saved_tensors
         return grad_x * grad.to(grad_x.dtype), grad_w * grad, None
+
+
+def _into_gradient(logits: Tensor, targets: Tensor) -> Tensor:
+    """Replace logits (N, V) by the gradient of their cross-entropies. Returns the sum of these."""
+    total = torch.zeros((), dtype=torch.float32)
+    rows = max(1, PROBABILITIES_AT_ONCE // logits.size(1))
+    buffer = torch.empty(min(rows, len(logits)), logits.size(1))
+    for part, of_part in zip(logits.split(rows), targets.split(rows), strict=True):
+        p = torch.softmax(part, dim=-1, dtype=torch.float32, out=buffer[: len(part)])
+        counts = of_part != IGNORE
+        (row,) = counts.nonzero(as_tuple=True)
+        target = row, of_part[row]
+        total -= p[target].clamp_min_(torch.finfo(p.dtype).tiny).log_().sum()
+        p[target] -= 1  # the gradient; a deterministic scatter_add_ would copy all of p
+        if len(row) < len(p):
+            p[~counts] = 0
+        part.copy_(p)
+    return total
 
 
 def cross_entropy(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

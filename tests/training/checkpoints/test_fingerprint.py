@@ -24,7 +24,7 @@ COMPUTE = Compute("cpu", "fp32", 1, "a processor", "AVX2", "2.0", "2.4")
 # Another valid value, for settings where one can't be derived from the current value.
 OTHERS: dict[str, Any] = {
     "optimizer": "sgd",
-    "schedule": "linear",
+    "schedule": "wsd",
     "save": "last",
     "architecture": "llama",
     "n_head": 2,
