@@ -4,9 +4,9 @@ python -m benchmarks.sizes --corpus pandas==3.1.1 --folder . --minutes 1 3 10 [-
 
 The folder has data/ and reports/ of the pipeline for that corpus: packages, or a value of
 download.source. The steps that fit into the minutes are taken from the speed of a few real steps
-with all cores, so that the trainings themselves may run side by side, with one thread each (--jobs).
-Prints a line for each training, and replaces it in tinyllm/experiments/sizes.json, which `tinyllm
-check` reads. --page draws docs/sizes.png from all results and prints the table of docs/sizes.md.
+with all cores, so that the trainings may run side by side, with one thread each (--jobs). Prints a
+line for each training, and replaces it in tinyllm/experiments/sizes.json, which `tinyllm check`
+reads. --page draws docs/sizes.png from all results and prints the table of docs/sizes.md.
 """
 
 import argparse
