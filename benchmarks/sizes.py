@@ -27,12 +27,12 @@ from tinyllm.pictures.figure import BLUE, DARK, ORANGE, SOFT, picture
 
 PICTURE = Path(__file__).parents[1] / "docs/sizes.png"
 COLOURS = SOFT, BLUE, ORANGE, DARK
-# Larger models want lower rates.
+# By millions of parameters with the default vocabulary. Larger models want lower rates.
 SIZES: dict[str, dict[str, Any]] = {
-    "0.3": {"n_layer": 2, "n_head": 2, "d_model": 64, "learning_rate": 0.01},
-    "1.3": {"n_layer": 4, "n_head": 4, "d_model": 128, "learning_rate": 0.01},
-    "5": {"n_layer": 5, "n_head": 8, "d_model": 256, "learning_rate": 0.007},
-    "20": {"n_layer": 6, "n_head": 8, "d_model": 512, "learning_rate": 0.005},
+    "0.3": {"n_layer": 3, "n_head": 2, "d_model": 32, "learning_rate": 0.02},
+    "1.8": {"n_layer": 4, "n_head": 4, "d_model": 128, "learning_rate": 0.012},
+    "5": {"n_layer": 4, "n_head": 8, "d_model": 256, "learning_rate": 0.008},
+    "20": {"n_layer": 5, "n_head": 8, "d_model": 512, "learning_rate": 0.006},
 }
 WARM_UP = 24  # one step in so many
 

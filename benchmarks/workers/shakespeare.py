@@ -17,14 +17,15 @@ from tinyllm.settings.load import load_params
 # Differences from params.yaml. "fast" takes little time; "long" takes as long as its peer.
 RECIPES: dict[str, dict[str, object]] = {
     "fast": {
-        "architecture": "nanochat", "n_layer": 1, "context_length": 64, "batch_size": 12,
-        "max_steps": 106, "optimizer": "adamw", "learning_rate": 0.01,
-        "embedding_rate_multiplier": 5.0,
-        "warmup_steps": 5, "vocab_size": 2048,
+        "architecture": "nanochat", "n_layer": 1, "context_length": 64, "batch_size": 16,
+        "max_steps": 36, "optimizer": "muon", "betas": [0.85, 0.95], "momentum": 0.9,
+        "schedule": "linear", "learning_rate": 0.02, "embedding_rate_multiplier": 20.0,
+        "warmup_steps": 5, "vocab_size": 3072,
     },
     "long": {
         "architecture": "nanochat", "n_layer": 2, "context_length": 64, "batch_size": 24,
-        "max_steps": 1200, "optimizer": "muon", "learning_rate": 0.014, "warmup_steps": 20,
+        "max_steps": 1200, "optimizer": "muon", "momentum": 0.95, "schedule": "linear",
+        "learning_rate": 0.014, "embedding_rate_multiplier": 3.0, "warmup_steps": 20,
         "vocab_size": 2048, "weight_decay": 0.3,
     },
 }  # fmt: skip
