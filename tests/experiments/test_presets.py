@@ -138,7 +138,7 @@ def test_a_preset_of_ones_own_is_listed_and_applied(
     print_presets()
     assert "mine: mine\n  takes  a\n" in capsys.readouterr().out
     print_applied("mine")
-    assert "train.max_steps  2400 -> 500" in capsys.readouterr().out
+    assert "train.max_steps  900 -> 500" in capsys.readouterr().out
     print_applied("mine")
     assert "has the preset mine already" in capsys.readouterr().out
 
