@@ -21,7 +21,7 @@ class Clock:
         self._stopped = time.perf_counter()
 
     def go_on(self) -> None:
-        """Leave out the time since it was stopped."""
+        """Exclude the time since it was stopped."""
         if self._stopped is not None:
             self._origin += time.perf_counter() - self._stopped
             self._stopped = None
