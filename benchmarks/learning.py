@@ -46,14 +46,16 @@ def main() -> None:
 
 def measure(checkout: Path, text: Path) -> dict[str, Curve]:
     """The curve of each program."""
-    with tempfile.TemporaryDirectory() as folder:
-        curves = {NANOGPT: nanogpt(prepare(checkout, text, Path(folder) / "nanogpt"))}
-    curves[TRAINER] = evaluations("benchmarks.workers.trainer_learns", "--text", text)
-    for name, (recipe, every) in RECIPES.items():
-        curves[name] = evaluations(
-            "benchmarks.workers.shakespeare", "--text", text, "--recipe", recipe,
+    curves = {
+        name: evaluations(
+            "benchmarks.workers.shakespeare", "--text", text, "--recipe", recipe, "--seed", 0,
             "--curve", every,
-        )  # fmt: skip
+        )
+        for name, (recipe, every) in RECIPES.items()
+    }  # fmt: skip
+    curves[TRAINER] = evaluations("benchmarks.workers.trainer_learns", "--text", text)
+    with tempfile.TemporaryDirectory() as folder:
+        curves[NANOGPT] = nanogpt(prepare(checkout, text, Path(folder) / "nanogpt"))
     return curves
 
 

@@ -1,4 +1,4 @@
-"""What `python -m benchmarks.gpu` checks on a GPU holds there and on a CPU, and fails where it must."""
+"""What `python -m benchmarks.gpu` checks holds on a GPU and on a CPU, and fails where it must."""
 
 from typing import Any
 

@@ -13,6 +13,7 @@ from benchmarks.workers.clock import Clock
 from benchmarks.workers.tinyllm import SETTINGS, Silent
 from tinyllm.evaluation.scores import Scores
 from tinyllm.settings.load import load_params
+from tinyllm.training.history import TRAIN, VALIDATION
 
 # Differences from params.yaml. "fast" takes little time; "long" takes as long as its peer.
 RECIPES: dict[str, dict[str, object]] = {
@@ -59,7 +60,7 @@ class Curve(Silent):
 
     def evaluation(self, step: int, scores: dict[str, Scores], best: bool) -> None:
         del step, best
-        print(json.dumps([self.clock.seconds, scores["validation"].bits_per_byte]), flush=True)
+        print(json.dumps([self.clock.seconds, scores[VALIDATION].bits_per_byte]), flush=True)
         self.clock.go_on()
 
 
@@ -78,7 +79,6 @@ def learn(
     from tinyllm.models.registry import TinyLLM
     from tinyllm.training.data import model_config
     from tinyllm.training.dataset import Batches, loader
-    from tinyllm.training.history import TRAIN, VALIDATION
     from tinyllm.training.loop import train
     from tinyllm.training.optimizers.registry import make_optimizer
     from tinyllm.training.state import TrainState
