@@ -122,6 +122,8 @@ def draw(results: list[Trained]) -> None:
         for corpus, panel in zip(corpora, axes, strict=True):
             for size, colour in zip(SIZES, COLOURS, strict=True):
                 line = [one for one in results if (one.corpus, one.size) == (corpus, size)]
+                if not line:
+                    continue
                 x, y = [one.minutes for one in line], [one.bits_per_byte for one in line]
                 panel.plot(x, y, marker="o", color=colour, label=f"{size} million parameters")
             minutes = sorted({one.minutes for one in results})
@@ -137,8 +139,9 @@ def draw(results: list[Trained]) -> None:
 
 def table(results: list[Trained]) -> str:
     """A line for each corpus and time, a column for each size; the best in bold."""
-    lines = [f"| corpus | minutes | {' | '.join(f'{size} M' for size in SIZES)} |"]
-    lines.append("|---" * (2 + len(SIZES)) + "|")
+    sizes = [size for size in SIZES if any(one.size == size for one in results)]
+    lines = [f"| corpus | minutes | {' | '.join(f'{size} M' for size in sizes)} |"]
+    lines.append("|---|---" + "|---:" * len(sizes) + "|")
     for corpus, minutes in sorted({(one.corpus, one.minutes) for one in results}):
         found = {
             one.size: one.bits_per_byte
@@ -149,7 +152,7 @@ def table(results: list[Trained]) -> str:
         cells = [
             "" if size not in found
             else f"**{found[size]:.3f}**" if found[size] == best else f"{found[size]:.3f}"
-            for size in SIZES
+            for size in sizes
         ]  # fmt: skip
         lines.append(f"| {corpus} | {minutes:g} | {' | '.join(cells)} |")
     return "\n".join(lines)

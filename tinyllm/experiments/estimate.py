@@ -90,7 +90,11 @@ def estimate(config: ModelConfig, settings: Train, compute: Compute) -> Estimate
     share = settings.batch_size // compute.world_size
     # A large model takes minutes for a batch: time one sequence first.
     alone = _step(state, endless.model_copy(update={"micro_batch_size": None}), 1)
-    step = _step(state, endless, share) if alone * share < 2 * SECONDS else alone * share
+    if alone * share < 2 * SECONDS:
+        step = _step(state, endless, share)
+    else:  # each further sequence costs less than the first, which pays for the optimizer too
+        pair = _step(state, endless.model_copy(update={"micro_batch_size": None}), 2)
+        step = alone + (share - 1) * max(pair - alone, 0.0)
     return Estimate(
         parameters=model.n_parameters,
         training=step * settings.max_steps,
