@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.workers.clock import Clock
+from benchmarks.workers.shapes import TRAINING_SHARE
 from benchmarks.workers.tinyllm import SETTINGS, Silent
 from tinyllm.evaluation.scores import Scores
 from tinyllm.settings.load import load_params
@@ -30,7 +31,6 @@ RECIPES: dict[str, dict[str, object]] = {
         "vocab_size": 2048, "weight_decay": 0.3,
     },
 }  # fmt: skip
-TRAINING_SHARE = 0.9
 
 
 def main() -> None:

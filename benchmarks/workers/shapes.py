@@ -43,10 +43,11 @@ class Shape:
         return torch.randint(self.vocab_size, (1 << 18,), generator=random)
 
 
+TRAINING_SHARE = 0.9  # of tinyshakespeare; the rest is held out
 CHARACTERS = 65  # different ones in tinyshakespeare
 SMALL = Shape(4, 4, 128, 64, 12, CHARACTERS)
 WIDE = Shape(6, 6, 384, 256, 16, CHARACTERS)
-DEFAULT = Shape(4, 4, 128, 128, 8, 2048)  # of params.yaml
+DEFAULT = Shape(4, 4, 128, 128, 16, 4096)  # of params.yaml
 
 
 def parser() -> argparse.ArgumentParser:

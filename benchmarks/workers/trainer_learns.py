@@ -9,19 +9,19 @@ are the Trainer's defaults.
 import argparse
 import json
 import math
-import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import GPT2LMHeadModel, TrainerCallback
 
 from benchmarks.workers.clock import Clock
-from benchmarks.workers.shapes import SMALL
+from benchmarks.workers.shapes import SMALL, TRAINING_SHARE
+from benchmarks.workers.trainer import gpt2, run_trainer
 from tinyllm.common.os_processes import available_cores
 
-TRAINING_SHARE = 0.9
 STEPS = 2000
 LENGTH = SMALL.context_length
 
@@ -80,24 +80,9 @@ def main() -> None:
     places = {character: place for place, character in enumerate(sorted(set(text)))}
     ids = torch.tensor([places[character] for character in text])
     cut = int(len(ids) * TRAINING_SHARE)
-    config = GPT2Config(
-        vocab_size=len(places), n_positions=LENGTH, n_embd=SMALL.d_model, n_layer=SMALL.n_layer,
-        n_head=SMALL.n_head, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0,
-        eos_token_id=0,
-    )  # fmt: skip
-    model = GPT2LMHeadModel(config)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = TrainingArguments(
-            output_dir=folder, per_device_train_batch_size=SMALL.batch_size, max_steps=STEPS,
-            bf16=True, use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True,
-            learning_rate=1e-3, logging_strategy="no",
-        )  # fmt: skip
-        Trainer(
-            model=model,
-            args=settings,
-            train_dataset=Windows(ids[:cut]),
-            callbacks=[Evaluations(model, ids[cut:], args.every)],
-        ).train()
+    model = gpt2(replace(SMALL, vocab_size=len(places)))
+    evaluations = Evaluations(model, ids[cut:], args.every)
+    run_trainer(model, Windows(ids[:cut]), SMALL.batch_size, STEPS, evaluations)
 
 
 if __name__ == "__main__":

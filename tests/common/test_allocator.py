@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,12 +30,19 @@ print("hg" in flags.split())
 """
 
 
+def shown(script: str, *limit: str) -> list[str]:
+    command = [*limit, sys.executable, "-c", script]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_under_a_limit_of_addresses_none_are_reserved() -> None:
+    reserved, *_ = shown(SHOW, "sh", "-c", 'ulimit -v 4000000; exec "$@"', "sh")
+    assert int(reserved) < 100
+
+
 def test_freed_memory_is_kept_in_huge_pages_and_none_is_taken_ahead() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-c", SHOW], check=True, capture_output=True, text=True
-    ).stdout
-    reserved, taken, _, faults, huge = shown.split()
+    reserved, taken, _, faults, huge = shown(SHOW)
     assert int(reserved) >= 1000  # MB of addresses
     assert int(taken) < 1000  # pages of 4 kB
     assert int(faults) < 10  # 5,120 if each page of 20 MB were new
-    assert huge == "True"
+    assert huge == str(Path("/sys/kernel/mm/transparent_hugepage").exists())

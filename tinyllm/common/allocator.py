@@ -25,7 +25,8 @@ def keep_memory() -> None:
         return
     c.mallopt(_M_MMAP_THRESHOLD, _LARGEST_ON_HEAP)
     c.mallopt(_M_TRIM_THRESHOLD, 2 * _RESERVED - 1)
-    _extend_heap(c)
+    if not addresses_are_limited():
+        _extend_heap(c)
     for start, end in heaps():
         c.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_HUGEPAGE)
 
@@ -38,6 +39,19 @@ def _extend_heap(c: ctypes.CDLL) -> None:
     size = _LARGEST_ON_HEAP - (1 << 20)
     for block in [malloc(size) for _ in range(_RESERVED // size)]:
         c.free(block)
+
+
+def addresses_are_limited() -> bool:
+    """Whether addresses count as memory here: by `ulimit -v`, `ulimit -d` or strict accounting."""
+    import resource  # not on Windows
+
+    limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    if any(resource.getrlimit(limit)[0] != resource.RLIM_INFINITY for limit in limits):
+        return True
+    try:
+        return Path("/proc/sys/vm/overcommit_memory").read_text(encoding="ascii").strip() == "2"
+    except OSError:  # no /proc
+        return False
 
 
 def heaps() -> list[tuple[int, int]]:
