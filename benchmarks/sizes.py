@@ -27,7 +27,7 @@ from tinyllm.pictures.figure import BLUE, DARK, ORANGE, SOFT, picture
 
 PICTURE = Path(__file__).parents[1] / "docs/sizes.png"
 COLOURS = SOFT, BLUE, ORANGE, DARK
-# By millions of parameters with the default vocabulary. Larger models want lower rates.
+# By millions of parameters with the default vocabulary. Larger models need lower rates.
 SIZES: dict[str, dict[str, Any]] = {
     "0.3": {"n_layer": 3, "n_head": 2, "d_model": 32, "learning_rate": 0.02},
     "1.8": {"n_layer": 4, "n_head": 4, "d_model": 128, "learning_rate": 0.012},

@@ -16,8 +16,8 @@ from tinyllm.models.config import IGNORE, NORM_EPS
 # On a CPU in bf16, two batched products and a softmax are faster than the flash kernel up to this
 # many tokens. In fp32 the flash kernel is at least as fast and uses less memory (docs/log.md).
 EXPLICIT_ATTENTION_LIMIT = 512
-# The head's products are the faster the more rows they have, and the softmax if its rows, as fp32
-# 2 MB, stay in a core's cache (docs/log.md).
+# The head's products are faster with more rows, and the softmax with rows that stay in a core's
+# cache: as fp32, these are 2 MB (docs/log.md).
 LOGITS_AT_ONCE = 1 << 22
 PROBABILITIES_AT_ONCE = 1 << 19
 
