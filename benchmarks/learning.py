@@ -22,12 +22,18 @@ from typing import Any
 
 from benchmarks.results import processor
 from benchmarks.shakespeare import README_COMMAND, prepare
-from tinyllm.pictures.figure import BLUE, DARK, ORANGE, SOFT, picture
+from tinyllm.pictures.figure import BLUE, DARK, ORANGE, picture
 
 Curve = list[tuple[float, float]]  # (seconds, bits per byte)
 NANOGPT, TRAINER = "nanoGPT", "Hugging Face Trainer, bf16"
-RECIPES = {"tinyllm, fast recipe": ("fast", 15), "tinyllm, long recipe": ("long", 75)}
-COLOURS = {NANOGPT: DARK, TRAINER: ORANGE, "tinyllm, fast recipe": SOFT}
+FAST, LONG = "tinyllm, fast recipe", "tinyllm, long recipe"
+RECIPES = {FAST: ("fast", 10), LONG: ("long", 25)}  # and steps between evaluations
+STYLES: dict[str, dict[str, Any]] = {
+    FAST: {"color": BLUE, "linestyle": (0, (1, 0.6)), "linewidth": 3},
+    LONG: {"color": BLUE},
+    TRAINER: {"color": ORANGE},
+    NANOGPT: {"color": DARK},
+}
 
 
 def main() -> None:
@@ -78,14 +84,19 @@ def nanogpt(folder: Path) -> Curve:
 
 def evaluations(module: str, *arguments: object) -> Curve:
     """The evaluations that a worker prints."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+    command = [sys.executable, "-m", module, *map(str, arguments), "--started", str(time.time())]
     ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     lines = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("[")]
     return [(seconds, score) for seconds, score in lines]
 
 
 def seconds_to(curve: Curve, score: float) -> float | None:
-    """Seconds until a score is reached, in a straight line between evaluations."""
+    """Seconds until a score is reached, in a straight line between evaluations.
+
+    None if it is not reached, or if it is at the first evaluation already.
+    """
+    if curve[0][1] <= score:
+        return None
     for (before, high), (after, low) in itertools.pairwise(curve):
         if low <= score:
             return before + (after - before) * (high - score) / (high - low)
@@ -115,7 +126,7 @@ def draw(path: Path, curves: dict[str, Curve], machine: str) -> None:
     def panels(curve_axes: Any, bar_axes: Any) -> None:
         for name, curve in curves.items():
             x, y = zip(*curve, strict=True)
-            curve_axes.plot(x, y, color=COLOURS.get(name, BLUE), linewidth=1.8, label=name)
+            curve_axes.plot(x, y, label=name, **{"linewidth": 1.8} | STYLES[name])
         curve_axes.axhline(goal, color=DARK, linewidth=0.8, linestyle=":")
         curve_axes.set(xlabel="seconds, from the start of the process", xlim=(0, None))
         curve_axes.set(ylabel="bits per byte of held-out text", ylim=(1.9, 4.0))
@@ -124,9 +135,8 @@ def draw(path: Path, curves: dict[str, Curve], machine: str) -> None:
         reached = {name: seconds_to(curve, goal) for name, curve in curves.items()}
         shown = {name: seconds for name, seconds in reached.items() if seconds}
         names = list(shown)[::-1]
-        bars = bar_axes.barh(
-            names, [shown[name] for name in names], color=[COLOURS.get(n, BLUE) for n in names]
-        )
+        colours = [STYLES[name]["color"] for name in names]
+        bars = bar_axes.barh(names, [shown[name] for name in names], color=colours)
         bar_axes.bar_label(bars, fmt="%.1f s", padding=3)
         bar_axes.set(xlabel="seconds", xlim=(0, max(shown.values()) * 1.2))
         bar_axes.grid(axis="y", visible=False)

@@ -11,6 +11,7 @@ from tinyllm import compute
 from tinyllm.common.os_processes import available_cores
 from tinyllm.compiler import obstacle
 from tinyllm.compute import choose, derive_seed, generator, set_up
+from tinyllm.experiments.check import Machine
 from tinyllm.settings.hardware import Hardware
 from tinyllm.settings.load import load_params
 from tinyllm.training.distributed.launch import gpus
@@ -184,11 +185,29 @@ def test_a_gpu_without_triton_cannot_compile(monkeypatch: pytest.MonkeyPatch) ->
     assert obstacle("cuda") == "the package triton is not installed"
 
 
-def test_a_cpu_compiles_only_if_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_compiles_what_trains_for_long_or_is_configured_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(compute, "obstacle", lambda _: None)
-    assert not choose(hardware(compile="auto"), ALONE).compiled
-    assert not choose(hardware(compile=False), ALONE).compiled
-    assert choose(hardware(compile=True), ALONE).compiled
+    monkeypatch.setattr("sys.platform", "linux")
+    for flops in (0.0, 9e13, 1e14):
+        auto = hardware(compile="auto", threads=2)
+        assert choose(auto, ALONE, flops).compiled == (flops == 1e14)
+        assert not choose(auto, Machine(local_size=2, size=2), flops).compiled
+        assert not choose(auto, None, flops).compiled
+        assert not choose(hardware(compile=False, threads=2), ALONE, flops).compiled
+        assert choose(hardware(compile=True, threads=2), ALONE, flops).compiled
+    monkeypatch.setattr("sys.platform", "darwin")  # where nobody has measured it
+    assert not choose(auto, ALONE, 1e14).compiled
+
+
+def test_the_length_of_a_training_counts_the_blocks_and_the_tokens() -> None:
+    train = load_params(ROOT / "params.yaml").train
+    longer = train.model_copy(update={"max_steps": 3 * train.max_steps})
+    deeper = train.model_copy(update={"n_layer": 3 * train.n_layer})
+    wider = train.model_copy(update={"d_model": 3 * train.d_model})
+    assert longer.flops == deeper.flops == 3 * train.flops
+    assert wider.flops == 9 * train.flops
 
 
 def test_the_chosen_device_is_described() -> None:

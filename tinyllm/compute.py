@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -55,6 +56,11 @@ class Compute:
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:8]
 
 
+# FLOPs for each thread of a training that `auto` compiles on a CPU: about ten minutes. Compiling
+# takes half a minute, and then a step takes 0.75 to 0.9 of its time (docs/log.md).
+LONG_ON_CPU = 5e13
+
+
 class Machine(Protocol):
     """The processes that compute together: their number, and their number on this machine."""
 
@@ -66,18 +72,23 @@ class Machine(Protocol):
     def local_size(self) -> int: ...
 
 
-def choose(settings: Hardware, training: Machine | None = None) -> Compute:
+def choose(settings: Hardware, training: Machine | None = None, flops: float = 0.0) -> Compute:
     """Choose device, precision and threads, without side effects.
 
     Args:
         training: the processes that will train; None if nothing is trained and so not compiled.
+        flops: FLOPs of the whole training (`Train.flops`).
 
     Raises:
         ValueError: the device or the compiler in the settings is not available.
     """
     verbose = training is None or training.first
     device = device_for(settings.device, verbose=verbose)
-    compiled = training is not None and _compiles(settings.compile, device, verbose)
+    threads = threads_for(settings.threads, 1 if training is None else training.local_size)
+    compiled = False
+    if training is not None:
+        long = flops / (threads * training.size) >= LONG_ON_CPU
+        compiled = _compiles(settings.compile, device, long, verbose)
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if _fast_bf16(device) else "fp32"
@@ -85,11 +96,10 @@ def choose(settings: Hardware, training: Machine | None = None) -> Compute:
             print(
                 f"hardware.precision: fp32, since {_device_name(device)} does not compute in bf16"
             )
-    sharing = 1 if training is None else training.local_size
     return Compute(
         device=device,
         precision=precision,
-        threads=threads_for(settings.threads, sharing),
+        threads=threads,
         device_name=_device_name(device),
         instruction_set=torch.backends.cpu.get_cpu_capability(),
         torch_version=torch.__version__,
@@ -172,13 +182,17 @@ def unsupported_card() -> str | None:
     )
 
 
-def _compiles(wanted: bool | str, device: str, verbose: bool) -> bool:
+def _compiles(wanted: bool | str, device: str, long: bool, verbose: bool) -> bool:
     """Whether to train with torch's compiler; by default, if it is known to be faster.
+
+    Args:
+        long: whether the training is long for a CPU.
 
     Raises:
         ValueError: the settings require it and it does not work here.
     """
-    if wanted is False or (wanted == "auto" and device != "cuda"):
+    measured = device == "cuda" or (device == "cpu" and sys.platform == "linux" and long)
+    if wanted is False or (wanted == "auto" and not measured):
         return False
     reason = obstacle(device)
     if reason is not None and wanted is True:

@@ -20,7 +20,7 @@ from tinyllm.training.history import TRAIN, VALIDATION
 RECIPES: dict[str, dict[str, object]] = {
     "fast": {
         "architecture": "nanochat", "n_layer": 1, "context_length": 64, "batch_size": 16,
-        "max_steps": 36, "optimizer": "muon", "betas": [0.85, 0.95], "momentum": 0.9,
+        "max_steps": 40, "optimizer": "muon", "betas": [0.85, 0.95], "momentum": 0.9,
         "schedule": "linear", "learning_rate": 0.02, "embedding_rate_multiplier": 20.0,
         "warmup_steps": 5, "vocab_size": 3072,
     },
@@ -40,19 +40,21 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1337)
     options.add_argument("--set", nargs="*", default=[], help="changes to the recipe, key=value")
     options.add_argument("--curve", type=int, metavar="STEPS", help="steps between evaluations")
+    options.add_argument("--started", type=float, help="when the process started, for --curve")
     args = options.parse_args()
     recipe = RECIPES[args.recipe] | {
         key: json.loads(value) for key, value in (change.split("=") for change in args.set)
     }
     text = args.text.read_text(encoding="utf-8")
-    print(json.dumps(learn(text, recipe, args.seed, args.curve)))
+    watcher = Curve(args.started) if args.curve else Silent()
+    print(json.dumps(learn(text, recipe, args.seed, watcher, args.curve)))
 
 
 class Curve(Silent):
     """Prints each evaluation's time, without the time of evaluations, and its score."""
 
-    def __init__(self) -> None:
-        self.clock = Clock()
+    def __init__(self, started: float) -> None:
+        self.clock = Clock(started)
 
     def step(self, step: int, values: dict[str, float]) -> None:
         del step, values
@@ -65,12 +67,12 @@ class Curve(Silent):
 
 
 def learn(
-    text: str, recipe: dict[str, object], seed: int, curve: int | None = None
+    text: str, recipe: dict[str, object], seed: int, watcher: Silent, interval: int | None = None
 ) -> dict[str, float]:
     """Train on a text with a recipe. Returns the scores of its last part.
 
     Args:
-        curve: steps between evaluations that are printed; None: the last one alone is made.
+        interval: steps between evaluations; None: the last one alone is made.
     """
     from tinyllm.compute import choose, generator, set_up
     from tinyllm.data.token_store import Tokens
@@ -86,7 +88,7 @@ def learn(
     params = load_params(SETTINGS)
     steps = recipe["max_steps"]
     assert isinstance(steps, int)
-    changes = {**recipe, "eval_interval": curve or 1 << 40, "save": "last", "decay_steps": None}
+    changes = {**recipe, "eval_interval": interval or 1 << 40, "save": "last", "decay_steps": None}
     vocab_size = changes.pop("vocab_size")
     assert isinstance(vocab_size, int)
     settings = params.train.model_validate({**params.train.model_dump(), **changes})
@@ -111,7 +113,7 @@ def learn(
 
     evaluation = {TRAIN: windows(ids, limit=1), VALIDATION: windows(held_out)}
     started = time.perf_counter()
-    train(state, items, evaluation, settings, seed, Curve() if curve else Silent(), Silent())
+    train(state, items, evaluation, settings, seed, watcher, Silent())
     return {
         "bits_per_byte": state.history.evaluations.rows()[-1]["val_bits_per_byte"],
         "seconds": time.perf_counter() - started,

@@ -42,9 +42,11 @@ class Windows(Dataset[dict[str, torch.Tensor]]):
 class Evaluations(TrainerCallback):
     """Scores the held-out text now and then, with the clock stopped."""
 
-    def __init__(self, model: GPT2LMHeadModel, held_out: torch.Tensor, every: int) -> None:
+    def __init__(
+        self, model: GPT2LMHeadModel, held_out: torch.Tensor, every: int, started: float
+    ) -> None:
         self.model, self.held_out, self.every = model, held_out, every
-        self.clock = Clock()
+        self.clock = Clock(started)
 
     # A callback receives more arguments than this one needs.
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -74,6 +76,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--text", type=Path, required=True)
     options.add_argument("--every", type=int, default=100, help="steps between evaluations")
+    options.add_argument("--started", type=float, required=True, help="when the process started")
     args = options.parse_args()
     torch.set_num_threads(available_cores())
     text = args.text.read_text(encoding="utf-8")
@@ -81,7 +84,7 @@ def main() -> None:
     ids = torch.tensor([places[character] for character in text])
     cut = int(len(ids) * TRAINING_SHARE)
     model = gpt2(replace(SMALL, vocab_size=len(places)))
-    evaluations = Evaluations(model, ids[cut:], args.every)
+    evaluations = Evaluations(model, ids[cut:], args.every, args.started)
     run_trainer(model, Windows(ids[:cut]), SMALL.batch_size, STEPS, evaluations)
 
 

@@ -1,6 +1,8 @@
 """A model's score counts each token once, for any windows and batches."""
 
 import math
+import subprocess
+import sys
 from itertools import product
 
 import numpy as np
@@ -164,6 +166,33 @@ def test_scoring_changes_nothing_and_uses_no_random_numbers(training: bool) -> N
     assert all(p.grad is None for p in model.parameters())
     # In evaluation mode there is no dropout.
     assert score(model.eval(), windows, 8) == scores
+
+
+SCORE = """
+import resource
+import numpy as np
+from tests.helpers import tiny_config
+from tinyllm.compute import generator, set_up
+from tinyllm.evaluation.scores import make_windows, score
+from tinyllm.models.registry import TinyLLM
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+set_up(threads=2)
+model = TinyLLM(tiny_config(vocab_size=3072, context_length=64), generator(1, "weights"))
+tokens = np.random.default_rng(1).integers(3072, size=45_000)
+windows = make_windows(tokens, np.ones(3072, dtype=np.int64), 0, 64)
+before = peak()
+score(model, windows)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is Linux's")
+def test_the_passes_of_scoring_reuse_their_memory() -> None:
+    done = subprocess.run([sys.executable, "-c", SCORE], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 200  # MB; 550 if each of its 44 passes takes new memory
 
 
 def test_perplexity_is_the_exponential_of_the_loss() -> None:

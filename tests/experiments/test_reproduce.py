@@ -197,16 +197,18 @@ def with_weights(project: Project) -> Recorded:
 
 def test_the_number_of_threads_is_the_runs(tracked: Project) -> None:
     hardware = load_params(tracked.root / "params.yaml").hardware.model_dump() | {"threads": None}
-    here = choose(load_params(tracked.root / "params.yaml").hardware)
+    params = load_params(tracked.root / "params.yaml")
+    train, here = params.train.model_dump(), choose(params.hardware)
     wanted = {"device": "cpu", "precision": here.precision, "threads": "37"}
-    assert pinned(hardware, wanted) == hardware | {"threads": 37}
-    assert pinned(hardware | {"threads": 2}, wanted) == hardware | {"threads": 2}
-    assert pinned(hardware, {"device": "cuda"} | wanted)["device"] == "cpu"
+    assert pinned(hardware, train, wanted) == hardware | {"threads": 37}
+    assert pinned(hardware | {"threads": 2}, train, wanted) == hardware | {"threads": 2}
+    assert pinned(hardware, train, {"device": "cuda"} | wanted)["device"] == "cpu"
 
 
 def test_other_machines_and_versions_are_named(tracked: Project) -> None:
     run = only_run(tracked)
-    here = choose(load_params(tracked.root / "params.yaml").hardware)
+    params = load_params(tracked.root / "params.yaml")
+    here = choose(params.hardware)
     assert differences(run, here, tracked.root) == []
     then = run.environment
     then["packages"] |= {"tiktoken": "0.0.1", "torch": "9.9"}

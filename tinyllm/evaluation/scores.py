@@ -158,21 +158,29 @@ def predict(model: Model, windows: Windows, batch_size: int | None = None) -> Pr
     # With FSDP each process has only shards of the weights, and the model gathers them as it runs.
     whole = type(model.head_weight.detach()) is Tensor
     network = for_inference(model) if whole else model
-    losses, right, confidences = [], [], []
+    # Allocated at once: if small arrays are kept between large ones that are freed, glibc takes new
+    # memory for the next large ones (430 MB, and a second, for a model of 3 MB; docs/log.md).
+    n_targets = int((windows.targets != IGNORE).sum())
+    losses, confidences = torch.empty(2, n_targets, device=device)
+    right = torch.empty(n_targets, dtype=torch.bool, device=device)
+    done = 0
     rows = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     for first in range(0, len(windows.inputs), batch_size):
         targets = windows.targets[first : first + batch_size].to(device)
         counts = targets != IGNORE
         hidden = network.hidden(windows.inputs[first : first + batch_size].to(device))
         for x, target in zip(hidden[counts].split(rows), targets[counts].split(rows), strict=True):
+            part = slice(done, done + len(x))
             logits = network.logits(x)  # (rows, V)
-            losses.append(F.cross_entropy(logits, target, reduction="none"))
+            losses[part] = F.cross_entropy(logits, target, reduction="none")
             best = logits.max(dim=-1)  # on a CPU in half the time of argmax
-            right.append(best.indices == target)
+            torch.eq(best.indices, target, out=right[part])
             margin = best.values - logits.gather(1, target[:, None]).squeeze(1)
-            confidences.append((margin - losses[-1]).exp())  # the target's probability is e^-loss
+            # The target's probability is e^-loss.
+            torch.exp(margin - losses[part], out=confidences[part])
+            done = part.stop
     model.train(was_training)
-    return Predictions(*(torch.cat(parts).cpu() for parts in (losses, right, confidences)))
+    return Predictions(losses.cpu(), right.cpu(), confidences.cpu())
 
 
 def score(model: Model, windows: Windows, batch_size: int | None = None) -> Scores:

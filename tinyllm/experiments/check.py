@@ -118,7 +118,7 @@ def _compute(params: Params) -> Compute:
     here = processes_here(params.hardware)
     machine = Machine(local_size=here, size=here * params.hardware.nodes)
     check_share(params.train, machine.size)
-    return choose(params.hardware, machine)
+    return choose(params.hardware, machine, params.train.flops)
 
 
 def check_memory(config: ModelConfig, compute: Compute) -> None:

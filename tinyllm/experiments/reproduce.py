@@ -90,7 +90,7 @@ def _demand(run: Recorded, root: Path) -> Plan:
         raise ValueError(
             f"{run.title}: trained on {hardware['nodes']} machines; see the run's page"
         )
-    made.settings["hardware"] = pinned(hardware, run.resolved)
+    made.settings["hardware"] = pinned(hardware, made.settings["train"], run.resolved)
     if made.settings["evaluate"].get("register_as"):
         made.settings["evaluate"]["register_as"] = None  # it is no new version of the model
     return made
@@ -126,7 +126,7 @@ def _announce(made: Plan, folder: str) -> None:
     if not run.resolved.get("torch_version"):
         print("warning: the run's hardware is not recorded, so the result may differ")
         return
-    here = compute_here(made.settings["hardware"])
+    here = compute_here(made.settings["hardware"], made.settings["train"])
     found = differences(run, here, made.project)
     for line in found:
         print(f"warning: {line}")
@@ -200,6 +200,6 @@ def _report(rows: list[Row], run: Recorded, made: Plan, root: Path, same: bool) 
     if any(not row.same for row in rows if row.name.endswith("split")):
         print("the data differ, so that the model has to")
         return
-    here = compute_here(made.settings["hardware"])
+    here = compute_here(made.settings["hardware"], made.settings["train"])
     for line in differences(run, here, root) if run.resolved else ["hardware: not recorded"]:
         print(f"  {line}")

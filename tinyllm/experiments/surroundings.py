@@ -9,6 +9,7 @@ from tinyllm.experiments.check import Machine
 from tinyllm.experiments.recorded import Recorded
 from tinyllm.experiments.run_files import environment
 from tinyllm.settings.hardware import Hardware
+from tinyllm.settings.train import Train
 from tinyllm.training.distributed.launch import processes_here
 
 # What decides the bits of a result, as `Compute` names it, and how the messages name it.
@@ -35,34 +36,41 @@ FREE = {
 SHOWN = 6  # packages named in a message
 
 
-def compute_here(hardware: dict[str, Any]) -> Compute:
+def compute_here(hardware: dict[str, Any], train: dict[str, Any]) -> Compute:
     """What a training with these settings would compute with on this machine.
+
+    Args:
+        hardware, train: sections of params.yaml.
 
     Raises:
         ValueError: the device or the compiler in the settings is not available.
     """
     settings = Hardware.model_validate(hardware)
     here = processes_here(settings)
-    return choose(settings, Machine(local_size=here, size=here * settings.nodes, first=False))
+    machine = Machine(local_size=here, size=here * settings.nodes, first=False)
+    return choose(settings, machine, Train.model_construct(**train).flops)
 
 
-def pinned(hardware: dict[str, Any], resolved: dict[str, str]) -> dict[str, Any]:
+def pinned(
+    hardware: dict[str, Any], train: dict[str, Any], resolved: dict[str, str]
+) -> dict[str, Any]:
     """The settings of the hardware that make this machine choose what the run chose.
 
     A setting that already gives the same here keeps its value, and so does one whose recorded
     value is not available here.
 
     Args:
+        hardware, train: sections of params.yaml.
         resolved: what the run computed with; see `Recorded.resolved`.
     """
     result = dict(hardware)
     for key, (free, name) in FREE.items():
         if key in result and result[key] == free and name in resolved:
-            here = asdict(compute_here(result))[name]
+            here = asdict(compute_here(result, train))[name]
             if str(here) != resolved[name]:
                 attempt = result | {key: type(here)(_value(resolved[name], here))}
                 try:
-                    compute_here(attempt)
+                    compute_here(attempt, train)
                 except ValueError:  # no such device here, say
                     continue
                 result = attempt

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tinyllm.generation.step import Step
-from tinyllm.generation.weights import Cache, prepare
+from tinyllm.generation.weights import Cache, LayerWeights, prepare
 from tinyllm.models.config import NORM_EPS, ModelConfig
 from tinyllm.models.formulas import attend
 from tinyllm.models.model import Decoder, Model
@@ -24,14 +24,17 @@ from tinyllm.models.model import Decoder, Model
 class _Buffers:
     """The arrays that a pass over (B, T) tokens writes to, and views of them."""
 
-    def __init__(self, config: ModelConfig, width: int, B: int, T: int, like: Tensor) -> None:
+    def __init__(
+        self, config: ModelConfig, layer: LayerWeights[Tensor], B: int, T: int, like: Tensor
+    ) -> None:
         C, H, K, D = config.d_model, config.n_head, config.n_kv_head, config.d_head
         fp32 = torch.float32
         self.normed = like.new_empty(B * T, C)
         self.length = like.new_empty(B * T, 1, dtype=fp32)
         self.qkv = like.new_empty(B * T, (H + 2 * K) * D)
-        self.up = like.new_empty(B * T, width)
-        self.gates, self.gated = self.up.chunk(2, dim=-1)
+        width = layer.down.size(0)
+        # For SwiGLU the gate, then up: silu is slower over rows that are not adjacent.
+        self.up = like.new_empty(layer.up.size(1) // width, B * T, width)
         heads = self.qkv.view(B, T, H + 2 * K, D)
         self.qk_raw, self.v = heads[:, :, : H + K], heads[:, :, H + K :].transpose(1, 2)
         self.qk = like.new_empty(B, T, H + K, D, dtype=fp32)
@@ -113,7 +116,8 @@ class Inference:
             y = attend(buffers.q.to(self.dtype), k.to(self.dtype), v.to(self.dtype), 0.0, mask)
             _add_product(x, y.transpose(1, 2).reshape(B * T, -1), layer.out)
             _norm(x, length, self._x_floor, out=normed)
-            torch.mm(normed, layer.up, out=buffers.up)
+            for out, weight in zip(buffers.up, layer.up.chunk(len(buffers.up), 1), strict=True):
+                torch.mm(normed, weight, out=out)
             _add_product(x, self._activated(buffers), layer.down)
         if cache is not None:
             cache.length += T
@@ -146,16 +150,17 @@ class Inference:
 
     def _activated(self, buffers: _Buffers) -> Tensor:
         """The MLP's hidden layer (B * T, F)."""
+        up = buffers.up[-1]
         if self._weights.gated:
-            return F.silu(buffers.gates).mul_(buffers.gated)
-        up = buffers.up.relu_()
+            return up.mul_(F.silu(buffers.up[0], inplace=True))
+        up.relu_()
         return up.mul_(up)
 
     def _buffers_for(self, B: int, T: int) -> _Buffers:
         """The buffers of the last pass if they have this shape; new ones otherwise."""
         if (B, T) not in self._buffers:
-            up, head = self._weights.layers[0].up, self._weights.head
-            self._buffers = {(B, T): _Buffers(self.config, up.size(1), B, T, head)}
+            layer, head = self._weights.layers[0], self._weights.head
+            self._buffers = {(B, T): _Buffers(self.config, layer, B, T, head)}
         return self._buffers[B, T]
 
 

@@ -30,15 +30,22 @@ def uses_cpu_kernels(x: Tensor) -> bool:
 
 
 def on_cpu(
-    kernel: Callable[P, R], when: Callable[P, bool] = lambda *_, **__: True
+    kernel: Callable[P, R],
+    when: Callable[P, bool] = lambda *_, **__: True,
+    compiled: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Replace a formula on a CPU by a kernel of the same signature, if `when` is true."""
+    """Replace a formula on a CPU by a kernel of the same signature, if `when` is true.
+
+    Args:
+        compiled: whether to do so under torch's compiler too.
+    """
 
     def decorate(formula: Callable[P, R]) -> Callable[P, R]:
         @wraps(formula)
         def compute(*args: P.args, **kwargs: P.kwargs) -> R:
             x: Any = args[0]
-            if uses_cpu_kernels(x) and when(*args, **kwargs):
+            here = x.device.type == "cpu" if compiled else uses_cpu_kernels(x)
+            if here and when(*args, **kwargs):
                 return kernel(*args, **kwargs)
             return formula(*args, **kwargs)
 
@@ -144,7 +151,7 @@ def document_mask(queries: Tensor, keys: Tensor, n_head: int, dtype: torch.dtype
     return mask
 
 
-@on_cpu(cpu_kernels.attend, when=cpu_kernels.attends_faster)
+@on_cpu(cpu_kernels.attend, when=cpu_kernels.attends_faster, compiled=True)
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None = None) -> Tensor:
     """Causal attention (B, H, T, D); H / K query heads share a head of keys and values.
 

@@ -39,6 +39,16 @@ class Train(Section):
     patience: Count | None
     save: Literal["best", "last"]
 
+    @property
+    def flops(self) -> float:
+        """FLOPs of the blocks' matrices in the whole training.
+
+        6 for each weight and token (https://arxiv.org/abs/2204.02311, appendix B); a block has
+        about 12 d_model² weights.
+        """
+        tokens = self.max_steps * self.batch_size * self.context_length
+        return 6.0 * 12 * self.n_layer * self.d_model**2 * tokens
+
     def resolve(self) -> "Train":
         """Return the same settings with each null that means "derive it" replaced."""
         return self.model_copy(

@@ -27,10 +27,13 @@ def compile_training(model: Model) -> None:
     Blocks share their kernels, so forty compile in the time of one, and DDP and FSDP still
     communicate between blocks (https://docs.pytorch.org/tutorials/recipes/
     regional_compilation.html).
+
+    On a CPU the loss keeps its own kernel, which does not hold all logits in memory and is as fast.
     """
     for block in model.blocks:
         block.forward = _compiled_with_gradient(block.forward)
-    model.cross_entropy = _compiled_with_gradient(model.cross_entropy)
+    if model.device.type != "cpu":
+        model.cross_entropy = _compiled_with_gradient(model.cross_entropy)
 
 
 def _compiled_with_gradient(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

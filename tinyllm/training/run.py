@@ -39,7 +39,7 @@ def train_model(
     # download.licence, say, the finished training is found again.
     *deciding, _ = made_from.inputs
     training = identity.take(params, "stages.train", deciding)
-    compute = choose(params.hardware, processes)
+    compute = choose(params.hardware, processes, params.train.flops)
     set_up(compute.threads)
     identity.check_same(training, compute, processes)
     data = load_data(params, *made_from.inputs, processes=processes)
