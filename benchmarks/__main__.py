@@ -209,7 +209,7 @@ def tables(args: argparse.Namespace, wanted: Callable[..., bool]) -> Iterator[tu
         title = "8: steps of 15 ms with MLflow and without (goal: ≤ 1.01)"
         yield title, "\n".join(["| | |", "|---|---|", *lines])
     if args.nanogpt and args.text and wanted("6", "7"):
-        measured = shakespeare.measure(args.nanogpt, args.text, 3)
+        measured = shakespeare.measure(args.nanogpt, args.text, min(5, args.rounds))
         yield (
             "6 and 7: tinyshakespeare from scratch (goals: ≥ 25 times, ≤ 2.05)",
             shakespeare.table(measured),

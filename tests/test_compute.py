@@ -1,6 +1,8 @@
 """Device, precision, threads, and the owners of random numbers."""
 
 import os
+import re
+import shutil
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from tests.helpers import ROOT
 from tinyllm import compute
 from tinyllm.common.os_processes import available_cores
-from tinyllm.compiler import obstacle
+from tinyllm.compiler import cpp_compiler, cpp_compiler_version, obstacle
 from tinyllm.compute import choose, derive_seed, generator, set_up
 from tinyllm.experiments.check import Machine
 from tinyllm.settings.hardware import Hardware
@@ -189,6 +191,7 @@ def test_a_cpu_compiles_what_trains_for_long_or_is_configured_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(compute, "obstacle", lambda _: None)
+    monkeypatch.setattr(compute, "cpp_compiler_version", lambda: "g++ 12.2")
     monkeypatch.setattr("sys.platform", "linux")
     for flops in (0.0, 9e13, 1e14):
         auto = hardware(compile="auto", threads=2)
@@ -197,8 +200,16 @@ def test_a_cpu_compiles_what_trains_for_long_or_is_configured_to(
         assert not choose(auto, None, flops).compiled
         assert not choose(hardware(compile=False, threads=2), ALONE, flops).compiled
         assert choose(hardware(compile=True, threads=2), ALONE, flops).compiled
+    # Its version decides the last bits.
+    assert choose(auto, ALONE, 1e14).cpp_compiler == "g++ 12.2"
+    assert choose(auto, ALONE).cpp_compiler is None
     monkeypatch.setattr("sys.platform", "darwin")  # where nobody has measured it
     assert not choose(auto, ALONE, 1e14).compiled
+
+
+@pytest.mark.skipif(shutil.which(cpp_compiler()) is None, reason="there is no C++ compiler")
+def test_the_version_of_the_compiler_is_one_line_with_a_number() -> None:
+    assert re.fullmatch(r".*\d+\.\d+.*", cpp_compiler_version())
 
 
 def test_the_length_of_a_training_counts_the_blocks_and_the_tokens() -> None:

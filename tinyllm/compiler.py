@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -55,6 +56,17 @@ def missing(device: str) -> str | None:
 def cpp_compiler() -> str:
     """The command that torch uses to compile for a CPU; it may not exist."""
     return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+
+
+def cpp_compiler_version() -> str:
+    """What that compiler says of its version, such as "g++ (Debian 12.2.0-14) 12.2.0".
+
+    Raises:
+        OSError: there is no such compiler.
+    """
+    command = [cpp_compiler(), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0]
 
 
 def _trivial(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 
 from tinyllm.common.allocator import keep_memory
 from tinyllm.common.os_processes import available_cores
-from tinyllm.compiler import obstacle
+from tinyllm.compiler import cpp_compiler_version, obstacle
 from tinyllm.settings.hardware import Hardware
 
 
@@ -32,6 +32,7 @@ class Compute:
         world_size: processes that share each batch.
         sharding: "none", or "full" if each process holds only a shard of the model.
         compiled: whether training uses torch's compiler.
+        cpp_compiler: the C++ compiler and its version, where training runs its code.
     """
 
     device: str
@@ -44,6 +45,7 @@ class Compute:
     world_size: int = 1
     sharding: str = "none"
     compiled: bool = False
+    cpp_compiler: str | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -107,6 +109,7 @@ def choose(settings: Hardware, training: Machine | None = None, flops: float = 0
         world_size=1 if training is None else training.size,
         sharding=settings.sharding,
         compiled=compiled,
+        cpp_compiler=cpp_compiler_version() if compiled and device == "cpu" else None,
     )
 
 

@@ -22,6 +22,7 @@ NAMES = {
     "world_size": "processes",
     "sharding": "sharding",
     "compiled": "compiled",
+    "cpp_compiler": "C++ compiler",
     "torch_version": "torch",
     "numpy_version": "numpy",
 }

@@ -3,7 +3,7 @@
 On a CPU every operation reads and writes main memory, and autograd's chains of small operations
 take as long as the matrix products. `tinyllm.models.cpu_kernels` computes the same faster there,
 with gradients written by hand. The formulas run on other devices, and under torch's compiler, which
-fuses them.
+fuses them; there attention keeps its kernel, of which the compiler makes more than of the formula.
 
 B: sequences in the batch, T: tokens in a sequence, C: width, H: heads, K: heads of keys and values,
 D: width of a head, F: width of the MLP's hidden layer, V: vocabulary.
@@ -44,7 +44,9 @@ def on_cpu(
         @wraps(formula)
         def compute(*args: P.args, **kwargs: P.kwargs) -> R:
             x: Any = args[0]
-            here = x.device.type == "cpu" if compiled else uses_cpu_kernels(x)
+            here = uses_cpu_kernels(x) or (
+                compiled and x.device.type == "cpu" and torch.compiler.is_compiling()
+            )
             if here and when(*args, **kwargs):
                 return kernel(*args, **kwargs)
             return formula(*args, **kwargs)
