@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tests.experiments.runs_project import only_run
+from tests.helpers import ROOT
 from tests.pipeline import Project, stages_run, words
+from tinyllm import compute
 from tinyllm.common.files import CHECKSUMS, seal, sha256_of
 from tinyllm.compute import choose
 from tinyllm.experiments import run_files
@@ -203,6 +205,20 @@ def test_the_number_of_threads_is_the_runs(tracked: Project) -> None:
     assert pinned(hardware, train, wanted) == hardware | {"threads": 37}
     assert pinned(hardware | {"threads": 2}, train, wanted) == hardware | {"threads": 2}
     assert pinned(hardware, train, {"device": "cuda"} | wanted)["device"] == "cpu"
+
+
+def test_a_long_training_is_compiled_if_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "obstacle", lambda _: None)
+    monkeypatch.setattr(compute, "cpp_compiler_version", lambda: "g++ 12.2")
+    monkeypatch.setattr("sys.platform", "linux")
+    params = load_params(ROOT / "params.yaml")
+    hardware = params.hardware.model_dump() | {"device": "cpu", "compile": "auto", "threads": 2}
+    short = params.train.model_dump()
+    long = short | {"max_steps": 1_000_000_000}
+    for train, chosen in ((short, "False"), (long, "True")):
+        assert pinned(hardware, train, {"compiled": chosen}) == hardware
+    assert pinned(hardware, long, {"compiled": "False"})["compile"] is False
+    assert pinned(hardware, short, {"compiled": "True"})["compile"] is True
 
 
 def test_other_machines_and_versions_are_named(tracked: Project) -> None:
