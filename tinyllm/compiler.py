@@ -65,7 +65,9 @@ def cpp_compiler_version() -> str:
         OSError: there is no such compiler.
     """
     command = [cpp_compiler(), "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     return done.stdout.partition("\n")[0]
 
 

@@ -3,7 +3,7 @@
 On a CPU every operation reads and writes main memory, and autograd's chains of small operations
 take as long as the matrix products. `tinyllm.models.cpu_kernels` computes the same faster there,
 with gradients written by hand. The formulas run on other devices, and under torch's compiler, which
-fuses them; there attention keeps its kernel, of which the compiler makes more than of the formula.
+fuses them. Attention keeps its kernel there too: compiled, it is faster than the compiled formula.
 
 B: sequences in the batch, T: tokens in a sequence, C: width, H: heads, K: heads of keys and values,
 D: width of a head, F: width of the MLP's hidden layer, V: vocabulary.
@@ -37,7 +37,7 @@ def on_cpu(
     """Replace a formula on a CPU by a kernel of the same signature, if `when` is true.
 
     Args:
-        compiled: whether to do so under torch's compiler too.
+        compiled: whether the kernel replaces the formula under torch's compiler too.
     """
 
     def decorate(formula: Callable[P, R]) -> Callable[P, R]:
