@@ -27,7 +27,7 @@ from tinyllm.pictures.figure import BLUE, DARK, ORANGE, picture
 Curve = list[tuple[float, float]]  # (seconds, bits per byte)
 NANOGPT, TRAINER = "nanoGPT", "Hugging Face Trainer, bf16"
 FAST, LONG = "tinyllm, fast recipe", "tinyllm, long recipe"
-RECIPES = {FAST: ("fast", 10), LONG: ("long", 25)}  # and steps between evaluations
+RECIPES = {FAST: ("fast", 6), LONG: ("long", 25)}  # and steps between evaluations
 STYLES: dict[str, dict[str, Any]] = {
     FAST: {"color": BLUE, "linestyle": (0, (1, 0.6)), "linewidth": 3},
     LONG: {"color": BLUE},

@@ -4,6 +4,7 @@ The stage does everything before that step, but its evaluation at step 0 scores 
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def first_step(project: Path) -> float:
     with start(project, "train", TRAIN) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("step    1/"):
+            if re.match(r"step +1/", line):
                 seconds = time.perf_counter() - started
                 process.kill()
                 return seconds

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.workers.clock import Clock
 from benchmarks.workers.shapes import TRAINING_SHARE
 from benchmarks.workers.tinyllm import SETTINGS, Silent
+from tinyllm.common import console
 from tinyllm.evaluation.scores import Scores
 from tinyllm.settings.load import load_params
 from tinyllm.training.history import TRAIN, VALIDATION
@@ -19,10 +20,10 @@ from tinyllm.training.history import TRAIN, VALIDATION
 # Differences from params.yaml. "fast" takes little time; "long" takes as long as its peer.
 RECIPES: dict[str, dict[str, object]] = {
     "fast": {
-        "architecture": "nanochat", "n_layer": 1, "context_length": 64, "batch_size": 16,
-        "max_steps": 40, "optimizer": "muon", "betas": [0.85, 0.95], "momentum": 0.9,
-        "schedule": "linear", "learning_rate": 0.02, "embedding_rate_multiplier": 20.0,
-        "warmup_steps": 5, "vocab_size": 3072,
+        "architecture": "nanochat", "n_layer": 1, "context_length": 64, "batch_size": 32,
+        "max_steps": 18, "optimizer": "muon", "betas": [0.7, 0.85], "momentum": 0.7,
+        "schedule": "linear", "learning_rate": 0.025, "embedding_rate_multiplier": 30.0,
+        "warmup_steps": 2, "vocab_size": 3072,
     },
     "long": {
         "architecture": "nanochat", "n_layer": 2, "context_length": 64, "batch_size": 24,
@@ -121,4 +122,4 @@ def learn(
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main)

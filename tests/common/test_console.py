@@ -50,6 +50,15 @@ def test_an_interruption_is_not_a_success() -> None:
     assert ended.value.code == 130
 
 
+def test_an_ending_process_does_not_look_for_garbage() -> None:
+    code = (
+        "import atexit, gc; from tinyllm.common import console; "
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0)); console.run(lambda: None)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ended.stdout == "True\n"
+
+
 def test_a_bug_keeps_its_traceback() -> None:
     def bug() -> None:
         raise AssertionError
