@@ -21,15 +21,15 @@ from tinyllm.training.history import TRAIN, VALIDATION
 RECIPES: dict[str, dict[str, object]] = {
     "fast": {
         "architecture": "nanochat", "n_layer": 1, "context_length": 64, "batch_size": 32,
-        "max_steps": 18, "optimizer": "muon", "betas": [0.7, 0.85], "momentum": 0.7,
+        "max_steps": 21, "optimizer": "muon", "betas": [0.7, 0.85], "momentum": 0.7,
         "schedule": "linear", "learning_rate": 0.025, "embedding_rate_multiplier": 30.0,
         "warmup_steps": 2, "vocab_size": 3072,
     },
     "long": {
-        "architecture": "nanochat", "n_layer": 2, "context_length": 64, "batch_size": 24,
-        "max_steps": 1200, "optimizer": "muon", "momentum": 0.95, "schedule": "linear",
-        "learning_rate": 0.014, "embedding_rate_multiplier": 3.0, "warmup_steps": 20,
-        "vocab_size": 2048, "weight_decay": 0.3,
+        "architecture": "nanochat", "n_layer": 3, "context_length": 128, "batch_size": 12,
+        "max_steps": 1700, "optimizer": "muon", "momentum": 0.95, "schedule": "linear",
+        "learning_rate": 0.012, "embedding_rate_multiplier": 3.0, "warmup_steps": 20,
+        "vocab_size": 2048, "weight_decay": 0.4,
     },
 }  # fmt: skip
 
