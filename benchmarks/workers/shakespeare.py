@@ -27,7 +27,7 @@ RECIPES: dict[str, dict[str, object]] = {
     },
     "long": {
         "architecture": "nanochat", "n_layer": 3, "context_length": 128, "batch_size": 12,
-        "max_steps": 1700, "optimizer": "muon", "momentum": 0.95, "schedule": "linear",
+        "max_steps": 1500, "optimizer": "muon", "momentum": 0.95, "schedule": "linear",
         "learning_rate": 0.012, "embedding_rate_multiplier": 3.0, "warmup_steps": 20,
         "vocab_size": 2048, "weight_decay": 0.4,
     },
