@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.helpers import ROOT, make_documents, random_model, tiny_config
 from tests.training.project import SETTINGS, change
 from tinyllm.common.files import write_json
 from tinyllm.common.units import about
+from tinyllm.compute import choose
 from tinyllm.data.tokenizer import Tokenizer
 from tinyllm.experiments.check import check, vocabulary
 from tinyllm.models.folder import save_model
@@ -83,6 +85,17 @@ def test_on_a_busy_machine_it_says_that_the_time_is_too_long(
     for load, said in ((0.3, False), (1.2, True)):
         monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
         assert ("other programs use 1 of" in report(capsys)["time"]) == said
+
+
+def test_it_says_that_the_time_is_of_steps_that_are_not_compiled(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project.exists() and "measured without the compiler" not in report(capsys)["time"]
+    chosen = choose(load_params(project / "params.yaml").hardware)
+    monkeypatch.setattr(
+        "tinyllm.experiments.check.choose", lambda *_: replace(chosen, compiled=True)
+    )
+    assert "measured without the compiler" in report(capsys)["time"]
 
 
 def test_wrong_settings_are_reported_all_at_once(project: Path) -> None:

@@ -93,7 +93,7 @@ def check() -> None:
             f"{megabytes(cost.checkpoint)}"
         )
     model = [*_model(params, cost), *_weights(base)]
-    costs = [*_costs(cost, free), *_expectation(params, cost.parameters)]
+    costs = [*_costs(cost, free, compute), *_expectation(params, cost.parameters)]
     rows = [*corpus, *model, *_machine(params, compute), *costs]
     for label, text in rows:
         print(f"{label:<{LABEL}}{text}")
@@ -272,13 +272,15 @@ def _machine(params: Params, compute: Compute) -> Iterator[Row]:
     )
 
 
-def _costs(cost: Estimate, free: int) -> Iterator[Row]:
+def _costs(cost: Estimate, free: int, compute: Compute) -> Iterator[Row]:
     yield "disk", f"{free / 1e9:,.1f} GB free, {megabytes(cost.checkpoint)} a checkpoint"
     if cost.evaluating is None:
         shown = f"{about(cost.training)} to train, and the evaluations (train.eval_tokens: null)"
     else:
         shown = f"{about(cost.training + cost.evaluating)} to train"
     yield "time", shown
+    if compute.compiled:
+        yield "", "measured without the compiler, with which a step takes less time"
     if busy := busy_cores():
         yield "", f"other programs use {busy} of this machine's cores; without them it is faster"
 
