@@ -11,6 +11,7 @@ reads. --page draws docs/sizes.png from all results and prints the table of docs
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "20": {"n_layer": 5, "n_head": 8, "d_model": 512, "learning_rate": 0.006},
 }
 WARM_UP = 24  # one step in so many
+# A small text is learned by heart in a long training: one that gets worse is ended.
+EVALUATIONS, PATIENCE = 24, 4
 
 
 def main() -> None:
@@ -97,8 +100,8 @@ def plan(folder: Path, size: str, minutes: float) -> dict[str, Any]:
     return {
         "size": size, "minutes": minutes, "parameters": cost.parameters,
         "changes": SIZES[size] | {
-            "max_steps": steps, "warmup_steps": steps // WARM_UP, "save": "last",
-            "eval_interval": steps,
+            "max_steps": steps, "warmup_steps": steps // WARM_UP, "save": "best",
+            "eval_interval": math.ceil(steps / EVALUATIONS), "patience": PATIENCE,
         },
     }  # fmt: skip
 
